@@ -1,0 +1,183 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"leash/internal/runid"
+	"leash/platform"
+)
+
+type common struct {
+	ParentPid    []int         `env:"LEASH_PARENT_PID" placeholder:"PID" help:"Process whose death ends the worker; may be given more than once: the death of any one counts. Default: the process that started the watchdog."`
+	ParentFd     int           `default:"-1" placeholder:"FD" help:"Lifeline: end-of-file on this inherited descriptor is the parent's death (0 is standard input). Alone it replaces the default parent."`
+	WorkerID     string        `env:"LEASH_WORKER_ID" placeholder:"ID" help:"Label on every event, and of the worker's processes."`
+	RunID        string        `env:"LEASH_RUN_ID" placeholder:"ID" help:"Run that the worker belongs to: 7 characters of 0-9 and a-z. Default: guard reads the worker's own, otherwise a new one is made."`
+	Grace        time.Duration `env:"LEASH_GRACE" default:"3s" help:"From the stop signal to SIGKILL (0s to 24h)."`
+	StopSignal   string        `env:"LEASH_STOP_SIGNAL" default:"TERM" help:"The polite signal: a name or a number."`
+	Backend      string        `env:"LEASH_BACKEND" default:"auto" help:"How ends are noticed: auto, event (pidfd; fails where the system has none) or poll."`
+	PollInterval time.Duration `env:"LEASH_POLL_INTERVAL" default:"1s" help:"Between two looks, where the system does not tell (1ms to 1h)."`
+	LogFormat    string        `env:"LEASH_LOG_FORMAT" default:"text" help:"Form of the event stream: text or json."`
+	LogLevel     string        `env:"LEASH_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	LogFile      string        `env:"LEASH_LOG_FILE" placeholder:"FILE" help:"Append the event stream to this file. Default: standard error."`
+	LogFd        int           `env:"LEASH_LOG_FD" default:"-1" placeholder:"FD" help:"Write the event stream to this inherited descriptor."`
+}
+
+type guardFlags struct {
+	WorkerPid int `required:"" placeholder:"PID" help:"The worker."`
+}
+
+type runFlags struct {
+	KeepFd  []int    `placeholder:"FD" help:"Let the worker inherit this descriptor too, besides 0 to 2; may be given more than once."`
+	Command []string `arg:"" optional:"" passthrough:"" help:"The worker: a program and its arguments."`
+}
+
+type flags struct {
+	common `embed:""`
+	Guard  guardFlags `cmd:"" default:"withargs" help:"Guard a worker that is already running (the default command)."`
+	Run    runFlags   `cmd:"" help:"Start a worker and guard it."`
+}
+
+const description = `Ends a worker when the process it works for dies, with everything that the worker started.
+
+Exit status: run gives the worker's own, 128+N for signal N; guard gives 0 when nothing of the worker is left, 1 when something survived. 125: the watchdog failed or was called wrongly; 126, 127: the command cannot be executed, is not found.`
+
+// errHelp says that help was asked for and printed.
+var errHelp = errors.New("help was printed")
+
+// parse reads flags and environment. Everything that can be wrong with the
+// call itself is found here, before anything is started.
+func parse(args []string, out io.Writer) (*settings, error) {
+	mine, command := args, []string(nil)
+	if i := slices.Index(args, "--"); i >= 0 {
+		mine, command = args[:i], args[i+1:]
+	}
+	var f flags
+	helped := false
+	k, err := kong.New(&f, kong.Name("watchdog"), kong.Description(description),
+		kong.Writers(out, out), kong.Exit(func(int) { helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}))
+	if err != nil {
+		return nil, err
+	}
+	ctx, err := k.Parse(mine)
+	if helped {
+		return nil, errHelp
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := newSettings()
+	if strings.HasPrefix(ctx.Command(), "run") {
+		s.run, s.keepFDs = true, f.Run.KeepFd
+		s.common(&f.common)
+		s.commandAt = len(os.Args) - len(command)
+		if command == nil {
+			command = f.Run.Command
+			s.commandAt = len(os.Args) - len(command)
+		} else if len(f.Run.Command) > 0 {
+			return nil, fmt.Errorf("unexpected argument %q before --", f.Run.Command[0])
+		}
+		if len(command) == 0 {
+			return nil, errors.New("run: give the worker's command: watchdog run [flags] -- COMMAND [ARG...]")
+		}
+		if command[0] == "" {
+			return nil, errors.New("run: the command is empty")
+		}
+	} else {
+		if command != nil {
+			return nil, errors.New("guard takes no command; to start one: watchdog run [flags] -- COMMAND [ARG...]")
+		}
+		s.workerPID = f.Guard.WorkerPid
+		s.common(&f.common)
+	}
+	return s, s.check()
+}
+
+func (s *settings) common(c *common) {
+	s.parents, s.parentFD = c.ParentPid, c.ParentFd
+	s.workerID, s.runID = c.WorkerID, c.RunID
+	s.grace, s.stopSignal = c.Grace, c.StopSignal
+	s.backend, s.pollInterval = c.Backend, c.PollInterval
+	s.logFormat, s.logLevel = c.LogFormat, c.LogLevel
+	s.logFile, s.logFD = c.LogFile, c.LogFd
+}
+
+const (
+	maxGrace = 24 * time.Hour
+	minPoll  = time.Millisecond
+	maxPoll  = time.Hour
+)
+
+// check names the flag that is wrong.
+func (s *settings) check() error {
+	for _, pid := range s.parents {
+		if err := checkPID("--parent-pid", pid); err != nil {
+			return err
+		}
+		if pid == os.Getpid() {
+			return fmt.Errorf("--parent-pid: %d is the watchdog itself", pid)
+		}
+		if pid == s.workerPID {
+			return fmt.Errorf("--parent-pid: %d is the worker itself", pid)
+		}
+	}
+	if !s.run {
+		if err := checkPID("--worker-pid", s.workerPID); err != nil {
+			return err
+		}
+	}
+	switch {
+	case s.runID != "" && !runid.Valid(s.runID):
+		return fmt.Errorf("--run-id: %q is none: 7 characters of 0-9 and a-z (the reaper makes one: reaper id)", s.runID)
+	case s.grace < 0 || s.grace > maxGrace:
+		return fmt.Errorf("--grace: %v is not between 0s and %v", s.grace, maxGrace)
+	case s.pollInterval < minPoll || s.pollInterval > maxPoll:
+		return fmt.Errorf("--poll-interval: %v is not between %v and %v", s.pollInterval, minPoll, maxPoll)
+	case !slices.Contains([]string{"auto", "event", "poll"}, s.backend):
+		return fmt.Errorf("--backend: %q is none of auto, event and poll", s.backend)
+	case !slices.Contains([]string{"text", "json"}, s.logFormat):
+		return fmt.Errorf("--log-format: %q is neither text nor json", s.logFormat)
+	case !slices.Contains([]string{"debug", "info", "warn", "error"}, s.logLevel):
+		return fmt.Errorf("--log-level: %q is none of debug, info, warn and error", s.logLevel)
+	case s.logFile != "" && s.logFD >= 0:
+		return errors.New("--log-file and --log-fd: give one of them")
+	}
+	if _, ok := platform.ParseSignal(s.stopSignal); !ok {
+		return fmt.Errorf("--stop-signal: %q is no signal of this system", s.stopSignal)
+	}
+	return s.checkFDs()
+}
+
+func checkPID(flag string, pid int) error {
+	if err := platform.CheckPID(pid); err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	return nil
+}
+
+func (s *settings) checkFDs() error {
+	if s.parentFD != -1 {
+		if err := platform.CheckFD(s.parentFD, false); err != nil {
+			return fmt.Errorf("--parent-fd: %w", err)
+		}
+	}
+	if s.logFD != -1 {
+		if err := platform.CheckFD(s.logFD, true); err != nil {
+			return fmt.Errorf("--log-fd: %w", err)
+		}
+	}
+	for _, fd := range s.keepFDs {
+		if err := platform.CheckKeptFD(fd); err != nil {
+			return fmt.Errorf("--keep-fd: %w", err)
+		}
+	}
+	return nil
+}

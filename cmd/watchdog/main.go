@@ -1,0 +1,70 @@
+// Watchdog ends a worker when the process it works for dies.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"leash/platform"
+)
+
+// Exit statuses beside the worker's own, as timeout, env and docker run use them.
+const (
+	exitFailed   = 125
+	exitCannot   = 126
+	exitNotFound = 127
+)
+
+// The main goroutine stays on the main thread, which lives as long as the
+// process: what is bound to a thread (PR_SET_PDEATHSIG, our own and the
+// worker's) is bound to that one.
+func init() { runtime.LockOSThread() }
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	s := unpack(os.Getenv(handover))
+	if s == nil {
+		var err error
+		if s, err = parse(args, os.Stdout); errors.Is(err, errHelp) {
+			return 0
+		} else if err != nil {
+			return fail(err)
+		}
+		platform.CloseOthers(s.openFDs())
+		platform.Replace(s.leanEnv()) // returns only if it cannot: then it is done in this life
+	}
+	w, err := newWatchdog(s)
+	if err != nil {
+		return fail(err)
+	}
+	status, err := w.guard()
+	if err != nil {
+		return fail(err)
+	}
+	return status
+}
+
+// fail tells a person in one line what went wrong.
+func fail(err error) int {
+	fmt.Fprintln(os.Stderr, "watchdog: "+strings.ReplaceAll(err.Error(), "\n", " "))
+	var c *commandError
+	if errors.As(err, &c) {
+		return c.status
+	}
+	return exitFailed
+}
+
+// openFDs lists the descriptors above 2 that we were given on purpose.
+func (s *settings) openFDs() []int {
+	fds := append([]int(nil), s.keepFDs...)
+	for _, fd := range []int{s.parentFD, s.logFD} {
+		if fd > 2 {
+			fds = append(fds, fd)
+		}
+	}
+	return fds
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// settings is what the flags said, checked.
+type settings struct {
+	run           bool
+	parents       []int
+	defaultParent int
+	parentFD      int
+	workerPID     int
+	workerID      string
+	runID         string
+	grace         time.Duration
+	stopSignal    string
+	backend       string
+	pollInterval  time.Duration
+	logFormat     string
+	logLevel      string
+	logFile       string
+	logFD         int
+	keepFDs       []int
+	// commandAt is where the worker's command begins in os.Args.
+	commandAt int
+}
+
+func newSettings() *settings {
+	return &settings{parentFD: -1, logFD: -1, defaultParent: os.Getppid()}
+}
+
+// The watchdog reads its flags, then executes itself once more in place with
+// what they said in this variable. Reading flags and making help texts leaves a
+// heap four times as large as watching needs, and the runtime sets up a heap
+// for every core: thousands of watchdogs idle on one machine.
+const handover = "LEASH_HANDOVER"
+
+// lean is what the second life runs with: one thread of Go code at a time, and
+// a heap that is collected at 400 kB instead of 4 MB.
+var lean = []string{"GOMAXPROCS=1", "GOGC=10"}
+
+// pack writes the settings for the second life. They begin with our PID, so
+// that no inherited variable is ever taken for them.
+func (s *settings) pack() string {
+	var b strings.Builder
+	b.WriteString(strconv.Itoa(os.Getpid()))
+	for _, f := range s.fields() {
+		b.WriteByte(' ')
+		switch p := f.(type) {
+		case *bool:
+			b.WriteString(strconv.FormatBool(*p))
+		case *int:
+			b.WriteString(strconv.Itoa(*p))
+		case *string:
+			b.WriteString(strconv.Quote(*p))
+		case *time.Duration:
+			b.WriteString(strconv.FormatInt(int64(*p), 10))
+		case *[]int:
+			for i, n := range *p {
+				if i > 0 {
+					b.WriteByte(',')
+				}
+				b.WriteString(strconv.Itoa(n))
+			}
+		}
+	}
+	return b.String()
+}
+
+// unpack is the reverse; nil if the text is not of this process.
+func unpack(text string) *settings {
+	rest, ok := strings.CutPrefix(text, strconv.Itoa(os.Getpid())+" ")
+	if !ok {
+		return nil
+	}
+	s := newSettings()
+	for _, f := range s.fields() {
+		var word string
+		if word, rest, ok = nextWord(rest); !ok || !set(f, word) {
+			return nil
+		}
+	}
+	return s
+}
+
+func set(field any, word string) bool {
+	var err error
+	switch p := field.(type) {
+	case *bool:
+		*p, err = strconv.ParseBool(word)
+	case *int:
+		*p, err = strconv.Atoi(word)
+	case *string:
+		*p, err = strconv.Unquote(word)
+	case *time.Duration:
+		var n int64
+		n, err = strconv.ParseInt(word, 10, 64)
+		*p = time.Duration(n)
+	case *[]int:
+		for _, w := range strings.FieldsFunc(word, func(r rune) bool { return r == ',' }) {
+			n, e := strconv.Atoi(w)
+			if e != nil {
+				return false
+			}
+			*p = append(*p, n)
+		}
+	}
+	return err == nil
+}
+
+func nextWord(s string) (word, rest string, ok bool) {
+	if strings.HasPrefix(s, `"`) {
+		word, err := strconv.QuotedPrefix(s)
+		if err != nil {
+			return "", "", false
+		}
+		return word, strings.TrimPrefix(s[len(word):], " "), true
+	}
+	word, rest, _ = strings.Cut(s, " ")
+	return word, rest, true
+}
+
+func (s *settings) fields() []any {
+	return []any{
+		&s.run, &s.parents, &s.defaultParent, &s.parentFD, &s.workerPID,
+		&s.workerID, &s.runID, &s.grace, &s.stopSignal, &s.backend,
+		&s.pollInterval, &s.logFormat, &s.logLevel, &s.logFile, &s.logFD,
+		&s.keepFDs, &s.commandAt,
+	}
+}
+
+// leanEnv is the environment of the second life.
+func (s *settings) leanEnv() []string {
+	return append(without(os.Environ(), "GOMAXPROCS", "GOGC", "LEASH_GOMAXPROCS", "LEASH_GOGC"),
+		append(kept("GOMAXPROCS", "GOGC"), append(lean, handover+"="+s.pack())...)...)
+}
+
+// kept saves variables that lean overrides, for the worker.
+func kept(names ...string) (saved []string) {
+	for _, n := range names {
+		if v, ok := os.LookupEnv(n); ok {
+			saved = append(saved, "LEASH_"+n+"="+v)
+		}
+	}
+	return saved
+}
+
+// originalEnv is the environment that the watchdog was started with.
+func originalEnv() []string {
+	env := os.Environ()
+	if os.Getenv(handover) == "" {
+		return env
+	}
+	saved := map[string]string{}
+	for _, n := range []string{"GOMAXPROCS", "GOGC"} {
+		if v, ok := os.LookupEnv("LEASH_" + n); ok {
+			saved[n] = v
+		}
+	}
+	env = without(env, "GOMAXPROCS", "GOGC", "LEASH_GOMAXPROCS", "LEASH_GOGC", handover)
+	for n, v := range saved {
+		env = append(env, n+"="+v)
+	}
+	return env
+}
+
+func without(env []string, names ...string) []string {
+	var out []string
+next:
+	for _, e := range env {
+		for _, n := range names {
+			if strings.HasPrefix(e, n+"=") {
+				continue next
+			}
+		}
+		out = append(out, e)
+	}
+	return out
+}

@@ -1,0 +1,325 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"leash/internal/event"
+	"leash/internal/proc"
+	"leash/internal/runid"
+	"leash/platform"
+	"leash/watch"
+)
+
+// watchdog joins the settings, the host and the machine.
+type watchdog struct {
+	*settings
+	platform.Host
+	log    *event.Logger
+	stop   proc.Signal
+	parent int // named in the events
+	worker proc.Info
+	note   string
+}
+
+func newWatchdog(s *settings) (*watchdog, error) {
+	w := &watchdog{settings: s}
+	w.stop, _ = platform.ParseSignal(s.stopSignal)
+	if err := w.openLog(); err != nil {
+		return nil, err
+	}
+	h, err := platform.New(s.backend, s.pollInterval)
+	if err != nil {
+		return nil, err
+	}
+	w.Host = h
+	return w, nil
+}
+
+func (w *watchdog) openLog() error {
+	fd := 2
+	switch {
+	case w.logFile != "":
+		f, err := os.OpenFile(w.logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+		if err != nil {
+			return fmt.Errorf("--log-file: %w", err)
+		}
+		fd = int(f.Fd())
+	case w.logFD >= 0:
+		fd = w.logFD
+	}
+	sink, err := platform.Sink(fd)
+	if err != nil {
+		return fmt.Errorf("the event stream (descriptor %d): %w", fd, err)
+	}
+	var level slog.Level
+	level.UnmarshalText([]byte(w.logLevel))
+	w.log = event.New(sink, w.logFormat, level)
+	return nil
+}
+
+// guard watches until the worker's end and returns the exit status.
+func (w *watchdog) guard() (int, error) {
+	defer w.Close()
+	platform.HearRumours() // a hint only: without it nothing is lost
+	if !w.run {
+		if err := w.CheckWorker(w.workerPID); err != nil {
+			return 0, fmt.Errorf("--worker-pid: %w", err)
+		}
+	}
+	first, err := w.watchParents()
+	if err != nil {
+		return 0, err
+	}
+	w.Listen(w.run)
+	if w.run {
+		err = w.start(first != nil)
+	} else {
+		err = w.adopt()
+	}
+	if err != nil {
+		return 0, err
+	}
+	runtime.UnlockOSThread()
+	w.begin()
+	var events []watch.Event
+	if first != nil {
+		events = append(events, first)
+	}
+	if w.worker.PID == 0 {
+		return w.nothingToGuard(first), nil
+	}
+	m := watch.NewMachine(watch.Config{
+		Owns: w.run, Grace: w.grace, StopSignal: w.stop, Surveys: !w.run, Uptime: w.uptime(),
+	})
+	return watch.Guard(m, w, events...)
+}
+
+// nothingToGuard ends a watch that never began: the worker was gone already,
+// or there is nobody left to start one for. Then the status is that of a
+// worker which the stop signal ended at once.
+func (w *watchdog) nothingToGuard(first watch.Event) int {
+	outcome, status := watch.WorkerEnded, 0
+	if dead, ok := first.(watch.ParentDied); ok {
+		outcome = watch.ParentEnded
+		w.Log(watch.ParentDeath(dead))
+		if w.run {
+			status = 128 + w.stop.Num
+		}
+	}
+	w.Log(watch.StoppedRecord(outcome, status))
+	return status
+}
+
+// watchParents takes a handle on every parent. An event means that one of them
+// is dead already.
+func (w *watchdog) watchParents() (watch.Event, error) {
+	pids := w.parents
+	w.parent = w.defaultParent
+	if len(pids) == 0 && w.parentFD < 0 {
+		pids = []int{w.defaultParent}
+	}
+	var dead watch.Event
+	if len(pids) > 0 {
+		w.parent = pids[0]
+	}
+	for _, pid := range pids {
+		alive, err := w.AddParent(pid)
+		if err != nil {
+			return nil, fmt.Errorf("--parent-pid: %w", err)
+		}
+		// The one that started us has no other number for as long as it is our
+		// parent: if it is no more, its number may be another's by now.
+		if pid == w.defaultParent && os.Getppid() != pid {
+			alive = false
+		}
+		if !alive && dead == nil {
+			dead = watch.ParentDied{PID: pid, By: "start"}
+		}
+	}
+	if w.parentFD >= 0 {
+		alive, err := w.AddLifeline(w.parentFD)
+		if err != nil {
+			return nil, fmt.Errorf("--parent-fd: %w", err)
+		}
+		if !alive && dead == nil {
+			dead = watch.ParentDied{By: "lifeline"}
+		}
+	}
+	return dead, nil
+}
+
+// adopt takes the running worker. One that has ended already is no error.
+func (w *watchdog) adopt() error {
+	a, err := w.Adopt(w.workerPID)
+	if errors.Is(err, proc.ErrGone) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--worker-pid: %w", err)
+	}
+	w.worker = a.Info
+	own, label := a.RunID, a.WorkerID
+	if w.runID == "" {
+		w.runID = own
+	}
+	if label == "" {
+		label = w.workerID
+	}
+	// What the flags say and what the worker has must not contradict each
+	// other: else nobody is taken for the worker's by his labels.
+	if own == "" || own == w.runID {
+		if w.workerID == "" || w.workerID == label {
+			w.Label(w.runID, label)
+		}
+	}
+	if !w.Leads() {
+		w.note = "the worker does not lead its process group: it and its descendants are signalled one by one"
+	}
+	return nil
+}
+
+// commandError is a command that could not be started.
+type commandError struct {
+	err    error
+	status int
+}
+
+func (e *commandError) Error() string { return e.err.Error() }
+
+// start starts the worker, unless the parent is dead: then there is nobody to
+// work for.
+func (w *watchdog) start(dead bool) error {
+	if err := w.ensureRunID(); err != nil {
+		return err
+	}
+	args := os.Args[w.commandAt:]
+	path, err := exec.LookPath(args[0])
+	if err != nil && !errors.Is(err, exec.ErrDot) {
+		return commandFailed(args[0], err)
+	}
+	if dead {
+		return nil
+	}
+	w.worker, err = w.Start(platform.Command{Path: path, Args: args, Env: w.workerEnv(), Keep: w.keepFDs})
+	if err != nil {
+		return commandFailed(args[0], err)
+	}
+	return nil
+}
+
+func commandFailed(name string, err error) error {
+	status := exitCannot
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		status = exitNotFound
+	}
+	var e *exec.Error
+	if errors.As(err, &e) {
+		err = e.Err
+	}
+	return &commandError{fmt.Errorf("run: %s: %w", name, err), status}
+}
+
+func (w *watchdog) ensureRunID() (err error) {
+	if w.runID == "" {
+		w.runID, err = runid.New(platform.Random)
+	}
+	return err
+}
+
+// workerEnv is our own environment, with what the worker is known by and
+// without what was meant for this watchdog alone.
+func (w *watchdog) workerEnv() []string {
+	env := without(originalEnv(), "LEASH_RUN_ID", "LEASH_WORKER_ID", "LEASH_RUN_OWNER", "SPT_NOENV",
+		"LEASH_PARENT_PID", "LEASH_LOG_FD")
+	env = append(env, "LEASH_RUN_ID="+w.runID, "SPT_NOENV=1")
+	if w.workerID != "" {
+		env = append(env, "LEASH_WORKER_ID="+w.workerID)
+	}
+	if owner := w.Owner(); owner != "" {
+		env = append(env, "LEASH_RUN_OWNER="+owner)
+	}
+	return env
+}
+
+func (w *watchdog) uptime() time.Duration {
+	if w.worker.Start == 0 {
+		return 0
+	}
+	return max(0, time.Since(w.Created(w.worker.ID)))
+}
+
+// begin reports that the watch has begun.
+func (w *watchdog) begin() {
+	if w.runID == "" {
+		w.ensureRunID() // a label only: without it the watch goes on
+	}
+	pid := w.worker.PID
+	if pid == 0 {
+		pid = w.workerPID
+	}
+	common := []slog.Attr{slog.String(event.RunID, w.runID)}
+	if w.workerID != "" {
+		common = append(common, slog.String(event.WorkerID, w.workerID))
+	}
+	w.log = w.log.With(append(common, slog.Int(event.PID, pid))...)
+	started := watch.Record{Event: event.WatchdogStarted, Text: "watching"}
+	if w.note != "" {
+		started.Text += "; " + w.note
+	}
+	containment := "none"
+	if w.worker.PID != 0 {
+		containment = w.Containment()
+	}
+	started.Attrs = append(started.Attrs, slog.String(event.Backend, w.Backend()),
+		slog.String(event.Containment, containment))
+	if w.worker.Start != 0 {
+		started.Attrs = append(started.Attrs,
+			slog.String(event.CreationTime, w.Created(w.worker.ID).UTC().Format("2006-01-02T15:04:05.00Z07:00")))
+	}
+	w.Log(started)
+	if w.run && w.worker.PID != 0 {
+		w.Log(watch.Record{Event: event.ProcessStarted, Text: "the worker was started"})
+	}
+}
+
+// Log is watch.Host's.
+func (w *watchdog) Log(r watch.Record) {
+	level := slog.LevelInfo
+	switch {
+	case r.Error:
+		level = slog.LevelError
+	case r.Warn:
+		level = slog.LevelWarn
+	}
+	rec := slog.NewRecord(time.Now(), level, r.Text, 0)
+	parent := w.parent
+	if r.Parent != 0 {
+		parent = r.Parent
+	}
+	rec.AddAttrs(slog.String(event.Event, r.Event), slog.Int(event.ParentPID, parent))
+	rec.AddAttrs(r.Attrs...)
+	if r.Event == event.CleanupCompleted && r.Error {
+		rec.AddAttrs(slog.String(event.SurvivorPIDs, w.survivors()))
+	}
+	w.log.Write(rec)
+}
+
+// survivors says who is left and why, in one line.
+func (w *watchdog) survivors() string {
+	var b strings.Builder
+	for i, l := range w.Survivors() {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%d: %s", l.PID, l.Reason)
+	}
+	return b.String()
+}

@@ -1,0 +1,57 @@
+package event
+
+import (
+	"context"
+	"io"
+	"log/slog"
+)
+
+// Logger writes events. It never fails: what cannot be written is counted, and
+// the count is told with the next record that can.
+type Logger struct {
+	handler slog.Handler
+	sink    *counter
+}
+
+type counter struct {
+	w    io.Writer
+	lost int
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	if err != nil {
+		c.lost++
+	}
+	return n, err
+}
+
+// New returns a Logger in the format text or json.
+func New(w io.Writer, format string, level slog.Level) *Logger {
+	c := &counter{w: w}
+	o := &slog.HandlerOptions{Level: level}
+	var h slog.Handler
+	if format == "json" {
+		h = slog.NewJSONHandler(c, o)
+	} else {
+		h = slog.NewTextHandler(c, o)
+	}
+	return &Logger{handler: h, sink: c}
+}
+
+// With returns a Logger whose records all carry these attributes.
+func (l *Logger) With(attrs ...slog.Attr) *Logger {
+	return &Logger{handler: l.handler.WithAttrs(attrs), sink: l.sink}
+}
+
+// Write writes one record.
+func (l *Logger) Write(r slog.Record) {
+	if !l.handler.Enabled(context.Background(), r.Level) {
+		return
+	}
+	if lost := l.sink.lost; lost > 0 {
+		l.sink.lost = 0
+		r.AddAttrs(slog.Int(Lost, lost))
+	}
+	l.handler.Handle(context.Background(), r)
+}

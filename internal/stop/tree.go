@@ -1,0 +1,359 @@
+package stop
+
+import (
+	"errors"
+
+	"leash/internal/proc"
+)
+
+// Kernel is what ending needs of an operating system.
+type Kernel interface {
+	// Open takes a handle on whoever has the number now. proc.ErrGone if
+	// nobody has. Who it is, only a Look through the handle tells.
+	Open(pid int) (Handle, error)
+	// Children lists the children of a process, appended to buf. The list may
+	// be stale the moment it is returned, and may miss a sibling of a child
+	// that exits meanwhile (proc_pid_task(5), "children").
+	Children(pid int, buf []int) []int
+	// Tick is the present in the unit of proc.ID.Start.
+	Tick() uint64
+}
+
+// Handle stands for one process and never for a later one of its number.
+type Handle interface {
+	// Look reads who the process is and what it does. proc.ErrGone once it has
+	// been reaped.
+	Look() (proc.Info, error)
+	// Signal sends to the process only; signal 0 only probes.
+	Signal(proc.Signal) error
+	// SignalGroup sends to the process group that this process leads or led.
+	// errors.ErrUnsupported if that cannot be done without the risk of hitting
+	// a group that took the number anew.
+	SignalGroup(proc.Signal) error
+	// Labels are the run ID and worker ID in the environment; empty if they
+	// are not there, cannot be read, or the process is of another PID namespace.
+	Labels() (run, worker string)
+	// Notify asks that the end of this process wake the host's wait.
+	Notify()
+	Close()
+}
+
+// Sent is one signal sent, for the log.
+type Sent struct {
+	Signal proc.Signal
+	Target string // group, process, cgroup
+	PID    int
+	Err    error
+}
+
+// Left is one process that could not be ended, and why.
+type Left struct {
+	proc.ID
+	Reason string
+}
+
+type member struct {
+	h     Handle
+	info  proc.Info // as last seen
+	asked bool
+}
+
+// counts reports whether it is part of the tree. Watchdogs and reapers are
+// held only to look below them: they are neither signalled nor counted.
+func (m *member) counts() bool { return !m.info.Leash }
+
+func (m *member) denied() bool { return denied(m.h) }
+
+func denied(h Handle) bool { return errors.Is(h.Signal(probe), proc.ErrDenied) }
+
+var probe proc.Signal
+
+// Tree finds and signals everything that belongs to one worker. Each process
+// is opened first, looked at second, and signalled through its handle third.
+type Tree struct {
+	Kernel Kernel
+	// Root is the worker.
+	Root Handle
+	// Parent, if not 0, is our own PID: as the subreaper of the tree we are
+	// the parent of all that lost theirs.
+	Parent int
+	// Never lists who must not be signalled: ourselves and our ancestors.
+	Never []proc.ID
+	// OwnGroup is our own process group, which is never signalled.
+	OwnGroup int
+	// Run and Worker, if both are set, are the labels that make a process of
+	// the same user part of this tree wherever it went.
+	RunID, WorkerID string
+	// Search lists processes of the whole table that may belong: candidates
+	// only, each is verified. nil where the walk alone is complete.
+	Search func() []int
+	// KillAll ends everything at once (cgroup.kill); nil if there is no such
+	// means. It reports whether it did.
+	KillAll func() bool
+	// Empty proves that nothing is left, where the system can (no child is
+	// left to the subreaper); nil if it cannot.
+	Empty func() bool
+
+	root     proc.Info
+	rootTick uint64 // when the root was last seen to exist
+	members  map[int]*member
+	// unopened are PIDs of this tree that no handle could be taken on, for
+	// want of descriptors, say. They count: unknown is not dead.
+	unopened map[int]error
+	buf      []int
+	queue    []int
+	sent     []Sent
+}
+
+// Adopt makes the worker known. It must succeed before anything is signalled.
+func (t *Tree) Adopt() (proc.Info, error) {
+	t.members, t.unopened = make(map[int]*member), make(map[int]error)
+	info, err := t.Root.Look()
+	if err != nil {
+		return info, err
+	}
+	t.root, t.rootTick = info, t.Kernel.Tick()
+	return info, nil
+}
+
+// Leads reports whether signals go to the worker's process group.
+func (t *Tree) Leads() bool {
+	return t.root.PGID == t.root.PID && t.root.PGID != t.OwnGroup && t.root.PGID > 1
+}
+
+// Worker is the worker as last seen.
+func (t *Tree) Worker() proc.Info { return t.root }
+
+// Survey follows the tree from everyone known. With freeze each process is
+// stopped before its children are listed, so that none can fork away.
+func (t *Tree) Survey(freeze bool) {
+	clear(t.unopened)
+	t.lookAtRoot(freeze)
+	t.queue = t.queue[:0]
+	for pid, m := range t.members {
+		if !t.refresh(m) {
+			t.drop(pid)
+			continue
+		}
+		t.queue = append(t.queue, pid)
+	}
+	t.walk(t.root.PID, t.Root)
+	if t.Parent != 0 {
+		t.walk(t.Parent, nil)
+	}
+	for i := 0; i < len(t.queue); i++ { // grows while it is read
+		m := t.members[t.queue[i]]
+		if freeze && m.counts() {
+			m.h.Signal(stopSignal)
+		}
+		t.walk(t.queue[i], m.h)
+	}
+}
+
+func (t *Tree) lookAtRoot(freeze bool) {
+	tick := t.Kernel.Tick()
+	info, err := t.Root.Look()
+	if err != nil {
+		return
+	}
+	t.root, t.rootTick = info, tick
+	if freeze && !info.Dead() {
+		t.Root.Signal(stopSignal)
+	}
+}
+
+// refresh reports whether a member still lives.
+func (t *Tree) refresh(m *member) bool {
+	info, err := m.h.Look()
+	if errors.Is(err, proc.ErrGone) || err == nil && info.Dead() {
+		return false
+	}
+	if err == nil {
+		m.info = info
+	}
+	return true
+}
+
+func (t *Tree) drop(pid int) {
+	t.members[pid].h.Close()
+	delete(t.members, pid)
+}
+
+// walk lists the children of one process and takes in those that are proven to
+// be: born before the list was read (so the number cannot have changed hands
+// since), or still a child of the same parent.
+func (t *Tree) walk(pid int, h Handle) {
+	tick := t.Kernel.Tick()
+	t.buf = t.Kernel.Children(pid, t.buf[:0])
+	if len(t.buf) == 0 {
+		return
+	}
+	if h != nil {
+		if _, err := h.Look(); errors.Is(err, proc.ErrGone) {
+			return // the list may be that of the number's next owner
+		}
+	}
+	for _, c := range t.buf {
+		t.consider(c, func(_ Handle, info proc.Info) bool {
+			if info.Start != 0 && info.Start < tick {
+				return true
+			}
+			if info.PPID != pid {
+				return false
+			}
+			if h == nil {
+				return true
+			}
+			_, err := h.Look()
+			return !errors.Is(err, proc.ErrGone)
+		})
+	}
+}
+
+// consider opens a candidate, looks, and keeps it if it belongs.
+func (t *Tree) consider(pid int, belongs func(Handle, proc.Info) bool) {
+	if pid <= 1 || pid == t.root.PID || t.members[pid] != nil {
+		return
+	}
+	h, err := t.Kernel.Open(pid)
+	if err != nil {
+		if !errors.Is(err, proc.ErrGone) {
+			t.unopened[pid] = err
+		}
+		return
+	}
+	info, err := h.Look()
+	if err != nil || info.Dead() || t.never(info.ID) || !belongs(h, info) {
+		h.Close()
+		return
+	}
+	t.members[pid] = &member{h: h, info: info}
+	t.queue = append(t.queue, pid)
+}
+
+func (t *Tree) never(id proc.ID) bool {
+	for _, n := range t.Never {
+		if n.PID == id.PID && n.Match(id) != proc.Different {
+			return true
+		}
+	}
+	return false
+}
+
+// search takes in what the walk cannot reach: processes that left the tree
+// before anyone saw them, found by group, session or labels.
+func (t *Tree) search() {
+	if t.Search == nil {
+		return
+	}
+	for _, pid := range t.Search() {
+		t.consider(pid, func(h Handle, info proc.Info) bool {
+			run, worker := "", ""
+			if t.RunID != "" && t.WorkerID != "" {
+				run, worker = h.Labels()
+			}
+			return t.Claims(info, run, worker)
+		})
+	}
+}
+
+// Claims reports whether a process of the table belongs to this tree.
+func (t *Tree) Claims(info proc.Info, run, worker string) bool {
+	if info.PGID == t.root.PID && t.Leads() && t.pinned(info) {
+		return true
+	}
+	if info.SID == t.root.PID && t.root.SID == t.root.PID && t.pinned(info) {
+		return true
+	}
+	return t.RunID != "" && run == t.RunID && t.WorkerID != "" && worker == t.WorkerID &&
+		info.UID == t.root.UID
+}
+
+// pinned reports whether the number of the worker's group and session cannot
+// have been taken anew since: the worker still holds it, or the process was
+// born while the worker did.
+func (t *Tree) pinned(info proc.Info) bool {
+	if _, err := t.Root.Look(); err == nil {
+		return true
+	}
+	return info.Start != 0 && info.Start < t.rootTick
+}
+
+// Count surveys the tree and says how many live.
+func (t *Tree) Count() Census {
+	if t.Empty != nil && t.Empty() {
+		return Census{Proven: true}
+	}
+	t.Survey(false)
+	c := t.census()
+	if c.Living == 0 && t.Search != nil {
+		t.search()
+		t.Survey(false)
+		c = t.census()
+	}
+	t.notify()
+	return c
+}
+
+func (t *Tree) census() Census {
+	c := Census{Living: len(t.unopened)}
+	if t.rootLives() {
+		c.Living++
+		if denied(t.Root) {
+			c.Denied++
+		}
+	}
+	for _, m := range t.members {
+		if !m.counts() {
+			continue
+		}
+		c.Living++
+		if !m.asked {
+			c.Unasked++
+		}
+		if m.denied() {
+			c.Denied++
+		}
+	}
+	return c
+}
+
+func (t *Tree) rootLives() bool {
+	info, err := t.Root.Look()
+	return !errors.Is(err, proc.ErrGone) && !(err == nil && info.Dead())
+}
+
+// Survivors says who is left and why.
+func (t *Tree) Survivors() []Left {
+	var left []Left
+	for pid, err := range t.unopened {
+		left = append(left, Left{proc.ID{PID: pid}, "it could not be opened: " + err.Error()})
+	}
+	if t.rootLives() {
+		info, _ := t.Root.Look()
+		left = append(left, Left{t.root.ID, reason(info, denied(t.Root))})
+	}
+	for _, m := range t.members {
+		if m.counts() && t.refresh(m) {
+			left = append(left, Left{m.info.ID, reason(m.info, m.denied())})
+		}
+	}
+	return left
+}
+
+func reason(info proc.Info, refused bool) string {
+	switch {
+	case refused:
+		return "it belongs to another user and may not be signalled"
+	case info.State == 'D':
+		return "it is in uninterruptible sleep (state D)"
+	}
+	return "it was sent SIGKILL and has not ended"
+}
+
+// Close lets go of every handle but the root's.
+func (t *Tree) Close() {
+	for pid := range t.members {
+		t.drop(pid)
+	}
+}

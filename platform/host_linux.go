@@ -1,0 +1,73 @@
+package platform
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"leash/internal/proc"
+	"leash/platform/linux"
+	"leash/platform/posix"
+)
+
+type host struct{ *linux.Host }
+
+// New returns the host of this system. The backend is auto, event or poll.
+func New(backend string, interval time.Duration) (Host, error) {
+	k, err := linux.NewKernel()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case backend == "auto" && k.PIDFDs:
+		backend = "event"
+	case backend == "auto":
+		backend = "poll"
+	case backend == "event" && !k.PIDFDs:
+		return nil, errors.New("--backend event: the system refuses pidfds (Linux 5.3, or a seccomp filter); use auto or poll")
+	}
+	h, err := linux.NewHost(k, backend, interval)
+	if err != nil {
+		return nil, err
+	}
+	return host{h}, nil
+}
+
+func (h host) Adopt(pid int) (Adopted, error) {
+	a, err := h.Host.Adopt(pid)
+	return Adopted(a), err
+}
+
+func (h host) Start(c Command) (proc.Info, error) {
+	return h.Host.Start(c.Path, c.Args, c.Env, c.Keep)
+}
+
+// CheckWorker says why a process must not be guarded, if so.
+func (h host) CheckWorker(pid int) error { return h.Kernel.CheckWorker(pid) }
+
+// Replace executes this program anew in place, and returns only if it cannot.
+func Replace(env []string) error { return linux.Replace(env) }
+
+// HearRumours asks the system to tell the calling thread of its parent's end.
+func HearRumours() error { return linux.HearRumours() }
+
+// CheckPID says what is wrong with a PID that somebody gave us, if anything.
+func CheckPID(pid int) error { return linux.CheckPID(pid) }
+
+// CheckFD says what is wrong with a descriptor that somebody gave us.
+func CheckFD(fd int, write bool) error { return linux.CheckFD(fd, write) }
+
+// CloseOthers lets no descriptor above 2 be inherited but those kept.
+func CloseOthers(keep []int) { linux.CloseOthers(keep) }
+
+// ParseSignal reads TERM, SIGTERM or 15.
+func ParseSignal(s string) (proc.Signal, bool) { return linux.ParseSignal(s) }
+
+// Random is the system's source of random bytes.
+var Random io.Reader = linux.Random{}
+
+// Sink returns a writer that never waits for its reader.
+func Sink(fd int) (io.Writer, error) { return posix.Sink(fd) }
+
+// CheckKeptFD says what is wrong with a descriptor that the worker is to keep.
+func CheckKeptFD(fd int) error { return linux.CheckKeptFD(fd) }

@@ -1,0 +1,44 @@
+//go:build !linux
+
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+
+	"leash/internal/proc"
+)
+
+// ErrSystem says that there is no host for this system yet.
+var ErrSystem = fmt.Errorf("%s is not supported yet: %w", runtime.GOOS, errors.ErrUnsupported)
+
+// New fails: there is no host for this system.
+func New(string, time.Duration) (Host, error) { return nil, ErrSystem }
+
+func Replace([]string) error      { return ErrSystem }
+func HearRumours() error          { return ErrSystem }
+func CheckPID(int) error          { return ErrSystem }
+func CheckFD(int, bool) error     { return ErrSystem }
+func CheckKeptFD(int) error       { return ErrSystem }
+func CloseOthers([]int)           {}
+func Sink(int) (io.Writer, error) { return nil, ErrSystem }
+
+// ParseSignal knows the signals that every system numbers alike.
+func ParseSignal(s string) (proc.Signal, bool) {
+	for _, sig := range []proc.Signal{proc.INT, proc.QUIT, proc.TERM, proc.KILL} {
+		if s == sig.Name || "SIG"+s == sig.Name {
+			return sig, true
+		}
+	}
+	return proc.Signal{}, false
+}
+
+// Random fails.
+var Random io.Reader = unsupported{}
+
+type unsupported struct{}
+
+func (unsupported) Read([]byte) (int, error) { return 0, ErrSystem }

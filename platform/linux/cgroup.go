@@ -1,0 +1,111 @@
+//go:build linux
+
+package linux
+
+import (
+	"bytes"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// cgroup is a leaf of the v2 hierarchy that holds one worker's tree, and whose
+// cgroup.kill ends all of it in one stroke (Linux 5.14).
+type cgroup struct {
+	path string
+	fd   int
+}
+
+// newCgroup makes a leaf below our own cgroup, or returns nil where that is
+// not possible: no v2, no permission, no cgroup.kill.
+func (k *Kernel) newCgroup() *cgroup {
+	base := k.cgroupDir()
+	if base == "" {
+		return nil
+	}
+	path := base + "/leash-" + itoa(os.Getpid()) + "-" + itoa(int(k.Tick()))
+	if os.Mkdir(path, 0o755) != nil {
+		return nil
+	}
+	c := &cgroup{path: path}
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		os.Remove(path)
+		return nil
+	}
+	c.fd = fd
+	if unix.Faccessat(fd, "cgroup.kill", unix.W_OK, 0) != nil {
+		c.remove()
+		return nil
+	}
+	return c
+}
+
+// cgroupDir is the directory of our own v2 cgroup. In a hybrid set-up v2 is
+// mounted beside v1, without controllers, and holds processes all the same.
+func (k *Kernel) cgroupDir() string {
+	b, err := k.readFile(unix.AT_FDCWD, "/proc/self/cgroup")
+	if err != nil {
+		return ""
+	}
+	own := ownCgroup(b)
+	b, err = k.readFile(unix.AT_FDCWD, "/proc/self/mountinfo")
+	if err != nil || own == "" {
+		return ""
+	}
+	root, point := cgroup2Mount(b)
+	below, ok := strings.CutPrefix(own, strings.TrimSuffix(root, "/"))
+	if point == "" || !ok {
+		return ""
+	}
+	return point + strings.TrimSuffix(below, "/")
+}
+
+func (c *cgroup) kill() bool {
+	fd, err := unix.Openat(c.fd, "cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte("1"))
+	return err == nil
+}
+
+// remove fails harmlessly while anything is in it.
+func (c *cgroup) remove() {
+	unix.Rmdir(c.path)
+	unix.Close(c.fd)
+}
+
+// ownCgroup reads /proc/self/cgroup: the v2 entry is "0::/path" (cgroups(7)).
+func ownCgroup(b []byte) string {
+	for line := range bytes.Lines(b) {
+		if path, ok := bytes.CutPrefix(line, []byte("0::")); ok {
+			path = bytes.TrimRight(path, "\n")
+			if bytes.HasSuffix(path, []byte(deleted)) || !bytes.HasPrefix(path, []byte("/")) {
+				return ""
+			}
+			return string(path)
+		}
+	}
+	return ""
+}
+
+// cgroup2Mount reads /proc/self/mountinfo (proc_pid_mountinfo(5)): field 4 is
+// the root of the mount in its file system, 5 the mount point; behind " - "
+// stands the type.
+func cgroup2Mount(b []byte) (root, point string) {
+	for line := range bytes.Lines(b) {
+		left, right, ok := bytes.Cut(line, []byte(" - "))
+		if !ok || !bytes.HasPrefix(right, []byte("cgroup2 ")) {
+			continue
+		}
+		f := bytes.Fields(left)
+		if len(f) < 5 || bytes.IndexByte(f[4], '\\') >= 0 { // an escaped name: not worth it
+			continue
+		}
+		return string(f[3]), string(f[4])
+	}
+	return "", ""
+}

@@ -1,0 +1,215 @@
+//go:build linux
+
+package linux
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"leash/internal/proc"
+	"leash/internal/runid"
+	"leash/internal/stop"
+)
+
+// handle is a race-free reference to a process: a pidfd (Linux 5.3), or where
+// the system refuses those the open directory /proc/PID, whose files fail with
+// ESRCH once the process is gone, whoever has the number by then.
+type handle struct {
+	k     *Kernel
+	pid   int
+	fd    int
+	dir   bool // fd is /proc/PID
+	inode uint64
+	token int // in the wait loop, 0 if not there
+}
+
+var _ stop.Handle = (*handle)(nil)
+
+// Open takes a handle on whoever has the number now.
+func (k *Kernel) Open(pid int) (stop.Handle, error) { return k.open(pid) }
+
+func (k *Kernel) open(pid int) (*handle, error) {
+	if !k.PIDFDs {
+		return k.openDir(pid)
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, openError(pid, err)
+	}
+	return k.wrap(pid, fd), nil
+}
+
+func (k *Kernel) openDir(pid int) (*handle, error) {
+	fd, err := openRetry(unix.AT_FDCWD, procPath(pid, ""), unix.O_DIRECTORY)
+	if err != nil {
+		return nil, openError(pid, err)
+	}
+	return &handle{k: k, pid: pid, fd: fd, dir: true}, nil
+}
+
+func (k *Kernel) wrap(pid, fd int) *handle {
+	h := &handle{k: k, pid: pid, fd: fd}
+	var st unix.Stat_t
+	if k.pidfs && unix.Fstat(fd, &st) == nil {
+		h.inode = st.Ino
+	}
+	return h
+}
+
+func openError(pid int, err error) error {
+	switch {
+	case errors.Is(err, unix.ESRCH), errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL):
+		return proc.ErrGone
+	}
+	return fmt.Errorf("process %d: %w", pid, err)
+}
+
+func (h *handle) Close() {
+	if h.fd >= 0 {
+		if h.token != 0 {
+			h.k.forget(h)
+		}
+		unix.Close(h.fd)
+		h.fd = -1
+	}
+}
+
+// Look reads first and asks the handle afterwards: if that still stands for a
+// process, what was read was read of it.
+func (h *handle) Look() (proc.Info, error) {
+	info, err := h.stat()
+	if gone := h.probe(); gone != nil {
+		return proc.Info{}, gone
+	}
+	if err != nil {
+		return proc.Info{ID: proc.ID{PID: h.pid, Inode: h.inode}}, err
+	}
+	info.Inode = h.inode
+	return info, nil
+}
+
+func (h *handle) stat() (proc.Info, error) {
+	b, err := h.k.readFile(h.at(), h.path("stat"))
+	if err != nil {
+		return proc.Info{}, err
+	}
+	info, err := ParseStat(b)
+	if err != nil || info.PID != h.pid {
+		return proc.Info{}, errStat
+	}
+	var st unix.Stat_t
+	if unix.Fstatat(h.at(), h.path("stat"), &st, 0) == nil {
+		info.UID = st.Uid
+	}
+	info.Leash = h.k.isLeash(h.at(), h.path("exe"))
+	return info, nil
+}
+
+// at and path name a file of the process's directory.
+func (h *handle) at() int {
+	if h.dir {
+		return h.fd
+	}
+	return unix.AT_FDCWD
+}
+
+func (h *handle) path(name string) string {
+	if h.dir {
+		return name
+	}
+	return procPath(h.pid, name)
+}
+
+// probe returns proc.ErrGone once the process has been reaped. EPERM is life.
+func (h *handle) probe() error {
+	if !h.dir {
+		if unix.PidfdSendSignal(h.fd, 0, nil, 0) == unix.ESRCH {
+			return proc.ErrGone
+		}
+		return nil
+	}
+	_, err := h.k.readFile(h.fd, "stat")
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
+		return proc.ErrGone
+	}
+	return nil
+}
+
+func (h *handle) Signal(sig proc.Signal) error {
+	if !h.dir {
+		return signalError(unix.PidfdSendSignal(h.fd, unix.Signal(sig.Num), nil, 0))
+	}
+	// The number is checked through the handle, then used at once.
+	if err := h.probe(); err != nil {
+		return err
+	}
+	return signalError(unix.Kill(h.pid, unix.Signal(sig.Num)))
+}
+
+// SignalGroup signals the group that this very process leads or led
+// (PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9): a later group of the same number is
+// another one. On older kernels the number is used while its leader holds it.
+func (h *handle) SignalGroup(sig proc.Signal) error {
+	if h.k.groupFlag {
+		return signalError(unix.PidfdSendSignal(h.fd, unix.Signal(sig.Num), nil, unix.PIDFD_SIGNAL_PROCESS_GROUP))
+	}
+	info, err := h.Look()
+	if err != nil || info.PGID != h.pid {
+		return errors.ErrUnsupported
+	}
+	return signalError(unix.Kill(-h.pid, unix.Signal(sig.Num)))
+}
+
+func signalError(err error) error {
+	switch err {
+	case nil:
+		return nil
+	case unix.ESRCH:
+		return proc.ErrGone
+	case unix.EPERM:
+		return proc.ErrDenied
+	}
+	return err
+}
+
+func (h *handle) Labels() (run, worker string) {
+	if !h.k.sameNamespace(h.at(), h.path("status")) {
+		return "", ""
+	}
+	env, err := h.k.readFile(h.at(), h.path("environ"))
+	if err != nil {
+		return "", ""
+	}
+	run, worker = runid.FromEnviron(env)
+	if h.probe() != nil {
+		return "", ""
+	}
+	return run, worker
+}
+
+// Args are the arguments, NUL-terminated each, valid until the next read.
+func (h *handle) args() []byte {
+	b, err := h.k.readFile(h.at(), h.path("cmdline"))
+	if err != nil || h.probe() != nil {
+		return nil
+	}
+	return b
+}
+
+func (h *handle) Notify() {
+	if h.k.notify != nil {
+		h.k.notify(h)
+	}
+}
+
+func procPath(pid int, name string) string {
+	b := make([]byte, 0, 32)
+	b = strconv.AppendInt(append(b, "/proc/"...), int64(pid), 10)
+	if name != "" {
+		b = append(append(b, '/'), name...)
+	}
+	return string(b)
+}

@@ -1,0 +1,186 @@
+//go:build linux
+
+package linux
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"leash/internal/proc"
+	"leash/internal/runid"
+	"leash/internal/stop"
+)
+
+// Adopted is what was learnt of a worker that was running already.
+type Adopted struct {
+	Info     proc.Info
+	RunID    string // from its arguments or environment
+	WorkerID string // from its environment
+}
+
+// Adopt takes a running worker. proc.ErrGone if it has ended.
+func (h *Host) Adopt(pid int) (Adopted, error) {
+	var a Adopted
+	hd, err := h.Kernel.open(pid)
+	if err != nil {
+		return a, err
+	}
+	h.worker, h.tree.Root = hd, hd
+	if a.Info, err = h.tree.Adopt(); err != nil {
+		return a, err
+	}
+	if a.Info.Dead() {
+		return a, proc.ErrGone
+	}
+	if err := hd.Signal(proc.Signal{}); errors.Is(err, proc.ErrDenied) {
+		return a, fmt.Errorf("process %d belongs to another user (%w): run the watchdog as that user or as root", pid, err)
+	}
+	a.RunID, a.WorkerID = hd.Labels()
+	if id := runid.FromArgs(hd.args()); id != "" {
+		a.RunID = id
+	}
+	hd.Notify()
+	h.tree.Survey(false)
+	h.tree.Search = h.searchAll
+	return a, nil
+}
+
+// Label sets the labels by which the worker's strays are known.
+func (h *Host) Label(run, worker string) { h.tree.RunID, h.tree.WorkerID = run, worker }
+
+// Containment says what holds the tree together, strongest first.
+func (h *Host) Containment() string {
+	var parts []string
+	if h.cgroup != nil {
+		parts = append(parts, "cgroup")
+	}
+	if h.tree.Parent != 0 {
+		parts = append(parts, "subreaper")
+	}
+	if h.tree.Leads() {
+		parts = append(parts, "group")
+	} else {
+		parts = append(parts, "process")
+	}
+	parts = append(parts, "descendants")
+	if h.tree.RunID != "" && h.tree.WorkerID != "" && h.tree.Search != nil {
+		parts = append(parts, "environment")
+	}
+	return strings.Join(parts, ",")
+}
+
+// Leads reports whether the worker leads its process group.
+func (h *Host) Leads() bool { return h.tree.Leads() }
+
+// Start starts the worker in a session of its own. Its death is bound to the
+// thread that calls (PR_SET_PDEATHSIG, prctl(2)): that is the main thread,
+// which lives as long as we do.
+func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cleanSignals()
+	// Children that we had before (a shell that started some and became us)
+	// are bystanders, and their orphans could not be told from the worker's.
+	sole := len(h.Kernel.Children(os.Getpid(), nil)) == 0 &&
+		unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == nil
+	h.cgroup = h.Kernel.newCgroup()
+	pid, fd, err := h.fork(path, args, env, keep)
+	if err != nil && h.cgroup != nil {
+		// A cgroup may refuse us in many ways, and the command may not exist:
+		// without the cgroup we learn which it was.
+		h.cgroup.remove()
+		h.cgroup = nil
+		pid, fd, err = h.fork(path, args, env, keep)
+	}
+	if err != nil {
+		return proc.Info{}, err
+	}
+	h.child, h.childID = true, pid
+	if h.Kernel.PIDFDs && fd >= 0 {
+		h.worker = h.Kernel.wrap(pid, fd)
+	} else if h.worker, err = h.Kernel.open(pid); err != nil {
+		unix.Kill(pid, unix.SIGKILL) // our own child, not reaped yet
+		return proc.Info{}, err
+	}
+	h.tree.Root = h.worker
+	if sole {
+		h.tree.Parent, h.tree.Empty = os.Getpid(), h.noChildren
+	} else {
+		h.tree.Search = h.searchAll
+	}
+	if h.cgroup != nil {
+		h.tree.KillAll = h.cgroup.kill
+	}
+	h.worker.Notify()
+	return h.tree.Adopt()
+}
+
+func (h *Host) fork(path string, args, env []string, keep []int) (pid, fd int, err error) {
+	fd = -1
+	files := []uintptr{0, 1, 2}
+	for _, k := range keep {
+		for len(files) <= k {
+			files = append(files, ^uintptr(0))
+		}
+		files[k] = uintptr(k)
+	}
+	sys := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if h.Kernel.PIDFDs {
+		sys.PidFD = &fd
+	}
+	if h.cgroup != nil {
+		sys.UseCgroupFD, sys.CgroupFD = true, h.cgroup.fd
+	}
+	pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{Env: env, Files: files, Sys: sys})
+	return pid, fd, err
+}
+
+// reap collects every child that has ended, ours and those that came to us as
+// their subreaper, or as PID 1. It reports whether none is left at all.
+func (h *Host) reap() (none bool) {
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || pid <= 0 {
+			return err == unix.ECHILD
+		}
+		if pid == h.childID && !h.exited {
+			h.exited, h.exit = true, exitOf(ws)
+		}
+	}
+}
+
+// noChildren proves that nothing is left of the tree: whoever lost his parent
+// would be our child.
+func (h *Host) noChildren() bool { return h.reap() }
+
+func exitOf(ws unix.WaitStatus) proc.Exit {
+	if ws.Signaled() {
+		return proc.Exit{Known: true, Signal: signalOf(int(ws.Signal()))}
+	}
+	return proc.Exit{Known: true, Code: ws.ExitStatus()}
+}
+
+// exitInfo asks how a process ended that is no child of ours (Linux 6.15, and
+// only once its parent has reaped it).
+func (h *handle) exitInfo() proc.Exit {
+	if h.dir {
+		return proc.Exit{}
+	}
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	if unix.IoctlPidfdInfo(h.fd, &info) != nil || info.Mask&unix.PIDFD_INFO_EXIT == 0 {
+		return proc.Exit{}
+	}
+	return exitOf(unix.WaitStatus(info.Exit_code))
+}
+
+var _ stop.Kernel = (*Kernel)(nil)

@@ -1,0 +1,65 @@
+// Package platform chooses the host of the system that we are built for.
+package platform
+
+import (
+	"time"
+
+	"leash/internal/proc"
+	"leash/internal/stop"
+	"leash/watch"
+)
+
+// Host guards one worker: watch.Host but for its Log, and what sets it up.
+type Host interface {
+	Now() time.Duration
+	Wait(deadline time.Duration, timed bool) ([]watch.Event, error)
+	Ask(proc.Signal) []stop.Sent
+	AskNew(proc.Signal) []stop.Sent
+	Force() []stop.Sent
+	Count() stop.Census
+	Exit() (proc.Exit, bool)
+	Survey()
+	Forward(proc.Signal) []stop.Sent
+	Suspend(proc.Signal) []stop.Sent
+
+	// Backend is how ends are noticed: event or poll.
+	Backend() string
+	// AddParent watches a process; false if it is dead already.
+	AddParent(pid int) (alive bool, err error)
+	// AddLifeline watches a descriptor; false if it has ended already.
+	AddLifeline(fd int) (alive bool, err error)
+	// Listen has signals come in, to be forwarded or not.
+	Listen(forward bool)
+	// CheckWorker says why a process must not be guarded, if so.
+	CheckWorker(pid int) error
+	// Adopt takes a running worker; proc.ErrGone if there is none.
+	Adopt(pid int) (Adopted, error)
+	// Start starts a worker.
+	Start(Command) (proc.Info, error)
+	// Label sets the labels by which the worker's strays are known.
+	Label(run, worker string)
+	Containment() string
+	Leads() bool
+	// Created is when the process began.
+	Created(proc.ID) time.Time
+	// Owner is the identity of the first parent, for the worker's environment.
+	Owner() string
+	Survivors() []stop.Left
+	Close()
+}
+
+// Adopted is what was learnt of a worker that was running already.
+type Adopted struct {
+	Info     proc.Info
+	RunID    string // from its arguments or environment, if there
+	WorkerID string // from its environment
+}
+
+// Command is a worker to start.
+type Command struct {
+	Path string
+	Args []string // the name first
+	Env  []string
+	// Keep lists descriptors above 2 that it inherits.
+	Keep []int
+}

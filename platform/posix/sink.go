@@ -1,0 +1,72 @@
+//go:build unix
+
+// Package posix is what the Unix systems share.
+package posix
+
+import (
+	"errors"
+	"io"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrFull says that a record was dropped because its reader does not read.
+var ErrFull = errors.New("the reader does not keep up")
+
+// Sink returns a writer to a descriptor that never blocks for long: a reader
+// that is stopped must not stop us. What does not fit is dropped. The
+// descriptor itself is left in the mode it has, because it is shared.
+func Sink(fd int) (io.Writer, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
+	}
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && flags&unix.O_ACCMODE == unix.O_RDONLY {
+		return nil, unix.EBADF
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFSOCK:
+		return sink{fd, sendNow}, nil
+	case unix.S_IFIFO, unix.S_IFCHR:
+		// An open of our own may be non-blocking without changing the shared one.
+		own, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+		if err == nil {
+			return sink{own, unix.Write}, nil
+		}
+		return sink{fd, writeIfReady}, nil
+	}
+	return sink{fd, unix.Write}, nil
+}
+
+type sink struct {
+	fd    int
+	write func(int, []byte) (int, error)
+}
+
+func (s sink) Write(b []byte) (int, error) {
+	for done := 0; ; {
+		n, err := s.write(s.fd, b[done:])
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return done, ErrFull
+		case err != nil:
+			return done, err
+		default:
+			if done += n; done >= len(b) {
+				return done, nil
+			}
+		}
+	}
+}
+
+// writeIfReady may still block if others fill the pipe in between; it is used
+// only where nothing better is to be had.
+func writeIfReady(fd int, b []byte) (int, error) {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	if n, err := unix.Poll(p, 0); err != nil || n == 0 {
+		return 0, unix.EAGAIN
+	}
+	return unix.Write(fd, b)
+}

@@ -1,0 +1,107 @@
+package watch
+
+import (
+	"fmt"
+
+	"leash/internal/proc"
+	"leash/internal/stop"
+)
+
+// Event is something that happened. The machine learns of the world through
+// events only.
+type Event interface{ event() }
+
+type (
+	// ParentDied: one of the parents is gone, known by one of the contract's
+	// ways: pidfd, kqueue, handle, lifeline, poll, start.
+	ParentDied struct {
+		PID int // 0 if it was known by its lifeline only
+		By  string
+	}
+	// WorkerExited: nothing of the worker itself runs any more.
+	WorkerExited struct{ Exit proc.Exit }
+	// Signalled: the watchdog itself got a signal.
+	Signalled struct {
+		Signal proc.Signal
+		Role   Role
+	}
+	// Quiet: every process that was waited for has ended.
+	Quiet struct{}
+	// Counted answers the Count action.
+	Counted struct{ Census stop.Census }
+	// Sent tells of one signal that an action sent.
+	Sent struct{ stop.Sent }
+	// Tick: the deadline has passed.
+	Tick struct{}
+)
+
+func (ParentDied) event()   {}
+func (WorkerExited) event() {}
+func (Signalled) event()    {}
+func (Quiet) event()        {}
+func (Counted) event()      {}
+func (Sent) event()         {}
+func (Tick) event()         {}
+
+// Role is what a signal to the watchdog means.
+type Role int
+
+const (
+	// Ignored: it must not stop the watchdog and means nothing to the worker.
+	Ignored Role = iota
+	// Forwarded: it is meant for the worker.
+	Forwarded
+	// Ends: it asks that the worker be ended.
+	Ends
+	// Suspends: job control asks that the job be stopped.
+	Suspends
+)
+
+func (r Role) String() string {
+	return [...]string{"ignored", "forwarded", "ends", "suspends"}[r]
+}
+
+// ActionKind is what is to be done.
+type ActionKind int
+
+const (
+	// DoAsk, DoAskNew, DoForce and DoCount are the steps of stop.Sequence.
+	DoAsk ActionKind = iota
+	DoAskNew
+	DoForce
+	DoCount
+	// DoSurvey looks who belongs to the tree, to know them later.
+	DoSurvey
+	// DoForward passes Signal on to the worker.
+	DoForward
+	// DoSuspend stops the job as Signal asks, the watchdog after the worker.
+	DoSuspend
+	// DoLog writes Record.
+	DoLog
+	// DoExit ends the watchdog with Status.
+	DoExit
+)
+
+var kindNames = [...]string{
+	"ask", "ask-new", "force", "count", "survey", "forward", "suspend", "log", "exit",
+}
+
+// Action is one thing to do.
+type Action struct {
+	Kind   ActionKind
+	Signal proc.Signal
+	Record Record
+	Status int
+}
+
+func (a Action) String() string {
+	switch a.Kind {
+	case DoAsk, DoAskNew, DoForward, DoSuspend:
+		return kindNames[a.Kind] + " " + a.Signal.Name
+	case DoLog:
+		return "log " + a.Record.String()
+	case DoExit:
+		return fmt.Sprintf("exit %d", a.Status)
+	}
+	return kindNames[a.Kind]
+}

@@ -1,0 +1,117 @@
+package watch
+
+import (
+	"time"
+
+	"leash/internal/proc"
+	"leash/internal/stop"
+)
+
+// Host is what guarding needs of the world. One goroutine calls it.
+type Host interface {
+	// Now is the time since any fixed moment, on a clock that stands still
+	// while the machine sleeps.
+	Now() time.Duration
+	// Wait blocks until something happened or, if timed, until the deadline:
+	// then it returns nothing. The result is valid until the next Wait.
+	Wait(deadline time.Duration, timed bool) ([]Event, error)
+
+	Ask(proc.Signal) []stop.Sent
+	AskNew(proc.Signal) []stop.Sent
+	Force() []stop.Sent
+	Count() stop.Census
+	// Exit is how the worker ended, once it has.
+	Exit() (proc.Exit, bool)
+	Survey()
+	Forward(proc.Signal) []stop.Sent
+	// Suspend stops the worker, then the watchdog, and returns when both go on.
+	Suspend(proc.Signal) []stop.Sent
+
+	Log(Record)
+}
+
+// Guard runs the machine against the host until the worker's end, and returns
+// the exit status. It fails only if the host can no longer wait.
+func Guard(m *Machine, h Host, first ...Event) (int, error) {
+	start := h.Now()
+	g := guard{m: m, h: h, start: start}
+	for _, e := range first {
+		if g.step(e) {
+			return g.status, nil
+		}
+	}
+	for {
+		at, timed := m.Deadline()
+		events, err := h.Wait(start+at, timed)
+		if err != nil {
+			return 0, err
+		}
+		for _, e := range events {
+			if g.step(e) {
+				return g.status, nil
+			}
+		}
+		if at, timed := m.Deadline(); timed && g.now() >= at && g.step(Tick{}) {
+			return g.status, nil
+		}
+	}
+}
+
+type guard struct {
+	m      *Machine
+	h      Host
+	start  time.Duration
+	queue  []Event
+	acts   []Action
+	status int
+}
+
+func (g *guard) now() time.Duration { return g.h.Now() - g.start }
+
+// step feeds one event and all that follows from it; true means done.
+func (g *guard) step(e Event) bool {
+	g.queue = append(g.queue[:0], e)
+	for i := 0; i < len(g.queue); i++ {
+		// Performing feeds the machine again only through the queue.
+		g.acts = append(g.acts[:0], g.m.Step(g.now(), g.queue[i])...)
+		for _, a := range g.acts {
+			if a.Kind == DoExit {
+				g.status = a.Status
+				return true
+			}
+			g.perform(a)
+		}
+	}
+	return false
+}
+
+func (g *guard) perform(a Action) {
+	switch a.Kind {
+	case DoAsk:
+		g.sent(g.h.Ask(a.Signal))
+	case DoAskNew:
+		g.sent(g.h.AskNew(a.Signal))
+	case DoForce:
+		g.sent(g.h.Force())
+	case DoForward:
+		g.sent(g.h.Forward(a.Signal))
+	case DoSuspend:
+		g.sent(g.h.Suspend(a.Signal))
+	case DoSurvey:
+		g.h.Survey()
+	case DoCount:
+		c := g.h.Count()
+		if exit, ok := g.h.Exit(); ok {
+			g.queue = append(g.queue, WorkerExited{exit})
+		}
+		g.queue = append(g.queue, Counted{c})
+	case DoLog:
+		g.h.Log(a.Record)
+	}
+}
+
+func (g *guard) sent(list []stop.Sent) {
+	for _, s := range list {
+		g.queue = append(g.queue, Sent{s})
+	}
+}
