@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 
 	"leash/platform"
@@ -18,10 +17,10 @@ const (
 	exitNotFound = 127
 )
 
-// The main goroutine stays on the main thread, which lives as long as the
-// process: what is bound to a thread (PR_SET_PDEATHSIG, our own and the
-// worker's) is bound to that one.
-func init() { runtime.LockOSThread() }
+// PR_SET_PDEATHSIG belongs to the thread that sets it. Init functions run on
+// the startup thread (package runtime, LockOSThread), which lives as long as the
+// process. It is a hint only: if it fails, nothing is lost.
+func init() { platform.HearRumours() }
 
 func main() { os.Exit(run(os.Args[1:])) }
 

@@ -40,8 +40,8 @@ func newSettings() *settings {
 const handover = "LEASH_HANDOVER"
 
 // lean is what the second life runs with: one thread of Go code at a time, and
-// a heap that is collected at 400 kB instead of 4 MB.
-var lean = []string{"GOMAXPROCS=1", "GOGC=10"}
+// a heap that is first collected at 1 MB (GOGC percent of 4 MB) instead of 4.
+var lean = []string{"GOMAXPROCS=1", "GOGC=25"}
 
 // pack writes the settings for the second life. They begin with our PID, so
 // that no inherited variable is ever taken for them.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"time"
 
@@ -68,7 +67,6 @@ func (w *watchdog) openLog() error {
 // guard watches until the worker's end and returns the exit status.
 func (w *watchdog) guard() (int, error) {
 	defer w.Close()
-	platform.HearRumours() // a hint only: without it nothing is lost
 	if !w.run {
 		if err := w.CheckWorker(w.workerPID); err != nil {
 			return 0, fmt.Errorf("--worker-pid: %w", err)
@@ -87,7 +85,6 @@ func (w *watchdog) guard() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	runtime.UnlockOSThread()
 	w.begin()
 	var events []watch.Event
 	if first != nil {

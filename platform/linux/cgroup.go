@@ -45,12 +45,12 @@ func (k *Kernel) newCgroup() *cgroup {
 // cgroupDir is the directory of our own v2 cgroup. In a hybrid set-up v2 is
 // mounted beside v1, without controllers, and holds processes all the same.
 func (k *Kernel) cgroupDir() string {
-	b, err := k.readFile(unix.AT_FDCWD, "/proc/self/cgroup")
+	b, err := k.readFile(unix.AT_FDCWD, pathOf("/proc/self/cgroup"))
 	if err != nil {
 		return ""
 	}
 	own := ownCgroup(b)
-	b, err = k.readFile(unix.AT_FDCWD, "/proc/self/mountinfo")
+	b, err = k.readFile(unix.AT_FDCWD, pathOf("/proc/self/mountinfo"))
 	if err != nil || own == "" {
 		return ""
 	}

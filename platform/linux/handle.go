@@ -5,7 +5,6 @@ package linux
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -43,7 +42,8 @@ func (k *Kernel) open(pid int) (*handle, error) {
 }
 
 func (k *Kernel) openDir(pid int) (*handle, error) {
-	fd, err := openRetry(unix.AT_FDCWD, procPath(pid, ""), unix.O_DIRECTORY)
+	dir := pathIn(pid, "")
+	fd, err := openRetry(unix.AT_FDCWD, &dir, unix.O_DIRECTORY)
 	if err != nil {
 		return nil, openError(pid, err)
 	}
@@ -100,10 +100,7 @@ func (h *handle) stat() (proc.Info, error) {
 	if err != nil || info.PID != h.pid {
 		return proc.Info{}, errStat
 	}
-	var st unix.Stat_t
-	if unix.Fstatat(h.at(), h.path("stat"), &st, 0) == nil {
-		info.UID = st.Uid
-	}
+	info.UID = ownerOf(h.at(), h.path("stat"))
 	info.Leash = h.k.isLeash(h.at(), h.path("exe"))
 	return info, nil
 }
@@ -116,11 +113,11 @@ func (h *handle) at() int {
 	return unix.AT_FDCWD
 }
 
-func (h *handle) path(name string) string {
+func (h *handle) path(name string) path {
 	if h.dir {
-		return name
+		return pathOf(name)
 	}
-	return procPath(h.pid, name)
+	return pathIn(h.pid, name)
 }
 
 // probe returns proc.ErrGone once the process has been reaped. EPERM is life.
@@ -131,7 +128,7 @@ func (h *handle) probe() error {
 		}
 		return nil
 	}
-	_, err := h.k.readFile(h.fd, "stat")
+	_, err := h.k.readFile(h.fd, pathOf("stat"))
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
 		return proc.ErrGone
 	}
@@ -203,13 +200,4 @@ func (h *handle) Notify() {
 	if h.k.notify != nil {
 		h.k.notify(h)
 	}
-}
-
-func procPath(pid int, name string) string {
-	b := make([]byte, 0, 32)
-	b = strconv.AppendInt(append(b, "/proc/"...), int64(pid), 10)
-	if name != "" {
-		b = append(append(b, '/'), name...)
-	}
-	return string(b)
 }

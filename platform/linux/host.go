@@ -296,7 +296,7 @@ func (k *Kernel) ancestors() []proc.ID {
 }
 
 func (k *Kernel) lookAt(pid int) (proc.Info, error) {
-	b, err := k.readFile(unix.AT_FDCWD, procPath(pid, "stat"))
+	b, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "stat"))
 	if err != nil {
 		return proc.Info{}, err
 	}

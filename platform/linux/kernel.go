@@ -6,8 +6,9 @@ import (
 	"bytes"
 	"errors"
 	"os"
-	"path/filepath"
+	"strconv"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,8 +19,8 @@ type Kernel struct {
 	PIDFDs    bool
 	pidfs     bool
 	groupFlag bool
-	children  bool // /proc/PID/task/TID/children exists (CONFIG_PROC_CHILDREN)
-	self      string
+	children  bool   // /proc/PID/task/TID/children exists (CONFIG_PROC_CHILDREN)
+	self, dir string // our executable and its folder, with a slash
 	buf       []byte
 	dents     []byte
 	loop      *loop
@@ -30,11 +31,12 @@ type Kernel struct {
 // NewKernel probes what the system offers; it never compares versions.
 func NewKernel() (*Kernel, error) {
 	k := &Kernel{buf: make([]byte, 4096)}
-	if _, err := k.readFile(unix.AT_FDCWD, "/proc/self/stat"); err != nil {
+	if _, err := k.readFile(unix.AT_FDCWD, pathOf("/proc/self/stat")); err != nil {
 		return nil, errors.New("/proc cannot be read; mount it: without it no process can be told from another")
 	}
 	if exe, err := os.Readlink("/proc/self/exe"); err == nil {
 		k.self = strings.TrimSuffix(exe, deleted)
+		k.dir = k.self[:strings.LastIndexByte(k.self, '/')+1]
 	}
 	k.children = unix.Access("/proc/thread-self/children", unix.R_OK) == nil
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
@@ -59,21 +61,33 @@ const deleted = " (deleted)"
 
 // isLeash reports whether the executable is ours or the one installed beside
 // it, also an older build that was replaced since.
-func (k *Kernel) isLeash(at int, path string) bool {
+func (k *Kernel) isLeash(at int, p path) bool {
 	if k.self == "" {
 		return false
 	}
 	var b [512]byte
-	n, err := unix.Readlinkat(at, path, b[:])
-	if err != nil || n <= 0 {
+	n, _, e := unix.RawSyscall6(unix.SYS_READLINKAT, uintptr(at), uintptr(unsafe.Pointer(&p)),
+		uintptr(unsafe.Pointer(&b)), uintptr(len(b)), 0, 0)
+	if e != 0 || n == 0 {
 		return false
 	}
-	exe := strings.TrimSuffix(string(b[:n]), deleted)
-	if exe == k.self {
+	exe := bytes.TrimSuffix(b[:n], []byte(deleted))
+	if string(exe) == k.self {
 		return true
 	}
-	name := filepath.Base(exe)
-	return (name == "watchdog" || name == "reaper") && filepath.Dir(exe) == filepath.Dir(k.self)
+	dir, name := exe[:bytes.LastIndexByte(exe, '/')+1], exe[bytes.LastIndexByte(exe, '/')+1:]
+	return (string(name) == "watchdog" || string(name) == "reaper") && string(dir) == k.dir
+}
+
+// ownerOf is the user that a file of /proc belongs to: the process's effective
+// one, or root where the process may not be dumped (proc(5)).
+func ownerOf(at int, p path) uint32 {
+	var st unix.Statx_t
+	if _, _, e := unix.RawSyscall6(unix.SYS_STATX, uintptr(at), uintptr(unsafe.Pointer(&p)),
+		0, unix.STATX_UID, uintptr(unsafe.Pointer(&st)), 0); e != 0 {
+		return 0
+	}
+	return st.Uid
 }
 
 // Tick is the present in clock ticks since boot, as in field 22 of
@@ -90,8 +104,8 @@ const userHZ = 100
 
 // sameNamespace reports whether the process lives in our PID namespace: then
 // NSpid (Linux 4.1) shows one number. Unreadable counts as foreign.
-func (k *Kernel) sameNamespace(at int, path string) bool {
-	b, err := k.readFile(at, path)
+func (k *Kernel) sameNamespace(at int, p path) bool {
+	b, err := k.readFile(at, p)
 	if err != nil {
 		return false
 	}
@@ -108,18 +122,24 @@ func (k *Kernel) Children(pid int, out []int) []int {
 	if !k.children {
 		return k.childrenByTable(pid, out)
 	}
-	task := procPath(pid, "task")
-	k.eachNumber(task, func(tid int) {
-		if b, err := k.readFile(unix.AT_FDCWD, procPath(pid, "task/")+itoa(tid)+"/children"); err == nil {
+	k.eachNumber(pathIn(pid, "task"), func(tid int) {
+		if b, err := k.readFile(unix.AT_FDCWD, childrenPath(pid, tid)); err == nil {
 			out = ParsePIDs(b, out)
 		}
 	})
 	return out
 }
 
+func childrenPath(pid, tid int) (p path) {
+	b := strconv.AppendInt(append(p[:0], "/proc/"...), int64(pid), 10)
+	b = strconv.AppendInt(append(b, "/task/"...), int64(tid), 10)
+	_ = append(b, "/children"...)
+	return p
+}
+
 func (k *Kernel) childrenByTable(parent int, out []int) []int {
-	k.eachNumber("/proc", func(pid int) {
-		b, err := k.readFile(unix.AT_FDCWD, procPath(pid, "stat"))
+	k.eachNumber(pathOf("/proc"), func(pid int) {
+		b, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "stat"))
 		if err != nil {
 			return
 		}
@@ -132,7 +152,7 @@ func (k *Kernel) childrenByTable(parent int, out []int) []int {
 
 // Highest is the highest PID that the system gives out; 0 if unknown.
 func (k *Kernel) Highest() int {
-	b, err := k.readFile(unix.AT_FDCWD, "/proc/sys/kernel/pid_max")
+	b, err := k.readFile(unix.AT_FDCWD, pathOf("/proc/sys/kernel/pid_max"))
 	if err != nil {
 		return 0
 	}

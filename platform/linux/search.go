@@ -127,7 +127,7 @@ func writeTable(fd int, b []byte) {
 func (k *Kernel) scan() []byte {
 	began := monotonic()
 	var rows []row
-	k.eachNumber("/proc", func(pid int) {
+	k.eachNumber(pathOf("/proc"), func(pid int) {
 		if r, ok := k.scanOne(pid); ok {
 			rows = append(rows, r)
 		}
@@ -144,7 +144,7 @@ func (k *Kernel) scanOne(pid int) (row, bool) {
 	}
 	r := row{PID: uint32(pid), PGID: uint32(info.PGID), SID: uint32(info.SID)}
 	// Of others the kernel refuses it, unless we are root.
-	if env, err := k.readFile(unix.AT_FDCWD, procPath(pid, "environ")); err == nil {
+	if env, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "environ")); err == nil {
 		r.Label = labelHash(runid.FromEnviron(env))
 	}
 	return r, true

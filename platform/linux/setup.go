@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ func CheckPID(pid int) error {
 	if pid < 1 {
 		return errors.New("a PID is a number above 0")
 	}
-	b, err := k.readFile(unix.AT_FDCWD, procPath(pid, "status"))
+	b, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "status"))
 	if err == nil {
 		_, tgid, _ := bytes.Cut(b, []byte("\nTgid:"))
 		tgid, _, _ = bytes.Cut(tgid, []byte("\n"))
@@ -77,7 +78,7 @@ func CheckFD(fd int, write bool) error {
 func CloseOthers(keep []int) {
 	if unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) != nil {
 		k := Kernel{buf: make([]byte, 4096)}
-		k.eachNumber("/proc/self/fd", func(fd int) {
+		k.eachNumber(pathOf("/proc/self/fd"), func(fd int) {
 			if fd > 2 {
 				unix.CloseOnExec(fd)
 			}
@@ -89,7 +90,7 @@ func CloseOthers(keep []int) {
 }
 
 // Replace executes this very program anew in place, with the same PID and
-// arguments. It returns only if it could not.
+// arguments and no signal blocked. It returns only if it could not.
 func Replace(env []string) error {
 	const link = "/proc/self/exe"
 	// By its own path, because the kernel names the process after it; by the
@@ -99,6 +100,9 @@ func Replace(env []string) error {
 	if unix.Stat(link, &here) != nil || unix.Stat(path, &there) != nil || here.Dev != there.Dev || here.Ino != there.Ino {
 		path = link
 	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	unblockSignals()
 	return unix.Exec(path, os.Args, env)
 }
 
@@ -120,7 +124,7 @@ func (h *Host) Owner() string {
 		return ""
 	}
 	id := h.parents[0].id
-	boot, err := h.Kernel.readFile(unix.AT_FDCWD, "/proc/sys/kernel/random/boot_id")
+	boot, err := h.Kernel.readFile(unix.AT_FDCWD, pathOf("/proc/sys/kernel/random/boot_id"))
 	if err != nil {
 		return ""
 	}

@@ -141,27 +141,11 @@ func ParseSignal(s string) (proc.Signal, bool) {
 	return proc.Signal{Num: int(n), Name: name}, n != 0
 }
 
-// sigaction is the kernel's, on the architectures that we build for.
-type sigaction struct {
-	handler  uintptr
-	flags    uint64
-	restorer uintptr
-	mask     uint64
-}
-
-// cleanSignals gives what is forked from this thread a clean start: no signal
-// blocked, none ignored. The runtime resets what it handles itself.
-func cleanSignals() {
+// unblockSignals clears the calling thread's mask. A new program inherits it,
+// and so would the worker: whoever started us may have had signals blocked.
+// (Ignored ones need no such care: Listen installs a handler for every signal,
+// and what is handled is reset in a child.)
+func unblockSignals() {
 	var none uint64
 	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&none)), 0, 8, 0, 0)
-	for sig := uintptr(1); sig <= 64; sig++ {
-		var sa sigaction
-		if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, 0, uintptr(unsafe.Pointer(&sa)), 8, 0, 0); e != 0 || sa.handler != sigIgn {
-			continue
-		}
-		sa = sigaction{}
-		unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0)
-	}
 }
-
-const sigIgn = 1 // SIG_IGN

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 
@@ -79,12 +78,9 @@ func (h *Host) Containment() string {
 func (h *Host) Leads() bool { return h.tree.Leads() }
 
 // Start starts the worker in a session of its own. Its death is bound to the
-// thread that calls (PR_SET_PDEATHSIG, prctl(2)): that is the main thread,
-// which lives as long as we do.
+// thread that forks it (PR_SET_PDEATHSIG, prctl(2)). The Go runtime ends a
+// thread only when a goroutine ends that was locked to it, and there is none.
 func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	cleanSignals()
 	// Children that we had before (a shell that started some and became us)
 	// are bystanders, and their orphans could not be told from the worker's.
 	sole := len(h.Kernel.Children(os.Getpid(), nil)) == 0 &&
