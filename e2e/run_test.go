@@ -1,0 +1,309 @@
+//go:build linux
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"leash/internal/testkit"
+)
+
+func TestRunEndsTheWorkerWithItsParent(t *testing.T) {
+	for _, backend := range []string{"event", "poll"} {
+		parent := sleeper(t)
+		w := testkit.Start(t, watchdog(t, "run", "--backend", backend, "--poll-interval", "20ms",
+			"--parent-pid", pid(parent), "--", "sh", "-c", "echo pid $$; exec sleep 1000000"))
+		id := identOf(t, w.Stdout, "pid")
+		w.Stderr.AwaitEvent("watchdog.started")
+		testkit.StillAlive(t, id)
+		parent.Kill()
+		testkit.AwaitGone(t, id)
+		if status := w.Wait(); status != 143 {
+			t.Errorf("%s: status %d", backend, status)
+		}
+		by := w.Stderr.AwaitEvent("watchdog.parent_death_detected").Str("detected_by")
+		if want := map[string]string{"event": "pidfd", "poll": "poll"}[backend]; by != want {
+			t.Errorf("detected by %q, want %q", by, want)
+		}
+	}
+}
+
+func TestRunWithADeadParentStartsNothing(t *testing.T) {
+	parent := sleeper(t)
+	parent.Kill()
+	parent.Wait()
+	status, stdout, stderr := testkit.Run(t, watchdog(t, "run", "--parent-pid", pid(parent), "--", "echo", "started"))
+	if status != 143 || stdout != "" || !strings.Contains(stderr, `"detected_by":"start"`) {
+		t.Errorf("status %d, stdout %q\n%s", status, stdout, stderr)
+	}
+}
+
+func TestZombieParentIsDead(t *testing.T) {
+	for _, backend := range []string{"event", "poll"} {
+		// The shell becomes a sleep that never waits for its child.
+		p := scriptWorker(t, `sh -c 'echo ready; read x' & echo pid $!; exec sleep 1000000`)
+		parent := identOf(t, p.Stdout, "pid")
+		w := scriptWorker(t, "echo ready; exec sleep 1000000")
+		g := testkit.Start(t, watchdog(t, "guard", "--backend", backend, "--poll-interval", "20ms",
+			"--worker-pid", pid(w), "--parent-pid", strings.Fields(parent.String())[0]))
+		_ = g
+		testkit.AwaitGone(t, w.Ident)
+	}
+}
+
+func TestTheWorkerStartsClean(t *testing.T) {
+	py := testkit.NeedPython(t)
+	script := `
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP})
+for s in (signal.SIGHUP, signal.SIGPIPE, signal.SIGINT, signal.SIGTTOU, signal.SIGCHLD, signal.SIGUSR2):
+    signal.signal(s, signal.SIG_IGN)
+os.dup2(0, 9)
+os.execv(sys.argv[1], sys.argv[1:])
+`
+	worker := `grep -E '^Sig(Blk|Ign)' /proc/self/status; ls /proc/self/fd | tr '\n' ' '; echo; ps -o pid=,pgid=,sid= -p $$; env | grep -E 'LEASH|SPT|^GO(GC|MAXPROCS)' | sort`
+	cmd := exec.Command(py, "-c", script, testkit.Watchdog(t), "run", "--log-level", "error", "--worker-id", "w 1", "--", "sh", "-c", worker)
+	cmd.Env = append(os.Environ(), "LEASH_STATE_DIR="+stateDir(t), "GOGC=77", "LEASH_RUN_OWNER=stale", "LEASH_PARENT_PID="+itoa(os.Getpid()))
+	status, out, stderr := testkit.Run(t, cmd)
+	lines := strings.Split(out, "\n")
+	if status != 0 || len(lines) < 8 {
+		t.Fatalf("status %d:\n%s\n%s", status, out, stderr)
+	}
+	for _, l := range lines[:2] {
+		if !strings.HasSuffix(l, "0000000000000000") {
+			t.Errorf("not a clean start: %s", l)
+		}
+	}
+	if lines[2] != "0 1 2 3 " {
+		t.Errorf("descriptors %q", lines[2])
+	}
+	if f := strings.Fields(lines[3]); f[0] != f[1] || f[0] != f[2] {
+		t.Errorf("not the leader of its session and group: %v", f)
+	}
+	env := strings.Join(lines[4:], "\n")
+	for _, want := range []string{"GOGC=77\n", "LEASH_RUN_ID=", "LEASH_WORKER_ID=w 1", "LEASH_RUN_OWNER=" + itoa(os.Getpid()) + ":", "SPT_NOENV=1"} {
+		if !strings.Contains(env, want) {
+			t.Errorf("no %q in\n%s", want, env)
+		}
+	}
+	for _, bad := range []string{"HANDOVER", "GOMAXPROCS", "LEASH_GOGC", "LEASH_PARENT_PID", "stale"} {
+		if strings.Contains(env, bad) {
+			t.Errorf("%q in\n%s", bad, env)
+		}
+	}
+}
+
+func TestStandardStreamsAreTheSameDescriptors(t *testing.T) {
+	w := testkit.Start(t, watchdog(t, "run", "--", "sh", "-c", "echo pid $$; exec sleep 1000000"))
+	id := identOf(t, w.Stdout, "pid")
+	for _, fd := range []string{"0", "1", "2"} {
+		mine, _ := os.Readlink("/proc/" + pid(w) + "/fd/" + fd)
+		its, _ := os.Readlink("/proc/" + itoa(id.PID) + "/fd/" + fd)
+		if mine == "" || mine != its {
+			t.Errorf("descriptor %s is %q, the watchdog's is %q", fd, its, mine)
+		}
+	}
+	w.Signal(syscall.SIGTERM)
+	w.Wait()
+}
+
+func TestKeptDescriptor(t *testing.T) {
+	r, wr, _ := os.Pipe()
+	defer r.Close()
+	cmd := watchdog(t, "run", "--keep-fd", "4", "--", "sh", "-c", "echo through >&4; test ! -e /proc/self/fd/3")
+	cmd.ExtraFiles = []*os.File{wr, wr}
+	p := testkit.Start(t, cmd)
+	wr.Close()
+	testkit.Collect(t, r).Await("through")
+	if status := p.Wait(); status != 0 {
+		t.Errorf("status %d: descriptor 3 was inherited", status)
+	}
+}
+
+// forwardable are the signals that a worker can be told of: all but those
+// which the system itself sends (CHLD, PIPE), the Go runtime's own (URG, PROF, 34),
+// and those that stop (tested on their own).
+var forwardable = []syscall.Signal{
+	unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGVTALRM,
+	unix.SIGWINCH, unix.SIGIO, unix.SIGPWR, unix.SIGCONT, unix.SIGABRT, unix.SIGXCPU,
+	unix.SIGXFSZ, unix.SIGSYS, unix.SIGTRAP, unix.SIGSTKFLT, 35, 50, 64, unix.SIGINT,
+}
+
+const echoSignals = `
+import signal, sys
+def say(n, f): print("got", int(n), flush=True)
+for s in range(1, 65):
+    if s not in (9, 19, 17, 32, 33, 11, 7, 8, 4): signal.signal(s, say)
+print("ready", flush=True)
+while True: signal.pause()
+`
+
+func TestSignalsAreForwarded(t *testing.T) {
+	py := testkit.NeedPython(t)
+	w := testkit.Start(t, watchdog(t, "run", "--grace", "100ms", "--", py, "-c", echoSignals))
+	w.Stdout.Await("ready")
+	for _, s := range forwardable {
+		w.Signal(s)
+		w.Stdout.Await("got " + itoa(int(s)))
+	}
+	if status := w.Wait(); status != 137 { // after INT the grace runs
+		t.Errorf("status %d", status)
+	}
+}
+
+func TestJobControl(t *testing.T) {
+	w := testkit.Start(t, watchdog(t, "run", "--", "sh", "-c", "echo pid $$; exec sleep 1000000"))
+	id := identOf(t, w.Stdout, "pid")
+	w.Signal(unix.SIGTSTP)
+	// As the shell would, wait for our child to stop; the worker went before.
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_PID, w.PID, &info, unix.WSTOPPED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	if s := state(t, id.PID); s != "T" {
+		t.Errorf("the worker is in state %s", s)
+	}
+	w.Signal(unix.SIGCONT)
+	w.Stderr.AwaitMatch(match(`"signal":"SIGCONT"`))
+	if s := state(t, id.PID); s == "T" {
+		t.Errorf("the worker is still stopped")
+	}
+	w.Signal(syscall.SIGTERM)
+	if status := w.Wait(); status != 143 {
+		t.Errorf("status %d", status)
+	}
+}
+
+func TestStoppedWatchdogWakesWhenItsParentDies(t *testing.T) {
+	// The shell is the parent; it starts the watchdog and says who is who.
+	parent := testkit.Start(t, exec.Command("sh", "-c",
+		testkit.Watchdog(t)+` run --log-level error -- sh -c 'echo pid $$; exec sleep 1000000' & echo dog $!; wait`))
+	id, dog := identOf(t, parent.Stdout, "pid"), identOf(t, parent.Stdout, "dog")
+	dog.Signal(unix.SIGSTOP)
+	awaitState(t, dog.PID, "T")
+	parent.Kill()
+	testkit.AwaitGone(t, id, dog)
+}
+
+func TestTermIsTheStopSignalAndGraceEndsIt(t *testing.T) {
+	w := testkit.Start(t, watchdog(t, "run", "--stop-signal", "USR1", "--grace", "300s", "--", "sh", "-c",
+		`trap 'echo polite; exit 5' USR1; trap '' TERM; echo ready; while :; do sleep 0.01; done`))
+	w.Stdout.Await("ready")
+	w.Signal(syscall.SIGTERM)
+	w.Stdout.Await("polite")
+	if status := w.Wait(); status != 5 {
+		t.Errorf("status %d", status)
+	}
+	w = testkit.Start(t, watchdog(t, "run", "--grace", "50ms", "--", "sh", "-c", `trap '' TERM; echo ready; while :; do sleep 0.01; done`))
+	w.Stdout.Await("ready")
+	w.Signal(syscall.SIGTERM)
+	if status := w.Wait(); status != 137 {
+		t.Errorf("status %d", status)
+	}
+	if m := w.Stderr.AwaitEvent("process.cleanup_completed").Str("method"); m != "cgroup" && m != "sigkill" {
+		t.Errorf("method %q", m)
+	}
+}
+
+// strays leaves three kinds of descendant behind that a group signal misses.
+const strays = `
+import os, subprocess, sys
+def hide(name, ignore):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            import signal
+            if ignore: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            print(name, os.getpid(), flush=True)
+            signal.pause()
+        os._exit(0)
+    os.wait()
+hide("double", False)
+hide("deaf", True)
+p = subprocess.Popen(["sleep", "1000000"], start_new_session=True)
+print("setsid", p.pid, flush=True)
+p = subprocess.Popen(["sleep", "1000000"], process_group=0)
+print("group", p.pid, flush=True)
+print("self", os.getpid(), flush=True)
+sys.stdin.readline()
+os._exit(9)
+`
+
+func TestRunLeavesNothingOfTheTree(t *testing.T) {
+	py := testkit.NeedPython(t)
+	for _, how := range []string{"worker exits", "parent dies", "signalled"} {
+		t.Run(how, func(t *testing.T) {
+			parent := sleeper(t)
+			cmd := watchdog(t, "run", "--grace", "200ms", "--parent-pid", pid(parent), "--", py, "-c", strays)
+			in, _ := cmd.StdinPipe()
+			w := testkit.Start(t, cmd)
+			var ids []testkit.Ident
+			for _, name := range []string{"double", "deaf", "setsid", "group", "self"} {
+				ids = append(ids, identOf(t, w.Stdout, name))
+			}
+			testkit.StillAlive(t, ids...)
+			want := 143
+			switch how {
+			case "worker exits":
+				in.Write([]byte("\n"))
+				want = 9
+			case "parent dies":
+				parent.Kill()
+			case "signalled":
+				w.Signal(syscall.SIGTERM)
+			}
+			if status := w.Wait(); status != want {
+				t.Errorf("status %d, want %d", status, want)
+			}
+			testkit.AwaitGone(t, ids...)
+			if e := w.Stderr.AwaitEvent("process.cleanup_completed"); e["success"] != true {
+				t.Errorf("%v", e)
+			}
+		})
+	}
+}
+
+func TestKilledWatchdogTakesTheWorkerAlong(t *testing.T) {
+	w := testkit.Start(t, watchdog(t, "run", "--", "sh", "-c", "echo pid $$; exec sleep 1000000"))
+	id := identOf(t, w.Stdout, "pid")
+	w.Stderr.AwaitEvent("watchdog.started")
+	w.Kill()
+	testkit.AwaitGone(t, id)
+}
+
+func TestChildrenFromBeforeAreBystanders(t *testing.T) {
+	// A shell starts a child and then becomes the watchdog.
+	cmd := exec.Command("sh", "-c", `sleep 1000000 & echo bystander $!; exec "$0" run -- sh -c 'echo ready; exit 4'`, testkit.Watchdog(t))
+	w := testkit.Start(t, cmd)
+	bystander := identOf(t, w.Stdout, "bystander")
+	if status := w.Wait(); status != 4 {
+		t.Errorf("status %d", status)
+	}
+	testkit.StillAlive(t, bystander)
+}
+
+func TestPID1ReapsAndForwards(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED: needs root for unshare -p")
+	}
+	testkit.Need(t, "unshare")
+	w := testkit.Start(t, exec.Command("unshare", "-pf", "--mount-proc", "--kill-child", testkit.Watchdog(t), "run", "--log-format", "json", "--", "sh", "-c",
+		`for i in 1 2 3 4 5; do (setsid sh -c 'exit 0' & ) ; done
+		 trap 'echo usr1; exit 6' USR1
+		 while ps -eo stat= | grep -q Z; do sleep 0.01; done
+		 echo clean; while :; do sleep 0.01; done`))
+	w.Stderr.AwaitEvent("watchdog.started")
+	w.Stdout.Await("clean")
+	inner := testkit.Descendants(t, w.PID)
+	inner[0].Signal(unix.SIGUSR1)
+	w.Stdout.Await("usr1")
+	if status := w.Wait(); status != 6 {
+		t.Errorf("status %d", status)
+	}
+}

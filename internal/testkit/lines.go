@@ -1,0 +1,190 @@
+//go:build linux
+
+package testkit
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Patience is how long anything may take before a test gives up. It is far
+// more than needed: machines that run tests are sometimes very busy.
+const Patience = 60 * time.Second
+
+// Lines collects what a process prints. Each line is handed out once; lines
+// that nobody asked for yet stay, so the order of asking does not matter.
+type Lines struct {
+	t testing.TB
+
+	mu     sync.Mutex
+	all    []string
+	unread []string
+	closed bool
+	change chan struct{} // closed and replaced when a line comes, or the end
+}
+
+// Collect reads lines from r in the background until its end.
+func Collect(t testing.TB, r io.Reader) *Lines {
+	l := &Lines{t: t, change: make(chan struct{})}
+	go l.read(r)
+	return l
+}
+
+func (l *Lines) read(r io.Reader) {
+	in := bufio.NewReader(r)
+	for {
+		line, err := in.ReadString('\n')
+		l.mu.Lock()
+		if line != "" {
+			line = strings.TrimRight(line, "\r\n")
+			l.all = append(l.all, line)
+			l.unread = append(l.unread, line)
+		}
+		l.closed = err != nil
+		close(l.change)
+		l.change = make(chan struct{})
+		l.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Await returns the rest of the next unread line that begins with prefix. The
+// test fails, with all that was printed, if none comes.
+func (l *Lines) Await(prefix string) string {
+	l.t.Helper()
+	line := l.await(fmt.Sprintf("a line that begins with %q", prefix), func(line string) bool {
+		return strings.HasPrefix(line, prefix)
+	})
+	return line[len(prefix):]
+}
+
+// AwaitMatch returns the next unread line that the expression matches, and its
+// groups, as regexp.FindStringSubmatch does.
+func (l *Lines) AwaitMatch(re *regexp.Regexp) []string {
+	l.t.Helper()
+	return re.FindStringSubmatch(l.await("a line like "+re.String(), re.MatchString))
+}
+
+// AwaitEvent returns the next unread event of that name. The other lines may
+// be anything.
+func (l *Lines) AwaitEvent(name string) Event {
+	l.t.Helper()
+	var ev Event
+	l.await("event "+name, func(line string) bool {
+		ev = parseEvent(line)
+		return ev.Name() == name
+	})
+	return ev
+}
+
+// AwaitEnd waits until nobody can print any more: every process that had the
+// other end has ended or closed it. It returns everything.
+func (l *Lines) AwaitEnd() string {
+	l.t.Helper()
+	late := time.After(Patience)
+	for {
+		l.mu.Lock()
+		closed, change := l.closed, l.change
+		l.mu.Unlock()
+		if closed {
+			return l.All()
+		}
+		select {
+		case <-change:
+		case <-late:
+			l.t.Fatalf("the output has no end after %v; so far:\n%s", Patience, l.All())
+		}
+	}
+}
+
+// All returns everything printed so far.
+func (l *Lines) All() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.all, "\n")
+}
+
+// Events returns all events so far.
+func (l *Lines) Events() []Event { return Events(strings.NewReader(l.All())) }
+
+func (l *Lines) await(what string, want func(string) bool) string {
+	l.t.Helper()
+	late := time.After(Patience)
+	for {
+		l.mu.Lock()
+		i := slices.IndexFunc(l.unread, want)
+		closed, change := l.closed, l.change
+		if i >= 0 {
+			line := l.unread[i]
+			l.unread = slices.Delete(l.unread, i, i+1)
+			l.mu.Unlock()
+			return line
+		}
+		l.mu.Unlock()
+		if closed {
+			l.t.Fatalf("the output ended without %s:\n%s", what, l.All())
+		}
+		select {
+		case <-change:
+		case <-late:
+			l.t.Fatalf("%v without %s; so far:\n%s", Patience, what, l.All())
+		}
+	}
+}
+
+// Event is one line of an event log in JSON.
+type Event map[string]any
+
+// Events parses the event lines among the lines of r.
+func Events(r io.Reader) []Event {
+	var events []Event
+	for in := bufio.NewScanner(r); in.Scan(); {
+		if ev := parseEvent(in.Text()); ev.Name() != "" {
+			events = append(events, ev)
+		}
+	}
+	return events
+}
+
+func parseEvent(line string) Event {
+	var ev Event
+	if json.Unmarshal([]byte(line), &ev) != nil {
+		return nil
+	}
+	return ev
+}
+
+// Name is the kind of event, as "watchdog.started". It is empty if the line
+// is none.
+func (e Event) Name() string { return e.Str("event") }
+
+// Str returns a text value, or "" if there is none.
+func (e Event) Str(key string) string {
+	s, _ := e[key].(string)
+	return s
+}
+
+// Int returns a number, or -1 if there is none.
+func (e Event) Int(key string) int {
+	n, ok := e[key].(float64)
+	if !ok {
+		return -1
+	}
+	return int(n)
+}
+
+// Time returns when the event was logged.
+func (e Event) Time() time.Time {
+	at, _ := time.Parse(time.RFC3339Nano, e.Str("time"))
+	return at
+}
