@@ -36,6 +36,7 @@ func run(args []string) int {
 		platform.CloseOthers(s.openFDs())
 		platform.Replace(s.leanEnv()) // returns only if it cannot: then it is done in this life
 	}
+	platform.CloseOthers(nil) // what we were given on purpose is not the worker's
 	w, err := newWatchdog(s)
 	if err != nil {
 		return fail(err)

@@ -120,7 +120,9 @@ func (w *watchdog) nothingToGuard(first watch.Event) int {
 func (w *watchdog) watchParents() (watch.Event, error) {
 	pids := w.parents
 	w.parent = w.defaultParent
-	if len(pids) == 0 && w.parentFD < 0 {
+	// PID 0 is a parent outside our PID namespace: we are the first process of
+	// a container, and its end is ours.
+	if len(pids) == 0 && w.parentFD < 0 && w.defaultParent != 0 {
 		pids = []int{w.defaultParent}
 	}
 	var dead watch.Event

@@ -95,6 +95,7 @@ type Tree struct {
 	Empty func() bool
 
 	root     proc.Info
+	searched bool
 	rootTick uint64 // when the root was last seen to exist
 	members  map[int]*member
 	// unopened are PIDs of this tree that no handle could be taken on, for
@@ -286,7 +287,10 @@ func (t *Tree) Count() Census {
 	}
 	t.Survey(false)
 	c := t.census()
-	if c.Living == 0 && t.Search != nil {
+	// Strays are looked for when nobody else is left, and once early: else they
+	// would hear of the end only when the last stubborn one has used up the grace.
+	if t.Search != nil && (c.Living == 0 || !t.searched) {
+		t.searched = true
 		t.search()
 		t.Survey(false)
 		c = t.census()

@@ -1,0 +1,37 @@
+# make         both binaries, in bin/
+# make demo    the main job, seen in ten seconds
+# make test    everything: vet for each system, staticcheck, all tests
+# make bench   the figures, side by side with other tools
+.PHONY: build demo test check bench clean
+
+GOFLAGS_BUILD = -trimpath -ldflags="-s -w"
+SYSTEMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# How many interleavings the simulator plays.
+LEASH_SIM_N ?= 1000000
+
+build:
+	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/ ./cmd/...
+
+demo: build
+	python3 demo/demo.py
+
+check:
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
+	@for s in $(SYSTEMS); do \
+		echo "vet and build $$s"; \
+		GOOS=$${s%/*} GOARCH=$${s#*/} CGO_ENABLED=0 go vet ./... || exit 1; \
+		GOOS=$${s%/*} GOARCH=$${s#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/watchdog || exit 1; \
+		GOOS=$${s%/*} GOARCH=$${s#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/reaper || exit 1; \
+	done
+	go run $(STATICCHECK) ./...
+
+test: check
+	scripts/test-deps.sh
+	LEASH_SIM_N=$(LEASH_SIM_N) go test -timeout 12m ./...
+
+bench:
+	go run ./bench
+
+clean:
+	rm -rf bin

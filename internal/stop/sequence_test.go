@@ -1,0 +1,347 @@
+package stop
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+const ms = time.Millisecond
+
+// drive feeds a sequence as a host would: at each deadline it ticks, and each
+// Count is answered by the world.
+type drive struct {
+	Sequence
+	t     *testing.T
+	now   time.Duration
+	world func(*drive, Do) Census
+	done  []Do
+	asked []Census // answers, in order
+}
+
+func (d *drive) follow(dos []Do) {
+	for queue := dos; len(queue) > 0; queue = queue[1:] {
+		d.done = append(d.done, queue[0])
+		if len(d.done) > 1000 {
+			d.t.Fatalf("no end after %d steps: %v", len(d.done), d.done)
+		}
+		c := d.world(d, queue[0])
+		if queue[0] == Count {
+			d.asked = append(d.asked, c)
+			queue = append(queue, d.Counted(d.now, c)...)
+		}
+	}
+}
+
+// run ticks until the end.
+func (d *drive) run() {
+	for {
+		at, ok := d.Deadline()
+		if !ok {
+			return
+		}
+		d.now = max(at, d.now)
+		before := len(d.done)
+		d.follow(d.Tick(d.now))
+		if next, ok := d.Deadline(); ok && next <= d.now && len(d.done) == before {
+			d.t.Fatalf("due at %v and nothing to do: it would spin", next)
+		}
+	}
+}
+
+func (d *drive) want(phase Phase, dos ...Do) {
+	d.t.Helper()
+	if d.Phase() != phase || !slices.Equal(d.done, dos) {
+		d.t.Errorf("%v after %v, want %v after %v", d.Phase(), d.done, phase, dos)
+	}
+}
+
+// always answers every Count alike.
+func always(c Census) func(*drive, Do) Census { return func(*drive, Do) Census { return c } }
+
+func TestNothingIsThere(t *testing.T) {
+	proven := &drive{t: t, world: always(Census{Proven: true})}
+	proven.follow(proven.Begin(0, time.Second, true))
+	proven.want(Done, Count)
+
+	twice := &drive{t: t, world: always(Census{})}
+	twice.follow(twice.Begin(0, time.Second, true))
+	twice.want(Done, Count, Count)
+	if twice.Asked() || twice.Forced() || twice.Left() != 0 {
+		t.Error("nobody was there to be signalled")
+	}
+}
+
+// One count of none proves nothing: a child may be between two lists.
+func TestNoneMustBeFoundTwiceInARow(t *testing.T) {
+	answers := []Census{{}, {Living: 1, Unasked: 1}, {}, {Living: 1}, {}, {}}
+	d := &drive{t: t, world: func(d *drive, do Do) Census {
+		if do == Count {
+			return answers[len(d.asked)]
+		}
+		return Census{}
+	}}
+	d.follow(d.Begin(0, time.Second, false))
+	d.follow(d.Quiet())
+	d.want(Asking, Ask, Count, Count, AskNew)
+	d.follow(d.Quiet())
+	d.want(Asking, Ask, Count, Count, AskNew, Count, Count)
+	d.follow(d.Quiet())
+	d.want(Done, Ask, Count, Count, AskNew, Count, Count, Count, Count)
+}
+
+func TestForceWhenTheGraceIsOver(t *testing.T) {
+	for _, grace := range []time.Duration{0, ms, 100 * ms, time.Second, 300 * time.Second} {
+		forcedAt := time.Duration(-1)
+		d := &drive{t: t, now: 7 * time.Second}
+		d.world = func(d *drive, do Do) Census {
+			if do == Force && forcedAt < 0 {
+				forcedAt = d.now
+			}
+			if forcedAt >= 0 {
+				return Census{Proven: true}
+			}
+			return Census{Living: 2}
+		}
+		d.follow(d.Begin(d.now, grace, false))
+		d.run()
+		if forcedAt != 7*time.Second+grace || d.done[0] != Ask || d.Phase() != Done {
+			t.Errorf("grace %v: forced at %v, %v", grace, forcedAt, d.done)
+		}
+	}
+}
+
+// What cannot be ended is reported in bounded time.
+func TestForcingIsBounded(t *testing.T) {
+	d := &drive{t: t, world: always(Census{Living: 3, Denied: 1})}
+	d.follow(d.Begin(0, time.Second, false))
+	d.run()
+	if d.Phase() != Done || d.Left() != 3 || !d.Forced() {
+		t.Errorf("%v, %d left", d.Phase(), d.Left())
+	}
+	if d.now < time.Second+ForceBound || d.now > time.Second+ForceBound+forceAgainMax {
+		t.Errorf("reported after %v", d.now)
+	}
+	forces := 0
+	for _, do := range d.done {
+		if do == Force {
+			forces++
+		}
+	}
+	if forces < 10 || forces > 100 {
+		t.Errorf("forced %d times", forces)
+	}
+}
+
+// Waiting for those who cannot hear us is no use, however long the grace.
+func TestAllDenied(t *testing.T) {
+	d := &drive{t: t, world: always(Census{Living: 2, Denied: 2})}
+	d.follow(d.Begin(0, time.Hour, true))
+	d.run()
+	d.want(Done, Count, Force, Count)
+	if d.now > time.Second {
+		t.Errorf("reported after %v", d.now)
+	}
+
+	some := &drive{t: t, world: always(Census{Living: 2, Denied: 1, Unasked: 2})}
+	some.follow(some.Begin(0, time.Hour, true))
+	some.want(Asking, Count, Ask)
+}
+
+func TestExtend(t *testing.T) {
+	var s Sequence
+	s.Extend(time.Hour) // before it began: nothing to extend
+	s.Begin(0, time.Second, false)
+	s.Extend(500 * ms) // never shorter
+	s.Extend(2 * time.Second)
+	if dos := s.Tick(1999 * ms); slices.Contains(dos, Force) {
+		t.Errorf("forced before the grace was over: %v", dos)
+	}
+	if dos := s.Tick(2 * time.Second); !slices.Equal(dos, []Do{Force}) {
+		t.Errorf("grace over: %v", dos)
+	}
+	s.Extend(time.Hour) // too late
+	if at, ok := s.Deadline(); !ok || at > 3*time.Second {
+		t.Errorf("deadline %v", at)
+	}
+}
+
+func TestBeginsOnce(t *testing.T) {
+	var s Sequence
+	if dos := append(s.Quiet(), append(s.Counted(0, Census{Living: 1}), s.Tick(0)...)...); len(dos) > 0 {
+		t.Errorf("before it began: %v", dos)
+	}
+	s.Begin(0, time.Second, false)
+	at, _ := s.Deadline()
+	if dos := s.Begin(500*ms, time.Hour, true); len(dos) > 0 {
+		t.Errorf("begun again: %v", dos)
+	}
+	if again, _ := s.Deadline(); again != at {
+		t.Errorf("the deadline went from %v to %v", at, again)
+	}
+	if dos := s.Tick(99 * ms); len(dos) > 0 {
+		t.Errorf("an early tick: %v", dos)
+	}
+}
+
+func TestDoneIsDone(t *testing.T) {
+	var s Sequence
+	s.Begin(0, time.Second, true)
+	s.Counted(0, Census{Proven: true})
+	s.Extend(time.Hour)
+	for _, dos := range [][]Do{
+		s.Begin(1, 1, false), s.Quiet(), s.Tick(time.Hour), s.Counted(time.Hour, Census{Living: 9, Unasked: 9}),
+	} {
+		if len(dos) > 0 {
+			t.Errorf("after the end: %v", dos)
+		}
+	}
+	if _, timed := s.Deadline(); timed || s.Phase() != Done || s.Left() != 0 {
+		t.Errorf("%v, timed %t, %d left", s.Phase(), timed, s.Left())
+	}
+}
+
+// Any world at all: processes end, fork and refuse at random, the host is late,
+// and tells of quiet at random. The rules hold in each.
+func TestAnyWorld(t *testing.T) {
+	var ends struct{ proven, twice, denied, bound int }
+	for seed := range uint64(20_000) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		w := newWorld(t, seed, r)
+		w.run()
+		switch last := w.asked[len(w.asked)-1]; {
+		case last.Proven:
+			ends.proven++
+		case last.Living == 0:
+			ends.twice++
+		case last.Denied == last.Living:
+			ends.denied++
+		default:
+			ends.bound++
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	// A world in which one of these never happens would not test it.
+	if min(ends.proven, ends.twice, ends.denied, ends.bound) < 100 {
+		t.Errorf("too few of a kind: %+v", ends)
+	}
+}
+
+type randomWorld struct {
+	drive
+	r                       *rand.Rand
+	seed                    uint64
+	graceAt, firstForce     time.Duration
+	living, denied, unasked int
+	stubborn, immortal      bool
+	proof                   bool
+}
+
+func newWorld(t *testing.T, seed uint64, r *rand.Rand) *randomWorld {
+	w := &randomWorld{r: r, seed: seed, firstForce: -1, living: r.IntN(4),
+		stubborn: r.IntN(2) == 0, immortal: r.IntN(4) == 0, proof: r.IntN(2) == 0}
+	if r.IntN(3) == 0 {
+		w.denied = r.IntN(w.living + 1)
+	}
+	w.unasked = w.living
+	w.drive = drive{t: t, now: time.Duration(r.IntN(1e6)) * ms, world: w.answer}
+	grace := time.Duration(r.IntN(3000)) * ms
+	w.graceAt = w.now + grace
+	w.follow(w.Begin(w.now, grace, r.IntN(2) == 0))
+	return w
+}
+
+func (w *randomWorld) errorf(format string, args ...any) {
+	w.t.Helper()
+	w.t.Errorf("seed %d: "+format, append([]any{w.seed}, args...)...)
+}
+
+// answer performs, and judges what it was told to do.
+func (w *randomWorld) answer(_ *drive, do Do) Census {
+	switch do {
+	case Force:
+		w.judgeForce()
+		w.unasked = 0
+		if !w.immortal {
+			w.living -= w.r.IntN(w.living - w.denied + 1)
+		}
+	case Ask, AskNew:
+		if w.firstForce >= 0 {
+			w.errorf("%v after force", do)
+		}
+		w.unasked = 0
+		if !w.stubborn {
+			w.living -= w.r.IntN(w.living - w.denied + 1)
+		}
+	case Count:
+		if w.living > w.denied && w.r.IntN(4) == 0 && len(w.done) < 100 { // forks
+			w.living++
+			w.unasked++
+		}
+	}
+	w.unasked = min(w.unasked, w.living)
+	return Census{Living: w.living, Denied: w.denied, Unasked: w.unasked, Proven: w.living == 0 && w.proof}
+}
+
+func (w *randomWorld) judgeForce() {
+	if w.firstForce < 0 {
+		w.firstForce = w.now
+	}
+	if w.now >= w.graceAt {
+		return
+	}
+	// Earlier only if the last count found somebody, and all of them denied.
+	if len(w.asked) == 0 {
+		w.errorf("forced at %v before a count, grace until %v", w.now, w.graceAt)
+		return
+	}
+	c := w.asked[len(w.asked)-1]
+	if forced := slices.Contains(w.done[:len(w.done)-1], Force); !forced && (c.Living == 0 || c.Denied < c.Living) {
+		w.errorf("forced at %v, grace until %v, last count %+v", w.now, w.graceAt, c)
+	}
+}
+
+func (w *randomWorld) run() {
+	for w.Phase() != Done && !w.t.Failed() {
+		at, ok := w.Deadline()
+		if !ok {
+			w.errorf("%v without a deadline", w.Phase())
+			return
+		}
+		switch {
+		case w.r.IntN(5) == 0:
+			w.follow(w.Quiet())
+		case w.r.IntN(8) == 0 && w.Phase() == Asking:
+			until := w.now + time.Duration(w.r.IntN(500))*ms
+			w.Extend(until)
+			w.graceAt = max(w.graceAt, until)
+		default:
+			w.now = max(w.now, at) + time.Duration(w.r.IntN(3))*ms
+			w.follow(w.Tick(w.now))
+		}
+	}
+	w.judgeEnd()
+}
+
+func (w *randomWorld) judgeEnd() {
+	last := w.asked[len(w.asked)-1]
+	if w.Left() != last.Living {
+		w.errorf("%d left, counted %+v", w.Left(), last)
+	}
+	switch {
+	case last.Living == 0:
+		if n := len(w.asked); !last.Proven && (n < 2 || w.asked[n-2].Living != 0) {
+			w.errorf("done after one count of none: %+v", w.asked)
+		}
+	case w.firstForce < 0:
+		w.errorf("given up without force: %+v", last)
+	case last.Denied < last.Living && w.now < w.firstForce+ForceBound:
+		w.errorf("given up after %v: %+v", w.now-w.firstForce, last)
+	}
+	if slices.Contains(w.done, Force) != w.Forced() || (slices.Contains(w.done, Ask) != w.Asked()) {
+		w.errorf("asked %t, forced %t: %v", w.Asked(), w.Forced(), w.done)
+	}
+}

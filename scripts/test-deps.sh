@@ -1,0 +1,32 @@
+#!/bin/sh
+# Installs what the tests with real peers need, where apt is there and we may.
+# Elsewhere it says what is missing; those tests are then skipped, loudly.
+set -eu
+
+missing=""
+need() { # COMMAND-OR-PATH PACKAGE
+	command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need_python() { # MODULE PACKAGE
+	/usr/bin/python3 -c "import $1" >/dev/null 2>&1 || missing="$missing $2"
+}
+
+need python3 python3
+need erl erlang-base
+need elixir elixir
+need node nodejs
+need gunicorn gunicorn
+need setsid util-linux
+need bwrap bubblewrap
+need_python grpc python3-grpcio
+need_python setproctitle python3-setproctitle
+
+[ -n "$missing" ] || exit 0
+if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+	echo "installing for the tests:$missing"
+	apt-get update -qq
+	# shellcheck disable=SC2086 # one word for each package
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+else
+	echo "MISSING, so some tests will be skipped; on Debian, as root: apt-get install$missing" >&2
+fi
