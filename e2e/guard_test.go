@@ -172,9 +172,9 @@ func TestGuardEndsStraysItHasSeen(t *testing.T) {
 	cmd := exec.Command(py, "-c", `
 import os, subprocess, sys
 p = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 1; done"], start_new_session=True)
-print("deaf", p.pid, flush=True)
+print(f"deaf {p.pid}", flush=True)
 p = subprocess.Popen(["sleep", "1000000"], start_new_session=True)
-print("setsid", p.pid, flush=True)
+print(f"setsid {p.pid}", flush=True)
 print("ready", flush=True)
 sys.stdin.readline()
 `)
@@ -195,7 +195,7 @@ import os, signal, sys
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        print("daemon", os.getpid(), flush=True)
+        print(f"daemon {os.getpid()}", flush=True)
         signal.pause()
     os._exit(0)
 os.wait()

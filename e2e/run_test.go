@@ -126,18 +126,19 @@ func TestKeptDescriptor(t *testing.T) {
 	}
 }
 
-// forwardable are the signals that a worker can be told of: all but those
+// forwardable are the signals that a worker can be told of: all but those of a
+// program's own faults, those
 // which the system itself sends (CHLD, PIPE), the Go runtime's own (URG, PROF, 34),
 // and those that stop (tested on their own).
 var forwardable = []syscall.Signal{
 	unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGVTALRM,
 	unix.SIGWINCH, unix.SIGIO, unix.SIGPWR, unix.SIGCONT, unix.SIGABRT, unix.SIGXCPU,
-	unix.SIGXFSZ, unix.SIGSYS, unix.SIGTRAP, unix.SIGSTKFLT, 35, 50, 64, unix.SIGINT,
+	unix.SIGXFSZ, unix.SIGSYS, 35, 50, 64, unix.SIGINT,
 }
 
 const echoSignals = `
 import signal, sys
-def say(n, f): print("got", int(n), flush=True)
+def say(n, f): print(f"got {int(n)}", flush=True)
 for s in range(1, 65):
     if s not in (9, 19, 17, 32, 33, 11, 7, 8, 4): signal.signal(s, say)
 print("ready", flush=True)
@@ -220,17 +221,17 @@ def hide(name, ignore):
         if os.fork() == 0:
             import signal
             if ignore: signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            print(name, os.getpid(), flush=True)
+            print(f"{name} {os.getpid()}", flush=True)
             signal.pause()
         os._exit(0)
     os.wait()
 hide("double", False)
 hide("deaf", True)
 p = subprocess.Popen(["sleep", "1000000"], start_new_session=True)
-print("setsid", p.pid, flush=True)
+print(f"setsid {p.pid}", flush=True)
 p = subprocess.Popen(["sleep", "1000000"], process_group=0)
-print("group", p.pid, flush=True)
-print("self", os.getpid(), flush=True)
+print(f"group {p.pid}", flush=True)
+print(f"self {os.getpid()}", flush=True)
 sys.stdin.readline()
 os._exit(9)
 `

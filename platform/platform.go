@@ -29,7 +29,7 @@ type Host interface {
 	// AddLifeline watches a descriptor; false if it has ended already.
 	AddLifeline(fd int) (alive bool, err error)
 	// Listen has signals come in, to be forwarded or not.
-	Listen(forward bool)
+	Listen(forward bool) error
 	// CheckWorker says why a process must not be guarded, if so.
 	CheckWorker(pid int) error
 	// Adopt takes a running worker; proc.ErrGone if there is none.

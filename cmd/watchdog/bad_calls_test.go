@@ -16,7 +16,8 @@ import (
 func TestBadCalls(t *testing.T) {
 	const run = "run: give the worker's command: watchdog run [flags] -- COMMAND [ARG...]"
 	const runID = "is none: 7 characters of 0-9 and a-z (the reaper makes one: reaper id)"
-	worker := func(args ...string) []string { return append([]string{"--worker-pid", "2"}, args...) }
+	worker := func(args ...string) []string { return append([]string{"--worker-pid", "1"}, args...) }
+	free := fmt.Sprint(freePIDs(t)[0])
 	for _, c := range []struct {
 		args []string
 		want string
@@ -41,8 +42,8 @@ func TestBadCalls(t *testing.T) {
 		{[]string{"--worker-pid"}, `--worker-pid: expected int value but got "EOL" (<EOL>)`},
 		{[]string{"--worker-pid", "99999999"}, "--worker-pid: " + tooHigh(t, 99999999)},
 		{worker("--parent-pid", "0"), "--parent-pid: a PID is a number above 0"},
-		{worker("--parent-pid", "2"), "--parent-pid: 2 is the worker itself"},
-		{worker("--parent-pid", "1", "--parent-pid", "99999999"), "--parent-pid: " + tooHigh(t, 99999999)},
+		{worker("--parent-pid", "1"), "--parent-pid: 1 is the worker itself"},
+		{worker("--parent-pid", free, "--parent-pid", "99999999"), "--parent-pid: " + tooHigh(t, 99999999)},
 		{worker("--parent-pid", fmt.Sprint(os.Getpid())), fmt.Sprintf("--parent-pid: %d is the watchdog itself", os.Getpid())},
 
 		{worker("--parent-fd", "987"), "--parent-fd: descriptor 987 is not open"},
@@ -75,7 +76,7 @@ func TestBadCalls(t *testing.T) {
 		{[]string{"run", "--", ""}, "run: the command is empty"},
 		{[]string{"run", "x", "--", "y"}, `unexpected argument "x" before --`},
 		{[]string{"run", "--no-such", "--", "x"}, `unexpected argument "--no-such" before --`},
-		{[]string{"run", "--worker-pid", "2", "--", "x"}, `unexpected argument "--worker-pid" before --`},
+		{[]string{"run", "--worker-pid", "1", "--", "x"}, `unexpected argument "--worker-pid" before --`},
 		{[]string{"run", "--keep-fd=2", "--", "x"}, "--keep-fd: 2 is not above 2"},
 		{[]string{"run", "--keep-fd=987", "--", "x"}, "--keep-fd: descriptor 987 is not open"},
 		{[]string{"run", "--grace=-1s", "--", "x"}, "--grace: -1s is not between 0s and 24h0m0s"},
@@ -126,7 +127,7 @@ func TestBadDescriptors(t *testing.T) {
 		{"--log-fd", path, "not open for writing"},
 	} {
 		want := fmt.Sprintf("%s: descriptor %d is %s", c.flag, c.fd, c.want)
-		_, err := parse([]string{"--worker-pid=2", fmt.Sprintf("%s=%d", c.flag, c.fd)}, io.Discard)
+		_, err := parse([]string{"--worker-pid=1", fmt.Sprintf("%s=%d", c.flag, c.fd)}, io.Discard)
 		if err == nil || err.Error() != want {
 			t.Errorf("%v; want %s", err, want)
 		}

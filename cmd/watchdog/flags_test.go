@@ -39,8 +39,10 @@ func defaults(pid int) settings {
 }
 
 func TestGoodCalls(t *testing.T) {
-	// A worker that exists, and is neither we nor those above us.
-	const w = "2"
+	// PIDs that nobody has are no mistake, and never those of threads.
+	free := freePIDs(t)
+	w, p, q := free[0], free[1], free[2]
+	numbers := strings.NewReplacer("$W", strconv.Itoa(w), "$P", strconv.Itoa(p), "$Q", strconv.Itoa(q))
 	run := func(words int) settings {
 		s := defaults(0)
 		s.run, s.commandAt = true, len(os.Args)-words
@@ -51,23 +53,22 @@ func TestGoodCalls(t *testing.T) {
 		base settings
 		with func(*settings)
 	}{
-		"guard by default": {"--worker-pid " + w, defaults(2), nil},
-		"guard by name":    {"guard --worker-pid=" + w, defaults(2), nil},
-		"all of guard": {"--worker-pid=2 --parent-pid=1 --parent-pid 3 --parent-fd=0 --worker-id w.1 --run-id abc1234" +
+		"guard by default": {"--worker-pid $W", defaults(w), nil},
+		"guard by name":    {"guard --worker-pid=$W", defaults(w), nil},
+		"all of guard": {"--worker-pid=$W --parent-pid=$P --parent-pid $Q --parent-fd=0 --worker-id w.1 --run-id abc1234" +
 			" --grace 300s --stop-signal SIGINT --backend poll --poll-interval 20ms" +
-			" --log-format json --log-level debug --log-file /x/y", defaults(2), func(s *settings) {
-			s.parents, s.parentFD, s.workerID, s.runID = []int{1, 3}, 0, "w.1", "abc1234"
+			" --log-format json --log-level debug --log-file /x/y", defaults(w), func(s *settings) {
+			s.parents, s.parentFD, s.workerID, s.runID = []int{p, q}, 0, "w.1", "abc1234"
 			s.grace, s.stopSignal, s.backend, s.pollInterval = 300*time.Second, "SIGINT", "poll", 20*time.Millisecond
 			s.logFormat, s.logLevel, s.logFile = "json", "debug", "/x/y"
 		}},
-		"an older run ID": {"--worker-pid 2 --run-id 1760151234493767_621181", defaults(2),
+		"an older run ID": {"--worker-pid $W --run-id 1760151234493767_621181", defaults(w),
 			func(s *settings) { s.runID = "1760151234493767_621181" }},
-		"no grace":        {"--worker-pid 2 --grace 0s", defaults(2), func(s *settings) { s.grace = 0 }},
-		"signal 9":        {"--worker-pid 2 --stop-signal 9", defaults(2), func(s *settings) { s.stopSignal = "9" }},
-		"signal in small": {"--worker-pid 2 --stop-signal usr1", defaults(2), func(s *settings) { s.stopSignal = "usr1" }},
-		"a log descriptor": {"--worker-pid 2 --log-fd 2", defaults(2),
+		"no grace":        {"--worker-pid $W --grace 0s", defaults(w), func(s *settings) { s.grace = 0 }},
+		"signal 9":        {"--worker-pid $W --stop-signal 9", defaults(w), func(s *settings) { s.stopSignal = "9" }},
+		"signal in small": {"--worker-pid $W --stop-signal usr1", defaults(w), func(s *settings) { s.stopSignal = "usr1" }},
+		"a log descriptor": {"--worker-pid $W --log-fd 2", defaults(w),
 			func(s *settings) { s.logFD = 2 }},
-		"a worker that never was": {"--worker-pid " + freePID(t), defaults(atoi(t, freePID(t))), nil},
 
 		"run":                   {"run -- true", run(1), nil},
 		"run without --":        {"run true", run(1), nil},
@@ -82,7 +83,7 @@ func TestGoodCalls(t *testing.T) {
 			if c.with != nil {
 				c.with(&want)
 			}
-			got, err := parse(strings.Fields(c.args), io.Discard)
+			got, err := parse(strings.Fields(numbers.Replace(c.args)), io.Discard)
 			if err != nil || !reflect.DeepEqual(got, &want) {
 				t.Errorf("%s gives\n%+v, %v; want\n%+v", c.args, got, err, &want)
 			}
@@ -110,29 +111,31 @@ func TestKeptDescriptors(t *testing.T) {
 }
 
 func TestEnvironment(t *testing.T) {
-	clean(t, "LEASH_PARENT_PID=1,3", "LEASH_WORKER_ID=w1", "LEASH_RUN_ID=abc1234", "LEASH_GRACE=1m",
+	free := freePIDs(t)
+	worker := fmt.Sprint("--worker-pid=", free[0])
+	clean(t, fmt.Sprintf("LEASH_PARENT_PID=%d,%d", free[1], free[2]), "LEASH_WORKER_ID=w1", "LEASH_RUN_ID=abc1234", "LEASH_GRACE=1m",
 		"LEASH_STOP_SIGNAL=QUIT", "LEASH_BACKEND=event", "LEASH_POLL_INTERVAL=2s", "LEASH_LOG_FORMAT=json",
 		"LEASH_LOG_LEVEL=warn", "LEASH_LOG_FILE=/x")
-	want := defaults(2)
-	want.parents, want.workerID, want.runID, want.grace = []int{1, 3}, "w1", "abc1234", time.Minute
+	want := defaults(free[0])
+	want.parents, want.workerID, want.runID, want.grace = free[1:3], "w1", "abc1234", time.Minute
 	want.stopSignal, want.backend, want.pollInterval = "QUIT", "event", 2*time.Second
 	want.logFormat, want.logLevel, want.logFile = "json", "warn", "/x"
-	got, err := parse([]string{"--worker-pid=2"}, io.Discard)
+	got, err := parse([]string{worker}, io.Discard)
 	if err != nil || !reflect.DeepEqual(got, &want) {
 		t.Errorf("%+v, %v; want\n%+v", got, err, &want)
 	}
 	// A flag goes before the environment.
-	got, err = parse([]string{"--worker-pid=2", "--grace=5s", "--parent-pid=4"}, io.Discard)
-	want.grace, want.parents = 5*time.Second, []int{4}
+	got, err = parse([]string{worker, "--grace=5s", fmt.Sprint("--parent-pid=", free[2])}, io.Discard)
+	want.grace, want.parents = 5*time.Second, free[2:3]
 	if err != nil || !reflect.DeepEqual(got, &want) {
 		t.Errorf("%+v, %v; want\n%+v", got, err, &want)
 	}
 	clean(t, "LEASH_LOG_FD=2")
-	if got, err = parse([]string{"--worker-pid=2"}, io.Discard); err != nil || got.logFD != 2 {
+	if got, err = parse([]string{worker}, io.Discard); err != nil || got.logFD != 2 {
 		t.Errorf("LEASH_LOG_FD: %+v, %v", got, err)
 	}
 	clean(t, "LEASH_GRACE=soon")
-	if _, err = parse([]string{"--worker-pid=2"}, io.Discard); err == nil || !strings.Contains(err.Error(), "--grace") {
+	if _, err = parse([]string{worker}, io.Discard); err == nil || !strings.Contains(err.Error(), "--grace") {
 		t.Errorf("LEASH_GRACE=soon: %v", err)
 	}
 }
@@ -153,21 +156,22 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// freePID is one that nobody has, and that somebody could have: a zombie's that
-// was reaped just now would do, but the highest is seldom given.
-func freePID(t *testing.T) string {
+// freePIDs are three that nobody has: the highest are seldom given.
+func freePIDs(t *testing.T) (free []int) {
 	t.Helper()
 	b, err := os.ReadFile("/proc/sys/kernel/pid_max")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for pid := atoi(t, strings.TrimSpace(string(b))) - 1; pid > 1; pid-- {
+	for pid := atoi(t, strings.TrimSpace(string(b))) - 1; pid > 1 && len(free) < 3; pid-- {
 		if unix.Kill(pid, 0) == unix.ESRCH {
-			return strconv.Itoa(pid)
+			free = append(free, pid)
 		}
 	}
-	t.Fatal("every PID is taken")
-	return ""
+	if len(free) < 3 {
+		t.Fatal("every PID is taken")
+	}
+	return free
 }
 
 func atoi(t *testing.T, s string) int {

@@ -34,7 +34,7 @@ func run(args []string) int {
 			return fail(err)
 		}
 		platform.CloseOthers(s.openFDs())
-		platform.Replace(s.leanEnv()) // returns only if it cannot: then it is done in this life
+		return fail(fmt.Errorf("cannot execute itself: %w", platform.Replace(s.leanEnv())))
 	}
 	platform.CloseOthers(nil) // what we were given on purpose is not the worker's
 	w, err := newWatchdog(s)

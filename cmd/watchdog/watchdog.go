@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"leash/internal/event"
@@ -22,6 +23,7 @@ type watchdog struct {
 	*settings
 	platform.Host
 	log    *event.Logger
+	file   *os.File // of the log, kept from being closed
 	stop   proc.Signal
 	parent int // named in the events
 	worker proc.Info
@@ -46,11 +48,12 @@ func (w *watchdog) openLog() error {
 	fd := 2
 	switch {
 	case w.logFile != "":
-		f, err := os.OpenFile(w.logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+		// Non-blocking: a FIFO that nobody reads is an error, not a wait.
+		f, err := os.OpenFile(w.logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
 		if err != nil {
 			return fmt.Errorf("--log-file: %w", err)
 		}
-		fd = int(f.Fd())
+		w.file, fd = f, int(f.Fd())
 	case w.logFD >= 0:
 		fd = w.logFD
 	}
@@ -76,7 +79,9 @@ func (w *watchdog) guard() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	w.Listen(w.run)
+	if err := w.Listen(w.run); err != nil {
+		return 0, err
+	}
 	if w.run {
 		err = w.start(first != nil)
 	} else {

@@ -78,9 +78,7 @@ type Tree struct {
 	// the parent of all that lost theirs.
 	Parent int
 	// Never lists who must not be signalled: ourselves and our ancestors.
-	Never []proc.ID
-	// OwnGroup is our own process group, which is never signalled.
-	OwnGroup int
+	Never []proc.Info
 	// Run and Worker, if both are set, are the labels that make a process of
 	// the same user part of this tree wherever it went.
 	RunID, WorkerID string
@@ -119,7 +117,15 @@ func (t *Tree) Adopt() (proc.Info, error) {
 
 // Leads reports whether signals go to the worker's process group.
 func (t *Tree) Leads() bool {
-	return t.root.PGID == t.root.PID && t.root.PGID != t.OwnGroup && t.root.PGID > 1
+	if t.root.PGID != t.root.PID || t.root.PGID <= 1 {
+		return false
+	}
+	for _, n := range t.Never {
+		if n.PGID == t.root.PGID { // the group is ours or an ancestor's too
+			return false
+		}
+	}
+	return true
 }
 
 // Worker is the worker as last seen.

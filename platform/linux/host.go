@@ -38,11 +38,15 @@ type Host struct {
 	told    bool // WorkerExited was returned
 	ending  bool
 
-	nextPoll time.Duration
-	events   []watch.Event
-	sigbuf   []os.Signal
-	onToken  func(int)
-	start    time.Time
+	nextPoll    time.Duration
+	events      []watch.Event
+	signals     int // signalfd
+	sigToken    int
+	deadly      [2]int // pipe
+	deadlyToken int
+	ends        *childWatch
+	onToken     func(int)
+	start       time.Time
 }
 
 type parent struct {
@@ -63,7 +67,6 @@ func NewHost(k *Kernel, backend string, interval time.Duration) (*Host, error) {
 	h.onToken = h.token
 	h.tree.Kernel = k
 	h.tree.Never = k.ancestors()
-	h.tree.OwnGroup = unix.Getpgrp()
 	k.notify = h.notify
 	k.forget = h.forget
 	return h, nil
@@ -117,10 +120,12 @@ func (h *Host) forget(hd *handle) {
 	hd.token = 0
 }
 
-// AddLifeline watches a descriptor whose end-of-file is the parent's death.
+// AddLifeline watches a descriptor whose end-of-file is the parent's death. It
+// is not read: the kernel tells when the last writer has gone, and the worker
+// may be reading from the same descriptor.
 func (h *Host) AddLifeline(fd int) (alive bool, err error) {
 	token := h.loop.token()
-	err = h.loop.add(fd, token)
+	err = h.loop.addEvents(fd, token, unix.EPOLLRDHUP)
 	if errors.Is(err, unix.EPERM) { // a file or device that is always ready
 		return h.drain(fd)
 	}
@@ -133,20 +138,15 @@ func (h *Host) AddLifeline(fd int) (alive bool, err error) {
 
 const drainBound = 1 << 20
 
+// drain reads to the end of a file that is always ready, /dev/null say.
 func (h *Host) drain(fd int) (alive bool, err error) {
-	for range drainBound / 4096 {
-		if !h.lifelineAlive(fd) {
+	var b [4096]byte
+	for range drainBound / len(b) {
+		if n, err := unix.Read(fd, b[:]); n <= 0 && err != unix.EINTR {
 			return false, nil
 		}
 	}
 	return false, errors.New("it never ends and cannot be waited on: give it a pipe or a socket")
-}
-
-// lifelineAlive reads away what came, and reports whether it was not the end.
-func (h *Host) lifelineAlive(fd int) bool {
-	var b [4096]byte
-	n, err := unix.Read(fd, b[:])
-	return n > 0 || err == unix.EAGAIN || err == unix.EINTR
 }
 
 // Wait is watch.Host's.
@@ -175,16 +175,18 @@ func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 
 func (h *Host) token(token int) {
 	switch {
-	case token == wakeToken:
-		h.sigbuf = h.loop.posted(h.sigbuf)
-		for _, s := range h.sigbuf {
-			h.signalled(s)
-		}
+	case token == h.sigToken:
+		h.readSignals()
+	case token == h.deadlyToken:
+		h.readDeadly()
+	case h.ends != nil && token == h.ends.token:
+		h.ends.seen()
+		h.workerEnded() // reaps whoever it was
+		h.ends.again <- struct{}{}
 	case token == h.lifelineToken:
-		if !h.lifelineAlive(h.lifeline) {
-			h.loop.remove(h.lifeline)
-			h.events = append(h.events, watch.ParentDied{By: "lifeline"})
-		}
+		h.loop.remove(h.lifeline)
+		h.lifelineToken = 0
+		h.events = append(h.events, watch.ParentDied{By: "lifeline"})
 	default:
 		if hd := h.waited[token]; hd != nil {
 			h.ended(hd)
@@ -282,17 +284,17 @@ func (h *Host) Close() {
 }
 
 // ancestors are ourselves and those above us, who are never signalled.
-func (k *Kernel) ancestors() []proc.ID {
-	var ids []proc.ID
+func (k *Kernel) ancestors() []proc.Info {
+	var all []proc.Info
 	for pid := os.Getpid(); pid > 0; {
 		info, err := k.lookAt(pid)
 		if err != nil {
 			break
 		}
-		ids = append(ids, info.ID)
+		all = append(all, info)
 		pid = info.PPID
 	}
-	return ids
+	return all
 }
 
 func (k *Kernel) lookAt(pid int) (proc.Info, error) {

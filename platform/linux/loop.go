@@ -5,7 +5,6 @@ package linux
 import (
 	"errors"
 	"os"
-	"sync"
 	"syscall"
 	"time"
 
@@ -24,13 +23,7 @@ type loop struct {
 	poll   func(uintptr) bool
 	tokens int
 	dlSet  bool
-
-	wake    int // eventfd: signals are pending
-	mu      sync.Mutex
-	signals []os.Signal
 }
-
-const wakeToken = 1
 
 func newLoop() (*loop, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -40,23 +33,22 @@ func newLoop() (*loop, error) {
 	if err := unix.SetNonblock(fd, true); err != nil { // so that the runtime polls it
 		return nil, err
 	}
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return nil, os.NewSyscallError("eventfd", err)
-	}
-	l := &loop{fd: fd, wake: wake, tokens: wakeToken, file: os.NewFile(uintptr(fd), "epoll")}
+	l := &loop{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
 	if l.conn, err = l.file.SyscallConn(); err != nil {
 		return nil, err
 	}
 	l.poll = l.pollOnce
-	return l, l.add(wake, wakeToken)
+	return l, nil
 }
 
 // token names a descriptor in what wait returns.
 func (l *loop) token() int { l.tokens++; return l.tokens }
 
-func (l *loop) add(fd, token int) error {
-	e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(token)}
+func (l *loop) add(fd, token int) error { return l.addEvents(fd, token, unix.EPOLLIN) }
+
+// addEvents waits for these events, and for hang-up and error in any case.
+func (l *loop) addEvents(fd, token int, events uint32) error {
+	e := unix.EpollEvent{Events: events, Fd: int32(token)}
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(l.fd, unix.EPOLL_CTL_ADD, fd, &e))
 }
 
@@ -88,23 +80,4 @@ func (l *loop) wait(d time.Duration, timed bool, on func(token int)) error {
 		on(int(e.Fd))
 	}
 	return nil
-}
-
-// post hands a signal to the waiting goroutine.
-func (l *loop) post(s os.Signal) {
-	l.mu.Lock()
-	l.signals = append(l.signals, s)
-	l.mu.Unlock()
-	unix.Write(l.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-}
-
-// posted takes the signals that have come.
-func (l *loop) posted(buf []os.Signal) []os.Signal {
-	var b [8]byte
-	unix.Read(l.wake, b[:])
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	buf = append(buf[:0], l.signals...)
-	l.signals = l.signals[:0]
-	return buf
 }

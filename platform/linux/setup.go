@@ -90,7 +90,8 @@ func CloseOthers(keep []int) {
 }
 
 // Replace executes this very program anew in place, with the same PID and
-// arguments and no signal blocked. It returns only if it could not.
+// arguments and with signals blocked as Listen needs it. It returns only if it
+// could not.
 func Replace(env []string) error {
 	const link = "/proc/self/exe"
 	// By its own path, because the kernel names the process after it; by the
@@ -102,7 +103,8 @@ func Replace(env []string) error {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	unblockSignals()
+	old := setMask(blocked())
+	defer setMask(old)
 	return unix.Exec(path, os.Args, env)
 }
 

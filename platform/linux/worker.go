@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -113,7 +114,9 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 	if h.cgroup != nil {
 		h.tree.KillAll = h.cgroup.kill
 	}
-	h.worker.Notify()
+	if h.ends, err = h.waitForChildren(); err != nil {
+		return proc.Info{}, err
+	}
 	return h.tree.Adopt()
 }
 
@@ -133,6 +136,12 @@ func (h *Host) fork(path string, args, env []string, keep []int) (pid, fd int, e
 	if h.cgroup != nil {
 		sys.UseCgroupFD, sys.CgroupFD = true, h.cgroup.fd
 	}
+	// A clean start: nothing blocked, nothing ignored. The mask is that of the
+	// thread that forks; handlers the runtime resets.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer setMask(setMask(unix.Sigset_t{}))
+	unignore()
 	pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{Env: env, Files: files, Sys: sys})
 	return pid, fd, err
 }

@@ -1,0 +1,52 @@
+//go:build linux
+
+package linux
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// childWatch tells of children that have ended: the worker, and those that came to
+// us as their subreaper or as PID 1. One goroutine blocks in waitid(2) for it.
+// SIGCHLD would need package os/signal: two more threads and 60 kB.
+type childWatch struct {
+	fd    int // eventfd
+	token int
+	again chan struct{}
+}
+
+func (h *Host) waitForChildren() (*childWatch, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	o := &childWatch{fd: fd, token: h.loop.token(), again: make(chan struct{}, 1)}
+	if err := h.loop.add(fd, o.token); err != nil {
+		return nil, err
+	}
+	go o.wait()
+	return o, nil
+}
+
+// wait leaves the dead where they are: the main goroutine reaps, so that no
+// PID changes hands while it looks.
+func (o *childWatch) wait() {
+	for {
+		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil { // ECHILD: nobody is left who could end
+			return
+		}
+		unix.Write(o.fd, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		<-o.again
+	}
+}
+
+func (o *childWatch) seen() {
+	var b [8]byte
+	unix.Read(o.fd, b[:])
+}
