@@ -70,6 +70,8 @@ func TestBadCallsNameTheFlagAndTouchNothing(t *testing.T) {
 		status int
 	}{
 		{[]string{"--bogus"}, "--bogus", 125},
+		{[]string{"run", "--bogus"}, "--bogus", 125},
+		{[]string{"run", "--bogus", "--", "true"}, "--bogus", 125},
 		{[]string{"guard"}, "--worker-pid", 125},
 		{[]string{"guard", "--worker-pid", "0"}, "--worker-pid", 125},
 		{[]string{"guard", "--worker-pid", "-5"}, "--worker-pid", 125},

@@ -27,8 +27,13 @@ type (
 	}
 	// Quiet: every process that was waited for has ended.
 	Quiet struct{}
-	// Counted answers the Count action.
-	Counted struct{ Census stop.Census }
+	// Counted answers the Count action. If Exited, the worker had ended by
+	// then, as Exit says.
+	Counted struct {
+		Census stop.Census
+		Exited bool
+		Exit   proc.Exit
+	}
 	// Sent tells of one signal that an action sent.
 	Sent struct{ stop.Sent }
 	// Tick: the deadline has passed.

@@ -100,11 +100,9 @@ func (g *guard) perform(a Action) {
 	case DoSurvey:
 		g.h.Survey()
 	case DoCount:
-		c := g.h.Count()
-		if exit, ok := g.h.Exit(); ok {
-			g.queue = append(g.queue, WorkerExited{exit})
-		}
-		g.queue = append(g.queue, Counted{c})
+		c := Counted{Census: g.h.Count()}
+		c.Exit, c.Exited = g.h.Exit()
+		g.queue = append(g.queue, c)
 	case DoLog:
 		g.h.Log(a.Record)
 	}

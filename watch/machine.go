@@ -73,7 +73,6 @@ type Machine struct {
 
 	exit       proc.Exit
 	exited     bool
-	told       bool // process.terminated was logged
 	method     string
 	survivors  int
 	parentTold bool
@@ -121,6 +120,11 @@ func (m *Machine) Step(now time.Duration, e Event) []Action {
 		m.logSent(e.Sent)
 	case Counted:
 		m.survivors = e.Census.Living
+		if e.Exited {
+			m.noteExit(now, e.Exit)
+		} else if e.Census.Ended && !m.cfg.Owns { // nobody told how
+			m.noteExit(now, proc.Exit{})
+		}
 		m.follow(m.seq.Counted(now, e.Census))
 	case Quiet:
 		m.follow(m.seq.Quiet())
@@ -160,13 +164,19 @@ func (m *Machine) workerExited(now time.Duration, e WorkerExited) {
 	if m.exited {
 		return
 	}
-	m.exited, m.exit = true, e.Exit
 	if m.state == Watching {
 		m.end(now, WorkerEnded, m.cfg.StopSignal, true)
 	} else {
 		m.follow(m.seq.Quiet())
 	}
-	m.logTerminated(now)
+	m.noteExit(now, e.Exit)
+}
+
+func (m *Machine) noteExit(now time.Duration, exit proc.Exit) {
+	if !m.exited {
+		m.exited, m.exit = true, exit
+		m.logTerminated(now)
+	}
 }
 
 func (m *Machine) signalled(now time.Duration, e Signalled) {
@@ -228,10 +238,9 @@ func (m *Machine) follow(dos []stop.Do) {
 
 func (m *Machine) finish(now time.Duration) {
 	m.state = Stopped
-	if !m.exited && m.survivors == 0 {
-		m.exited = true
+	if m.survivors == 0 {
+		m.noteExit(now, proc.Exit{})
 	}
-	m.logTerminated(now)
 	ok := m.survivors == 0
 	m.log(Record{Event: event.CleanupCompleted, Text: cleanupText(ok), Error: !ok, Attrs: []slog.Attr{
 		slog.Bool(event.Success, ok),
@@ -291,10 +300,6 @@ func (m *Machine) logSent(s stop.Sent) {
 }
 
 func (m *Machine) logTerminated(now time.Duration) {
-	if m.told || !m.exited {
-		return
-	}
-	m.told = true
 	r := Record{Event: event.ProcessTerminated, Text: "the worker has ended"}
 	switch {
 	case !m.exit.Known:

@@ -76,6 +76,7 @@ func TestBadCalls(t *testing.T) {
 		{[]string{"run", "--", ""}, "run: the command is empty"},
 		{[]string{"run", "x", "--", "y"}, `unexpected argument "x" before --`},
 		{[]string{"run", "--no-such", "--", "x"}, `unexpected argument "--no-such" before --`},
+		{[]string{"run", "--no-such", "x"}, "unknown flag --no-such"},
 		{[]string{"run", "--worker-pid", "1", "--", "x"}, `unexpected argument "--worker-pid" before --`},
 		{[]string{"run", "--keep-fd=2", "--", "x"}, "--keep-fd: 2 is not above 2"},
 		{[]string{"run", "--keep-fd=987", "--", "x"}, "--keep-fd: descriptor 987 is not open"},

@@ -85,6 +85,9 @@ func parse(args []string, out io.Writer) (*settings, error) {
 		} else if len(f.Run.Command) > 0 {
 			return nil, fmt.Errorf("unexpected argument %q before --", f.Run.Command[0])
 		}
+		if len(f.Run.Command) > 0 && strings.HasPrefix(command[0], "-") {
+			return nil, fmt.Errorf("unknown flag %s", command[0])
+		}
 		if len(command) == 0 {
 			return nil, errors.New("run: give the worker's command: watchdog run [flags] -- COMMAND [ARG...]")
 		}

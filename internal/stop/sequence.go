@@ -48,6 +48,8 @@ type Census struct {
 	Unasked int
 	// Denied of the living may not be signalled by us (another user's).
 	Denied int
+	// Ended: nothing of the worker itself is left.
+	Ended bool
 	// Proven says that Living == 0 needs no second look.
 	Proven bool
 }
@@ -140,15 +142,15 @@ func (s *Sequence) Counted(now time.Duration, c Census) []Do {
 }
 
 func (s *Sequence) askMore(now time.Duration, c Census) []Do {
-	if now >= s.graceAt {
-		return s.force(now)
-	}
 	if c.Denied == c.Living { // waiting for what cannot hear us is no use
 		return s.force(now)
 	}
-	if !s.asked {
+	if !s.asked { // even if there is no grace at all
 		s.asked = true
 		return []Do{Ask}
+	}
+	if now >= s.graceAt {
+		return s.force(now)
 	}
 	if c.Unasked > 0 {
 		return []Do{AskNew}
@@ -174,7 +176,7 @@ func (s *Sequence) Tick(now time.Duration) []Do {
 	if !ok || now < at {
 		return nil
 	}
-	if s.phase == Asking && now >= s.graceAt {
+	if s.phase == Asking && s.asked && now >= s.graceAt {
 		return s.force(now)
 	}
 	if s.phase == Asking {

@@ -21,7 +21,7 @@ func (t *Tree) Ask(sig proc.Signal) []Sent {
 // AskNew sends it to those who were found since.
 func (t *Tree) AskNew(sig proc.Signal) []Sent {
 	t.sent = t.sent[:0]
-	for _, m := range t.members {
+	for _, m := range t.list {
 		if m.counts() && !m.asked {
 			t.one(m.h, m.info.PID, sig)
 			t.one(m.h, m.info.PID, contSignal)
@@ -32,7 +32,7 @@ func (t *Tree) AskNew(sig proc.Signal) []Sent {
 }
 
 func (t *Tree) markAsked() {
-	for _, m := range t.members {
+	for _, m := range t.list {
 		m.asked = true
 	}
 	t.notify()
@@ -41,7 +41,7 @@ func (t *Tree) markAsked() {
 // notify has the end of everyone who is waited for wake the host.
 func (t *Tree) notify() {
 	t.Root.Notify()
-	for _, m := range t.members {
+	for _, m := range t.list {
 		if m.counts() {
 			m.h.Notify()
 		}
@@ -49,13 +49,21 @@ func (t *Tree) notify() {
 }
 
 // Forward sends a signal to the worker's group, or to the worker alone where
-// it leads none.
+// it leads none. A watchdog in the group is passed over.
 func (t *Tree) Forward(sig proc.Signal) []Sent {
 	t.sent = t.sent[:0]
-	if t.lookAtRoot(false); t.Leads() && t.group(sig) {
+	t.Survey(false)
+	if t.Leads() && !t.leashInGroup() && t.group(sig) {
 		return t.sent
 	}
-	t.one(t.Root, t.root.PID, sig)
+	if !t.rootDead {
+		t.one(t.Root, t.root.PID, sig)
+	}
+	for _, m := range t.list {
+		if t.Leads() && m.counts() && m.info.PGID == t.root.PID {
+			t.one(m.h, m.info.PID, sig)
+		}
+	}
 	return t.sent
 }
 
@@ -66,10 +74,10 @@ func (t *Tree) Force() []Sent {
 	if t.KillAll != nil && !t.leashInside() && t.KillAll() {
 		t.sent = append(t.sent, Sent{Signal: proc.KILL, Target: "cgroup", PID: t.root.PID})
 	}
-	t.Survey(true)
+	t.follow(true)
 	if t.Search != nil {
 		t.search()
-		t.Survey(true)
+		t.follow(true)
 	}
 	t.toAll(proc.KILL)
 	t.markAsked()
@@ -77,7 +85,7 @@ func (t *Tree) Force() []Sent {
 }
 
 func (t *Tree) leashInside() bool {
-	for _, m := range t.members {
+	for _, m := range t.list {
 		if m.info.Leash {
 			return true
 		}
@@ -89,10 +97,10 @@ func (t *Tree) leashInside() bool {
 // everyone else one by one.
 func (t *Tree) toAll(sig proc.Signal) {
 	grouped := t.Leads() && !t.leashInGroup() && t.group(sig)
-	if !grouped && t.rootLives() {
+	if !grouped && !t.rootDead {
 		t.one(t.Root, t.root.PID, sig)
 	}
-	for _, m := range t.members {
+	for _, m := range t.list {
 		if m.counts() && !(grouped && m.info.PGID == t.root.PID) {
 			t.one(m.h, m.info.PID, sig)
 		}
@@ -100,7 +108,7 @@ func (t *Tree) toAll(sig proc.Signal) {
 }
 
 func (t *Tree) leashInGroup() bool {
-	for _, m := range t.members {
+	for _, m := range t.list {
 		if m.info.Leash && m.info.PGID == t.root.PID {
 			return true
 		}

@@ -2,6 +2,8 @@ package stop
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	"leash/internal/proc"
 )
@@ -93,10 +95,13 @@ type Tree struct {
 	Empty func() bool
 
 	root     proc.Info
+	rootDead bool // at the last look
+	rootGone bool // reaped too: another process may have its number
 	searched bool
-	rootTick uint64 // when the root was last seen to exist
-	members  map[int]*member
-	// unopened are PIDs of this tree that no handle could be taken on, for
+	rootTick uint64          // when the root was last seen to exist
+	members  map[int]*member // by PID
+	list     []*member       // the same in the order found, so that runs can be replayed
+	// unopened are PIDs of this tree that could not be opened or looked at, for
 	// want of descriptors, say. They count: unknown is not dead.
 	unopened map[int]error
 	buf      []int
@@ -135,16 +140,26 @@ func (t *Tree) Worker() proc.Info { return t.root }
 // stopped before its children are listed, so that none can fork away.
 func (t *Tree) Survey(freeze bool) {
 	clear(t.unopened)
+	t.follow(freeze)
+}
+
+func (t *Tree) follow(freeze bool) {
 	t.lookAtRoot(freeze)
 	t.queue = t.queue[:0]
-	for pid, m := range t.members {
+	known := t.list
+	t.list = t.list[:0]
+	for _, m := range known {
 		if !t.refresh(m) {
-			t.drop(pid)
+			m.h.Close()
+			delete(t.members, m.info.PID)
 			continue
 		}
-		t.queue = append(t.queue, pid)
+		t.list = append(t.list, m)
+		t.queue = append(t.queue, m.info.PID)
 	}
-	t.walk(t.root.PID, t.Root)
+	if !t.rootDead { // the dead have no children
+		t.walk(t.root.PID, t.Root)
+	}
 	if t.Parent != 0 {
 		t.walk(t.Parent, nil)
 	}
@@ -160,6 +175,8 @@ func (t *Tree) Survey(freeze bool) {
 func (t *Tree) lookAtRoot(freeze bool) {
 	tick := t.Kernel.Tick()
 	info, err := t.Root.Look()
+	t.rootGone = errors.Is(err, proc.ErrGone)
+	t.rootDead = t.rootGone || err == nil && info.Dead()
 	if err != nil {
 		return
 	}
@@ -179,11 +196,6 @@ func (t *Tree) refresh(m *member) bool {
 		m.info = info
 	}
 	return true
-}
-
-func (t *Tree) drop(pid int) {
-	t.members[pid].h.Close()
-	delete(t.members, pid)
 }
 
 // walk lists the children of one process and takes in those that are proven to
@@ -219,7 +231,7 @@ func (t *Tree) walk(pid int, h Handle) {
 
 // consider opens a candidate, looks, and keeps it if it belongs.
 func (t *Tree) consider(pid int, belongs func(Handle, proc.Info) bool) {
-	if pid <= 1 || pid == t.root.PID || t.members[pid] != nil {
+	if pid <= 1 || pid == t.root.PID && !t.rootGone || t.members[pid] != nil {
 		return
 	}
 	h, err := t.Kernel.Open(pid)
@@ -230,11 +242,16 @@ func (t *Tree) consider(pid int, belongs func(Handle, proc.Info) bool) {
 		return
 	}
 	info, err := h.Look()
+	if err != nil && !errors.Is(err, proc.ErrGone) {
+		t.unopened[pid] = err
+	}
 	if err != nil || info.Dead() || t.never(info.ID) || !belongs(h, info) {
 		h.Close()
 		return
 	}
-	t.members[pid] = &member{h: h, info: info}
+	m := &member{h: h, info: info}
+	t.members[pid] = m
+	t.list = append(t.list, m)
 	t.queue = append(t.queue, pid)
 }
 
@@ -277,10 +294,13 @@ func (t *Tree) Claims(info proc.Info, run, worker string) bool {
 }
 
 // pinned reports whether the number of the worker's group and session cannot
-// have been taken anew since: the worker still holds it, or the process was
-// born while the worker did.
+// have been taken anew: the worker still holds it, somebody of his group does,
+// or the process was born while the worker did.
 func (t *Tree) pinned(info proc.Info) bool {
 	if _, err := t.Root.Look(); err == nil {
+		return true
+	}
+	if err := t.Root.SignalGroup(probe); err == nil || errors.Is(err, proc.ErrDenied) {
 		return true
 	}
 	return info.Start != 0 && info.Start < t.rootTick
@@ -289,31 +309,52 @@ func (t *Tree) pinned(info proc.Info) bool {
 // Count surveys the tree and says how many live.
 func (t *Tree) Count() Census {
 	if t.Empty != nil && t.Empty() {
-		return Census{Proven: true}
+		return Census{Proven: true, Ended: true}
 	}
 	t.Survey(false)
 	c := t.census()
-	// Strays are looked for when nobody else is left, and once early: else they
-	// would hear of the end only when the last stubborn one has used up the grace.
-	if t.Search != nil && (c.Living == 0 || !t.searched) {
+	// Strays are looked for when nobody else is left who could be ended, and once
+	// early: else they would hear of the end only when the last stubborn one has
+	// used up the grace.
+	if t.Search != nil && (c.Living == c.Denied || !t.searched) {
 		t.searched = true
 		t.search()
-		t.Survey(false)
+		t.follow(false)
 		c = t.census()
+	}
+	if t.Empty != nil && c.Living == 0 && !t.leashInside() {
+		c = t.chase()
 	}
 	t.notify()
 	return c
 }
 
+// chase looks for who is there, because we have children, and yet never seen:
+// processes that fork and end faster than we look. They count as one.
+func (t *Tree) chase() Census {
+	for range chases {
+		if t.Empty() {
+			return Census{Proven: true, Ended: true}
+		}
+		t.follow(false)
+		if c := t.census(); c.Living > 0 {
+			return c
+		}
+	}
+	return Census{Living: 1, Ended: t.rootDead}
+}
+
+const chases = 10
+
 func (t *Tree) census() Census {
-	c := Census{Living: len(t.unopened)}
-	if t.rootLives() {
+	c := Census{Living: len(t.unopened), Ended: t.rootDead}
+	if !t.rootDead {
 		c.Living++
 		if denied(t.Root) {
 			c.Denied++
 		}
 	}
-	for _, m := range t.members {
+	for _, m := range t.list {
 		if !m.counts() {
 			continue
 		}
@@ -328,22 +369,17 @@ func (t *Tree) census() Census {
 	return c
 }
 
-func (t *Tree) rootLives() bool {
-	info, err := t.Root.Look()
-	return !errors.Is(err, proc.ErrGone) && !(err == nil && info.Dead())
-}
-
 // Survivors says who is left and why.
 func (t *Tree) Survivors() []Left {
 	var left []Left
-	for pid, err := range t.unopened {
+	for _, pid := range slices.Sorted(maps.Keys(t.unopened)) {
+		err := t.unopened[pid]
 		left = append(left, Left{proc.ID{PID: pid}, "it could not be opened: " + err.Error()})
 	}
-	if t.rootLives() {
-		info, _ := t.Root.Look()
-		left = append(left, Left{t.root.ID, reason(info, denied(t.Root))})
+	if t.lookAtRoot(false); !t.rootDead {
+		left = append(left, Left{t.root.ID, reason(t.root, denied(t.Root))})
 	}
-	for _, m := range t.members {
+	for _, m := range t.list {
 		if m.counts() && t.refresh(m) {
 			left = append(left, Left{m.info.ID, reason(m.info, m.denied())})
 		}
@@ -363,7 +399,8 @@ func reason(info proc.Info, refused bool) string {
 
 // Close lets go of every handle but the root's.
 func (t *Tree) Close() {
-	for pid := range t.members {
-		t.drop(pid)
+	for _, m := range t.list {
+		m.h.Close()
 	}
+	t.members, t.list = nil, nil
 }

@@ -23,6 +23,8 @@ type handle struct {
 	dir   bool // fd is /proc/PID
 	inode uint64
 	token int // in the wait loop, 0 if not there
+	// worker is never taken for a watchdog: somebody wants it guarded.
+	worker bool
 }
 
 var _ stop.Handle = (*handle)(nil)
@@ -101,7 +103,7 @@ func (h *handle) stat() (proc.Info, error) {
 		return proc.Info{}, errStat
 	}
 	info.UID = ownerOf(h.at(), h.path("stat"))
-	info.Leash = h.k.isLeash(h.at(), h.path("exe"))
+	info.Leash = !h.worker && h.k.isLeash(h.at(), h.path("exe"))
 	return info, nil
 }
 

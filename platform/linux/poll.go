@@ -48,17 +48,19 @@ func (h *Host) pollAll(now time.Duration) {
 	}
 }
 
-func (h *Host) lookAtParents(by string) {
+// lookAtParents reports whether one of them is dead.
+func (h *Host) lookAtParents(by string) (dead bool) {
 	for _, p := range h.parents {
-		if p.dead {
+		if dead = dead || p.dead; p.dead {
 			continue
 		}
 		info, err := p.h.Look()
 		if gone(info, err) || err == nil && p.id.Match(info.ID) == proc.Different {
-			p.dead = true
+			p.dead, dead = true, true
 			h.events = append(h.events, watch.ParentDied{PID: p.id.PID, By: by})
 		}
 	}
+	return dead
 }
 
 // gone takes only a reaped process or a zombie for dead: what cannot be read

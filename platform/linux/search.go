@@ -42,16 +42,21 @@ func (h *Host) needsSearch() bool {
 
 const (
 	tableFile = "table"
+	tableNew  = "table.new"
 	tableLock = "table.lock"
-	// lockPatience bounds the wait for another's scan: he may be stopped.
-	lockPatience = 500 * time.Millisecond
-	lockRetry    = 5 * time.Millisecond
+	// gather is how long a search waits before it begins. When the parent of a
+	// thousand workers dies, those who have not sent their first signal yet
+	// need the processor more, and one scan then serves many.
+	gather   = 20 * time.Millisecond
+	retry    = 5 * time.Millisecond
+	retryMax = 80 * time.Millisecond
+	// patience is for one scan by another, who may be stopped.
+	patience = 3 * time.Second
 )
 
-// sharedTable returns a table whose scan began after this call. When the
-// parent of a thousand workers dies, a thousand watchdogs ask at once, and a
-// scan by each would take minutes: so one scans and the others wait for what
-// he writes into the state directory.
+// sharedTable returns a table whose scan began after this call. A thousand
+// watchdogs that ask at once must not each make one: whoever gets the lock
+// scans, and the others take what he writes into the state directory.
 func (k *Kernel) sharedTable() []byte {
 	asked := monotonic()
 	dir, err := posix.StateDir()
@@ -59,32 +64,40 @@ func (k *Kernel) sharedTable() []byte {
 		return k.scan()
 	}
 	defer dir.Close()
-	lock := openShared(dir, tableLock)
+	lock := openShared(dir, tableLock, unix.O_CREAT)
 	if lock < 0 {
 		return k.scan()
 	}
 	defer unix.Close(lock)
-	for wait := lockRetry; unix.Flock(lock, unix.LOCK_EX|unix.LOCK_NB) != nil; wait = min(2*wait, 8*lockRetry) {
-		if monotonic()-asked > uint64(lockPatience) {
+	time.Sleep(gather)
+	progress, last := monotonic(), uint64(0)
+	for wait := retry; ; wait = min(2*wait, retryMax) {
+		b, began := readTable(dir)
+		if began > asked && began <= monotonic() {
+			return b
+		}
+		if began != last {
+			progress, last = monotonic(), began
+		}
+		if unix.Flock(lock, unix.LOCK_EX|unix.LOCK_NB) == nil {
+			break
+		}
+		if monotonic()-progress > uint64(patience) {
 			return k.scan()
 		}
 		time.Sleep(wait)
 	}
-	file := openShared(dir, tableFile)
-	if file < 0 {
-		return k.scan()
-	}
-	defer unix.Close(file)
-	if b := readTable(file, asked); b != nil {
-		return b
+	if b, began := readTable(dir); began > asked && began <= monotonic() {
+		return b // written between our last look and the lock
 	}
 	b := k.scan()
-	writeTable(file, b)
+	writeTable(dir, b)
 	return b
 }
 
-func openShared(dir *os.File, name string) int {
-	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+// openShared opens a regular file of our own in the state directory.
+func openShared(dir *os.File, name string, flags int) int {
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC|flags, 0o600)
 	if err != nil {
 		return -1
 	}
@@ -96,30 +109,36 @@ func openShared(dir *os.File, name string) int {
 	return fd
 }
 
-// readTable returns the table if its scan began after asked, else nil.
-func readTable(fd int, asked uint64) []byte {
-	var head [headSize]byte
-	if n, _ := unix.Pread(fd, head[:], 0); n < headSize || tableBegan(head[:]) <= asked || tableBegan(head[:]) > monotonic() {
-		return nil
+// readTable returns the latest table and when its scan began; 0 if there is none.
+func readTable(dir *os.File) (b []byte, began uint64) {
+	fd := openShared(dir, tableFile, 0)
+	if fd < 0 {
+		return nil, 0
 	}
+	defer unix.Close(fd)
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil || st.Size > maxFile {
-		return nil
+		return nil, 0
 	}
-	b := make([]byte, st.Size)
+	b = make([]byte, st.Size)
 	if n, _ := unix.Pread(fd, b, 0); n != len(b) || eachRow(b, func(row) {}) != nil {
-		return nil
+		return nil, 0
 	}
-	return b
+	return b, tableBegan(b)
 }
 
-// writeTable writes the head last: a torn table is none.
-func writeTable(fd int, b []byte) {
-	var none [headSize]byte
-	unix.Pwrite(fd, none[:], 0)
-	unix.Ftruncate(fd, int64(len(b)))
-	if n, err := unix.Pwrite(fd, b[headSize:], headSize); err == nil && n == len(b)-headSize {
-		unix.Pwrite(fd, b[:headSize], 0)
+// writeTable writes a new file and renames it, so that readers need no lock.
+// The writer has it. What cannot be written is the others' loss only.
+func writeTable(dir *os.File, b []byte) {
+	unix.Unlinkat(int(dir.Fd()), tableNew, 0)
+	fd := openShared(dir, tableNew, unix.O_CREAT|unix.O_EXCL)
+	if fd < 0 {
+		return
+	}
+	n, err := unix.Write(fd, b)
+	unix.Close(fd)
+	if err == nil && n == len(b) {
+		unix.Renameat(int(dir.Fd()), tableNew, int(dir.Fd()), tableFile)
 	}
 }
 

@@ -116,8 +116,9 @@ func (h *Host) readSignals() {
 }
 
 func (h *Host) signalled(sig syscall.Signal) {
-	if sig == rumour {
-		h.lookAtParents(h.how())
+	// The ending sends SIGCONT itself: what only tells of it is not passed on.
+	if sig == rumour && h.lookAtParents(h.how()) {
+		return
 	}
 	if role := h.role(sig); role != watch.Ignored {
 		h.events = append(h.events, watch.Signalled{Signal: signalOf(int(sig)), Role: role})

@@ -31,6 +31,7 @@ func (h *Host) Adopt(pid int) (Adopted, error) {
 	if err != nil {
 		return a, err
 	}
+	hd.worker = true
 	h.worker, h.tree.Root = hd, hd
 	if a.Info, err = h.tree.Adopt(); err != nil {
 		return a, err
@@ -105,6 +106,7 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 		unix.Kill(pid, unix.SIGKILL) // our own child, not reaped yet
 		return proc.Info{}, err
 	}
+	h.worker.worker = true
 	h.tree.Root = h.worker
 	if sole {
 		h.tree.Parent, h.tree.Empty = os.Getpid(), h.noChildren

@@ -1,0 +1,232 @@
+package house
+
+import (
+	"bytes"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	module   = "leash"
+	maxLines = 500
+)
+
+// arrows says what the product code of a room may import of this module. A
+// room is a package and all below it; the longest name that fits counts.
+// Packages of no room (benchmarks, tests of the whole) may import anything.
+var arrows = map[string][]string{
+	"cmd":   {"watch", "scan", "internal", "platform"},
+	"watch": {"internal/stop", "internal/heartbeat", "internal/event", "internal/proc"},
+	"scan":  {"internal/runid", "internal/ledger", "internal/proc"},
+
+	"internal":       {"internal"},
+	"internal/proc":  {},
+	"internal/event": {},
+	"internal/runid": {},
+	"internal/stop":  {"internal/proc"},
+
+	"platform":       {"platform", "internal", "watch", "scan"},
+	"platform/posix": {"internal"},
+}
+
+// kits are for tests: product code never imports them, tests may.
+var kits = []string{"internal/testkit", "internal/stop/sim", "platform/hosttest"}
+
+func TestArrows(t *testing.T) {
+	rooms := make(map[string]bool)
+	for _, f := range sources(t, ".go") {
+		if slices.Contains(strings.Split(f, "/"), "testdata") {
+			continue
+		}
+		name, imports := readGo(t, f)
+		dir := path.Dir(f)
+		rooms[room(dir)] = true
+		for _, complaint := range complaints(dir, strings.HasSuffix(f, "_test.go"), imports) {
+			t.Errorf("%s: %s", f, complaint)
+		}
+		if vague(name) || vague(path.Base(dir)) {
+			t.Errorf("%s: package %s: name it after what it does", f, name)
+		}
+	}
+	for _, want := range []string{"cmd", "watch", "internal/proc", "internal/stop", "platform", "platform/posix"} {
+		if !rooms[want] {
+			t.Errorf("nothing was seen of %s: this test looks in the wrong place", want)
+		}
+	}
+}
+
+func TestFilesAreShort(t *testing.T) {
+	files := sources(t, ".go", ".py", ".sh", ".exs", ".ex", ".js", ".mjs")
+	if len(files) < 20 {
+		t.Fatalf("only %d files: this test looks in the wrong place", len(files))
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(filepath.Join(root(t), f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := lines(b); n > maxLines {
+			t.Errorf("%s has %d lines; %d is the bound", f, n, maxLines)
+		}
+	}
+}
+
+// complaints says which imports of a file in dir are against the arrows.
+func complaints(dir string, test bool, imports []string) (list []string) {
+	here := room(dir)
+	for _, name := range imports {
+		to, ours := strings.CutPrefix(name, module+"/")
+		if !ours || to == dir {
+			continue
+		}
+		switch {
+		case within(to, kits):
+			if !test && here != "" && !within(dir, kits) {
+				list = append(list, name+" is for tests only")
+			}
+		case here == "" || within(to, arrows[here]):
+		case test && !(pure(here) && within(to, []string{"platform"})):
+			// A test may look wider, but what is pure stays so.
+		default:
+			list = append(list, fmt.Sprintf("%s must not import %s", dir, name))
+		}
+	}
+	return list
+}
+
+func pure(room string) bool { return room == "watch" || room == "scan" }
+
+// room is the longest name among the arrows that dir is in, "" for none.
+func room(dir string) (longest string) {
+	for name := range arrows {
+		if within(dir, []string{name}) && len(name) > len(longest) {
+			longest = name
+		}
+	}
+	return longest
+}
+
+func within(dir string, roots []string) bool {
+	return slices.ContainsFunc(roots, func(r string) bool {
+		return dir == r || strings.HasPrefix(dir, r+"/")
+	})
+}
+
+func vague(name string) bool {
+	return slices.Contains([]string{"util", "utils", "helpers", "misc"}, strings.TrimSuffix(name, "_test"))
+}
+
+// lines counts a last line without line feed too.
+func lines(b []byte) int {
+	n := bytes.Count(b, []byte("\n"))
+	if len(b) > 0 && b[len(b)-1] != '\n' {
+		n++
+	}
+	return n
+}
+
+func readGo(t *testing.T, file string) (name string, imports []string) {
+	f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root(t), file), nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range f.Imports {
+		p, err := strconv.Unquote(i.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		imports = append(imports, p)
+	}
+	return f.Name.Name, imports
+}
+
+// sources lists the files with these endings, relative to the module.
+func sources(t *testing.T, endings ...string) (files []string) {
+	top := os.DirFS(root(t))
+	err := fs.WalkDir(top, ".", func(p string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && p != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "bin"):
+			return fs.SkipDir
+		case !d.IsDir() && slices.Contains(endings, path.Ext(p)):
+			files = append(files, p)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func root(t *testing.T) string {
+	dir, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// The rules themselves: each must be able to speak up.
+func TestComplaints(t *testing.T) {
+	for _, c := range []struct {
+		dir, imports string
+		test         bool
+		bad          bool
+	}{
+		{dir: "cmd/watchdog", imports: "leash/watch"},
+		{dir: "cmd/watchdog", imports: "leash/platform"},
+		{dir: "cmd/watchdog", imports: "leash/internal/runid"},
+		{dir: "cmd/watchdog", imports: "leash/cmd/reaper", bad: true},
+		{dir: "cmd/watchdog", imports: "leash/bench", bad: true},
+		{dir: "cmd/watchdog", imports: "leash/internal/testkit", bad: true},
+		{dir: "cmd/watchdog", imports: "leash/internal/testkit", test: true},
+		{dir: "watch", imports: "log/slog"},
+		{dir: "watch", imports: "leash/internal/stop"},
+		{dir: "watch", imports: "leash/internal/stop/sim", bad: true},
+		{dir: "watch", imports: "leash/internal/stop/sim", test: true},
+		{dir: "watch", imports: "leash/internal/runid", bad: true},
+		{dir: "watch", imports: "leash/platform", bad: true},
+		{dir: "watch", imports: "leash/platform/linux", bad: true},
+		{dir: "watch", imports: "leash/platform", test: true, bad: true},
+		{dir: "watch", imports: "leash/platform/hosttest", test: true},
+		{dir: "scan", imports: "leash/platform/posix", bad: true},
+		{dir: "scan/evidence", imports: "leash/platform", test: true, bad: true},
+		{dir: "internal/proc", imports: "errors"},
+		{dir: "internal/proc", imports: "leash/internal/event", bad: true},
+		{dir: "internal/stop", imports: "leash/internal/proc"},
+		{dir: "internal/stop", imports: "leash/internal/runid", bad: true},
+		{dir: "internal/stop", imports: "leash/watch", bad: true},
+		{dir: "internal/ledger", imports: "leash/internal/proc"},
+		{dir: "internal/ledger", imports: "leash/watch", bad: true},
+		{dir: "platform/linux", imports: "leash/watch"},
+		{dir: "platform/linux", imports: "leash/cmd/watchdog", bad: true},
+		{dir: "platform/posix", imports: "leash/platform/linux", bad: true},
+		{dir: "bench", imports: "leash/internal/testkit"},
+	} {
+		if got := complaints(c.dir, c.test, []string{c.imports}); (len(got) > 0) != c.bad {
+			t.Errorf("%s imports %s (test: %t): %q", c.dir, c.imports, c.test, got)
+		}
+	}
+	if !vague("util") || !vague("utils_test") || vague("proc") {
+		t.Error("names")
+	}
+	for text, want := range map[string]int{"": 0, "a": 1, "a\n": 1, "a\nb": 2} {
+		if got := lines([]byte(text)); got != want {
+			t.Errorf("%q has %d lines", text, got)
+		}
+	}
+}

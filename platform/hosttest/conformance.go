@@ -1,0 +1,332 @@
+package hosttest
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"leash/internal/proc"
+	"leash/internal/stop"
+)
+
+// System is a kernel, and the means to set a scene in it.
+type System interface {
+	Kernel() stop.Kernel
+	// Start starts a child of ours, which does nothing and reaps nobody.
+	Start(t *testing.T, how How) Process
+	// Reuse starts one with this number, if that can be had.
+	Reuse(t *testing.T, pid int) (Process, bool)
+	// Foreign is a process that we may not signal, if there is one.
+	Foreign(t *testing.T) (pid int, ok bool)
+	// Await waits for what happens soon.
+	Await(t *testing.T, what string, is func() bool)
+}
+
+// How a process is started.
+type How int
+
+const (
+	InOurGroup How = iota
+	OwnGroup
+	OwnSession
+)
+
+// Process is a child of ours.
+type Process interface {
+	PID() int
+	// Fork has it start a child, which stays in its group.
+	Fork(t *testing.T) (pid int)
+	// End ends it by SIGKILL: it is a zombie then.
+	End(t *testing.T)
+	// Reap takes the zombie away.
+	Reap(t *testing.T)
+}
+
+// Conform checks that a kernel is one as stop.Tree expects it. Each part opens
+// a system of its own.
+func Conform(t *testing.T, open func(t *testing.T) System) {
+	for _, part := range []struct {
+		name string
+		test func(*testing.T, System)
+	}{
+		{"OpenThenLook", openThenLook},
+		{"Gone", gone},
+		{"ZombieIsDead", zombieIsDead},
+		{"Signal", signalOne},
+		{"Stopped", stopped},
+		{"GroupAndSession", groupAndSession},
+		{"Group", group},
+		{"GroupOfADeadLeader", groupOfADeadLeader},
+		{"NoGroupToLead", noGroupToLead},
+		{"Children", children},
+		{"Tick", ticks},
+		{"Reuse", reuse},
+		{"Denied", denied},
+	} {
+		t.Run(part.name, func(t *testing.T) { part.test(t, open(t)) })
+	}
+}
+
+func opened(t *testing.T, s System, pid int) stop.Handle {
+	t.Helper()
+	h, err := s.Kernel().Open(pid)
+	if err != nil {
+		t.Fatalf("Open(%d): %v", pid, err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+func looked(t *testing.T, h stop.Handle) proc.Info {
+	t.Helper()
+	info, err := h.Look()
+	if err != nil {
+		t.Fatalf("Look: %v", err)
+	}
+	return info
+}
+
+// ended reports whether nothing of it runs.
+func ended(h stop.Handle) bool {
+	info, err := h.Look()
+	return errors.Is(err, proc.ErrGone) || err == nil && info.Dead()
+}
+
+func openThenLook(t *testing.T, s System) {
+	p := s.Start(t, InOurGroup)
+	a, b := opened(t, s, p.PID()), opened(t, s, p.PID())
+	first, again := looked(t, a), looked(t, b)
+	if first.PID != p.PID() || first.Dead() || first.Start == 0 || first.Leash {
+		t.Errorf("%+v", first)
+	}
+	if first.ID != again.ID || first.Match(again.ID) == proc.Different {
+		t.Errorf("%v by one handle, %v by another", first.ID, again.ID)
+	}
+	if err := a.Signal(proc.Signal{}); err != nil {
+		t.Errorf("a probe: %v", err)
+	}
+}
+
+func gone(t *testing.T, s System) {
+	p := s.Start(t, InOurGroup)
+	h := opened(t, s, p.PID())
+	p.End(t)
+	p.Reap(t)
+	if _, err := h.Look(); !errors.Is(err, proc.ErrGone) {
+		t.Errorf("Look: %v", err)
+	}
+	if err := h.Signal(proc.KILL); !errors.Is(err, proc.ErrGone) {
+		t.Errorf("Signal: %v", err)
+	}
+	if run, worker := h.Labels(); run != "" || worker != "" {
+		t.Errorf("labels %q, %q", run, worker)
+	}
+	if _, err := s.Kernel().Open(p.PID()); !errors.Is(err, proc.ErrGone) {
+		t.Errorf("Open: %v", err)
+	}
+}
+
+func zombieIsDead(t *testing.T, s System) {
+	p := s.Start(t, OwnGroup)
+	h := opened(t, s, p.PID())
+	before := looked(t, h)
+	p.End(t)
+	after := looked(t, h)
+	if !after.Dead() || after.ID != before.ID || after.PGID != p.PID() || after.PPID != before.PPID {
+		t.Errorf("%+v, and before its end %+v", after, before)
+	}
+	if err := h.Signal(proc.TERM); err != nil {
+		t.Errorf("a signal to a zombie: %v", err)
+	}
+	if again := looked(t, opened(t, s, p.PID())); !again.Dead() {
+		t.Errorf("a zombie that is opened: %+v", again)
+	}
+}
+
+func signalOne(t *testing.T, s System) {
+	p := s.Start(t, InOurGroup)
+	bystander := opened(t, s, s.Start(t, InOurGroup).PID())
+	h := opened(t, s, p.PID())
+	if err := h.Signal(proc.KILL); err != nil {
+		t.Fatal(err)
+	}
+	s.Await(t, "the end of who was sent SIGKILL", func() bool { return ended(h) })
+	if ended(bystander) {
+		t.Error("the one beside it ended too")
+	}
+}
+
+func stopped(t *testing.T, s System) {
+	h := opened(t, s, s.Start(t, InOurGroup).PID())
+	is := func(state byte) func() bool {
+		return func() bool { info, err := h.Look(); return err == nil && (info.State == 'T') == (state == 'T') }
+	}
+	h.Signal(stopSignal)
+	s.Await(t, "state T", is('T'))
+	if ended(h) {
+		t.Error("who is stopped is not dead")
+	}
+	h.Signal(contSignal)
+	s.Await(t, "another state than T", is('S'))
+	h.Signal(stopSignal)
+	s.Await(t, "state T", is('T'))
+	h.Signal(proc.KILL)
+	s.Await(t, "the end of a stopped process", func() bool { return ended(h) })
+}
+
+func groupAndSession(t *testing.T, s System) {
+	shared := looked(t, opened(t, s, s.Start(t, InOurGroup).PID()))
+	own := looked(t, opened(t, s, s.Start(t, OwnGroup).PID()))
+	session := looked(t, opened(t, s, s.Start(t, OwnSession).PID()))
+	if shared.PGID == shared.PID || shared.SID == shared.PID {
+		t.Errorf("in our group: %+v", shared)
+	}
+	if own.PGID != own.PID || own.SID == own.PID || own.SID != shared.SID {
+		t.Errorf("in a group of its own: %+v", own)
+	}
+	if session.PGID != session.PID || session.SID != session.PID {
+		t.Errorf("in a session of its own: %+v", session)
+	}
+}
+
+func group(t *testing.T, s System) {
+	p := s.Start(t, OwnGroup)
+	leader, member := opened(t, s, p.PID()), opened(t, s, p.Fork(t))
+	bystander := opened(t, s, s.Start(t, OwnGroup).PID())
+	if got := looked(t, member).PGID; got != p.PID() {
+		t.Fatalf("the child is in group %d, not %d", got, p.PID())
+	}
+	if err := leader.SignalGroup(proc.KILL); err != nil {
+		t.Fatal(err)
+	}
+	s.Await(t, "the end of the group", func() bool { return ended(leader) && ended(member) })
+	if ended(bystander) {
+		t.Error("the one beside it ended too")
+	}
+}
+
+func groupOfADeadLeader(t *testing.T, s System) {
+	p := s.Start(t, OwnGroup)
+	leader, member := opened(t, s, p.PID()), opened(t, s, p.Fork(t))
+	p.End(t)
+	if err := leader.SignalGroup(proc.Signal{}); err != nil {
+		t.Errorf("while its leader is a zombie: %v", err)
+	}
+	p.Reap(t)
+	if info := looked(t, member); info.PGID != p.PID() || info.Dead() {
+		t.Fatalf("the member: %+v", info)
+	}
+	err := leader.SignalGroup(proc.KILL)
+	if errors.Is(err, errors.ErrUnsupported) {
+		if ended(member) {
+			t.Error("unsupported, and sent all the same")
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Await(t, "the end of the member", func() bool { return ended(member) })
+	s.Await(t, "an empty group", func() bool {
+		return errors.Is(leader.SignalGroup(proc.Signal{}), proc.ErrGone)
+	})
+}
+
+func noGroupToLead(t *testing.T, s System) {
+	h := opened(t, s, s.Start(t, InOurGroup).PID())
+	err := h.SignalGroup(proc.KILL)
+	if !errors.Is(err, proc.ErrGone) && !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("a group that there is not: %v", err)
+	}
+	if ended(h) {
+		t.Error("it was signalled all the same")
+	}
+}
+
+func children(t *testing.T, s System) {
+	p := s.Start(t, InOurGroup)
+	if got := s.Kernel().Children(p.PID(), nil); len(got) != 0 {
+		t.Errorf("children %v of one who has none", got)
+	}
+	want := []int{p.Fork(t), p.Fork(t)}
+	got := s.Kernel().Children(p.PID(), []int{-1})
+	slices.Sort(got[1:])
+	slices.Sort(want)
+	if !slices.Equal(got, append([]int{-1}, want...)) {
+		t.Errorf("children %v appended to -1, want %v", got, want)
+	}
+	parent := looked(t, opened(t, s, p.PID()))
+	child := opened(t, s, want[0])
+	if got := looked(t, child).PPID; got != p.PID() {
+		t.Errorf("its parent is %d, not %d", got, p.PID())
+	}
+	if !slices.Contains(s.Kernel().Children(parent.PPID, nil), p.PID()) {
+		t.Error("it is not a child of its parent")
+	}
+	p.End(t)
+	if got := looked(t, child).PPID; got == p.PID() {
+		t.Error("it remains the child of a zombie")
+	}
+	if !slices.Contains(s.Kernel().Children(parent.PPID, nil), p.PID()) {
+		t.Error("a zombie is no child any more")
+	}
+}
+
+// ticks: what was born before an instant has a start time up to it.
+func ticks(t *testing.T, s System) {
+	before := s.Kernel().Tick()
+	info := looked(t, opened(t, s, s.Start(t, InOurGroup).PID()))
+	if after := s.Kernel().Tick(); info.Start < before || info.Start > after {
+		t.Errorf("start %d, not from %d to %d", info.Start, before, after)
+	}
+}
+
+func reuse(t *testing.T, s System) {
+	p := s.Start(t, OwnGroup)
+	old := opened(t, s, p.PID())
+	was := looked(t, old)
+	p.End(t)
+	p.Reap(t)
+	next, ok := s.Reuse(t, p.PID())
+	if !ok {
+		t.Skip("this system gives no number out on request")
+	}
+	is := looked(t, opened(t, s, next.PID()))
+	if is.PID != was.PID || is.Match(was.ID) == proc.Same {
+		t.Errorf("%+v is the same as %+v", is.ID, was.ID)
+	}
+	if is.Inode != 0 && is.Match(was.ID) != proc.Different {
+		t.Errorf("inodes %d and %d do not tell them apart", is.Inode, was.Inode)
+	}
+	if _, err := old.Look(); !errors.Is(err, proc.ErrGone) {
+		t.Errorf("the old handle shows the new process: %v", err)
+	}
+	if err := old.Signal(proc.KILL); !errors.Is(err, proc.ErrGone) {
+		t.Errorf("the old handle signals the new process: %v", err)
+	}
+	if err := old.SignalGroup(proc.KILL); err == nil {
+		t.Error("the old handle signals the new group")
+	}
+	if ended(opened(t, s, next.PID())) {
+		t.Error("the new process was hit")
+	}
+}
+
+func denied(t *testing.T, s System) {
+	pid, ok := s.Foreign(t)
+	if !ok {
+		t.Skip("we may signal everybody")
+	}
+	h := opened(t, s, pid)
+	if err := h.Signal(proc.Signal{}); !errors.Is(err, proc.ErrDenied) {
+		t.Errorf("a probe: %v", err)
+	}
+	if info, err := h.Look(); err != nil || info.Dead() || info.PID != pid {
+		t.Errorf("what refuses signals is not dead: %+v, %v", info, err)
+	}
+}
+
+var (
+	stopSignal = proc.Signal{Num: 19, Name: "SIGSTOP"}
+	contSignal = proc.Signal{Num: 18, Name: "SIGCONT"}
+)

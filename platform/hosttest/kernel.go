@@ -1,0 +1,239 @@
+package hosttest
+
+import (
+	"errors"
+
+	"leash/internal/proc"
+	"leash/internal/stop"
+)
+
+var errTooMany = errors.New("too many open files")
+
+// Kernel is what stop.Tree sees of a world.
+type Kernel struct{ W *World }
+
+var _ stop.Kernel = Kernel{}
+
+// Open is stop.Kernel's.
+func (k Kernel) Open(pid int) (stop.Handle, error) {
+	w := k.W
+	w.step()
+	p := w.holder(pid)
+	if p == nil {
+		return nil, proc.ErrGone
+	}
+	if w.OpenFails > 0 && w.Chance(w.OpenFails) {
+		w.Trace.said(w.now, "open", errTooMany.Error(), p)
+		return nil, errTooMany
+	}
+	return w.open(p), nil
+}
+
+func (w *World) open(p *Proc) *handle {
+	var h *handle
+	if w.handlesN < len(w.handles) {
+		h = &w.handles[w.handlesN]
+		w.handlesN++
+	} else {
+		h = new(handle)
+	}
+	*h = handle{w: w, p: p}
+	if p.open++; p.open == 1 {
+		p.held = w.calls
+	}
+	w.Trace.add(w.now, "open", p, nil, 0)
+	return h
+}
+
+// Children is stop.Kernel's. It is as unreliable as proc_pid_task(5) says.
+func (k Kernel) Children(pid int, buf []int) []int {
+	w := k.W
+	w.step()
+	parent := w.holder(pid)
+	if parent == nil {
+		return buf
+	}
+	before := len(buf)
+	for _, c := range w.live {
+		if c.parent == parent {
+			buf = append(buf, c.PID)
+		}
+	}
+	if n := len(buf) - before; n > 1 && w.Chance(20) {
+		return w.tornList(parent, buf, before, before+1+w.N(n-1))
+	}
+	return buf
+}
+
+// tornList: the world moved while the list was being read. If one that was
+// listed already is no child any more, one behind it is missed.
+func (w *World) tornList(parent *Proc, buf []int, before, at int) []int {
+	w.step()
+	missed := false
+	for _, pid := range buf[before:at] {
+		missed = missed || !w.isChild(pid, parent)
+	}
+	rest := buf[at:]
+	buf = buf[:at]
+	for _, pid := range rest {
+		if missed {
+			missed = false
+		} else if w.isChild(pid, parent) {
+			buf = append(buf, pid)
+		}
+	}
+	return buf
+}
+
+func (w *World) isChild(pid int, parent *Proc) bool {
+	p := w.holder(pid)
+	return p != nil && p.parent == parent
+}
+
+// Tick is stop.Kernel's.
+func (k Kernel) Tick() uint64 {
+	w := k.W
+	w.step()
+	w.lastTick, w.lastWasTick = w.tick(), true
+	return w.lastTick
+}
+
+type handle struct {
+	w        *World
+	p        *Proc
+	closed   bool
+	notified bool
+}
+
+func (h *handle) use() {
+	if h.closed {
+		h.w.fail("a closed handle was used", h.p)
+	}
+}
+
+// Look reads, and then asks whether it was read of this process.
+func (h *handle) Look() (proc.Info, error) {
+	h.use()
+	w, p := h.w, h.p
+	afterTick := w.lastWasTick
+	w.step()
+	if w.LookFails > 0 && p.phase != reaped && w.Chance(w.LookFails) {
+		w.Trace.said(w.now, "look", errTooMany.Error(), p)
+		return proc.Info{ID: proc.ID{PID: p.PID, Inode: p.inode}}, errTooMany
+	}
+	info := p.info()
+	seen := w.calls
+	if w.Chance(10) {
+		w.step()
+	}
+	if p.phase == reaped {
+		return proc.Info{}, proc.ErrGone
+	}
+	p.looked = seen
+	if info.Leash {
+		p.leashLooks = seen
+	}
+	if p == w.Worker && afterTick {
+		w.rootSeenTick = w.lastTick
+	}
+	w.Trace.said(w.now, "look", string(info.State), p)
+	return info, nil
+}
+
+func (p *Proc) info() proc.Info {
+	i := proc.Info{ID: proc.ID{PID: p.PID, Start: p.start, Inode: p.inode},
+		PGID: p.group.PID, SID: p.session.PID, State: 'S', Threads: 1, UID: p.UID, Leash: p.Leash}
+	if p.parent != nil {
+		i.PPID = p.parent.PID
+	}
+	switch {
+	case p.phase == zombie:
+		i.State, i.Leash = 'Z', false // a zombie has no executable
+	case p.leaderGone:
+		i.State, i.Threads = 'Z', 2
+	case p.sleep:
+		i.State = 'D'
+	case p.stopped:
+		i.State = 'T'
+	}
+	return i
+}
+
+func (w *World) may(p *Proc) bool { return w.Root || p.UID == ownUID }
+
+// Signal is stop.Handle's.
+func (h *handle) Signal(sig proc.Signal) error {
+	h.use()
+	w, p := h.w, h.p
+	w.step()
+	if p.phase == reaped {
+		return proc.ErrGone
+	}
+	if sig.Num != 0 {
+		w.Trace.said(w.now, sig.Name, alone, p)
+	}
+	if !w.may(p) {
+		return proc.ErrDenied
+	}
+	w.send(p, sig, alone)
+	return nil
+}
+
+// SignalGroup is stop.Handle's.
+func (h *handle) SignalGroup(sig proc.Signal) error {
+	h.use()
+	w, leader := h.w, h.p
+	w.step()
+	if !w.GroupByHandle && (leader.phase == reaped || leader.group != leader) {
+		return errors.ErrUnsupported
+	}
+	if sig.Num != 0 {
+		w.Trace.said(w.now, sig.Name, "to the group of", leader)
+	}
+	w.group = w.group[:0]
+	for _, p := range w.live {
+		if p.group == leader {
+			w.group = append(w.group, p)
+		}
+	}
+	err := proc.ErrGone
+	for _, p := range w.group {
+		switch {
+		case w.may(p):
+			w.send(p, sig, inGroup)
+			err = nil
+		case err != nil:
+			err = proc.ErrDenied
+		}
+	}
+	return err
+}
+
+// Labels is stop.Handle's: nothing can be read of a zombie, or of another user.
+func (h *handle) Labels() (run, worker string) {
+	h.use()
+	h.w.step()
+	if h.p.phase != alive || !h.w.may(h.p) {
+		return "", ""
+	}
+	return h.p.Run, h.p.Label
+}
+
+// Notify is stop.Handle's.
+func (h *handle) Notify() {
+	h.use()
+	if h.w.host != nil && !h.notified {
+		h.notified = true
+		h.w.host.wait(h)
+	}
+}
+
+// Close is stop.Handle's.
+func (h *handle) Close() {
+	h.use()
+	h.closed = true
+	h.p.open--
+	if h.notified {
+		h.w.host.forget(h)
+	}
+}

@@ -1,0 +1,144 @@
+//go:build linux
+
+package linux
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"leash/internal/stop"
+	"leash/platform/hosttest"
+)
+
+// realSystem is this system, with shells that fork when told to.
+type realSystem struct{ k *Kernel }
+
+type realProcess struct {
+	cmd    *exec.Cmd
+	in     io.Writer
+	out    *bufio.Reader
+	reaped bool
+}
+
+func TestKernelConforms(t *testing.T) {
+	kernels(t, func(t *testing.T, k *Kernel) {
+		hosttest.Conform(t, func(*testing.T) hosttest.System { return realSystem{k} })
+	})
+}
+
+func (s realSystem) Kernel() stop.Kernel { return s.k }
+
+func (s realSystem) Start(t *testing.T, how hosttest.How) hosttest.Process {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", "echo ready; while read line; do sleep 1000000 <&- >&- & echo $!; done")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: how == hosttest.OwnGroup, Setsid: how == hosttest.OwnSession}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &realProcess{cmd: cmd, in: in, out: bufio.NewReader(out)}
+	t.Cleanup(func() {
+		if !p.reaped {
+			p.End(t)
+			p.Reap(t)
+		}
+	})
+	if line := p.line(t); line != "ready" {
+		t.Fatalf("%q", line)
+	}
+	return p
+}
+
+// Reuse has the kernel give out the number next (needs CAP_CHECKPOINT_RESTORE).
+func (s realSystem) Reuse(t *testing.T, pid int) (hosttest.Process, bool) {
+	for range 50 {
+		if os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0) != nil {
+			return nil, false
+		}
+		if p := s.Start(t, hosttest.OwnGroup); p.PID() == pid {
+			return p, true
+		}
+	}
+	return nil, false // others were faster each time
+}
+
+func (s realSystem) Foreign(*testing.T) (int, bool) { return 1, os.Geteuid() != 0 && os.Getpid() != 1 }
+
+func (s realSystem) Await(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	await(t, what, is)
+}
+
+func (p *realProcess) line(t *testing.T) string {
+	t.Helper()
+	line, err := p.out.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(line)
+}
+
+func (p *realProcess) PID() int { return p.cmd.Process.Pid }
+
+func (p *realProcess) Fork(t *testing.T) int {
+	t.Helper()
+	fmt.Fprintln(p.in)
+	pid, err := strconv.Atoi(p.line(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		unix.Close(fd)
+	})
+	// The shell has forked, and executes: until then it is a shell like itself.
+	await(t, "the child that the shell started", func() bool {
+		exe, _ := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+		shell, _ := os.Readlink(filepath.Join("/proc", strconv.Itoa(p.PID()), "exe"))
+		return exe != "" && exe != shell
+	})
+	return pid
+}
+
+// End returns when it is a zombie.
+func (p *realProcess) End(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		err := unix.Waitid(unix.P_PID, p.PID(), nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err == nil {
+			return
+		}
+		if err != unix.EINTR {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (p *realProcess) Reap(*testing.T) {
+	p.reaped = true
+	p.cmd.Wait()
+}

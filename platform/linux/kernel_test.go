@@ -1,0 +1,174 @@
+//go:build linux
+
+package linux
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"leash/internal/testkit"
+)
+
+// await looks again and again, for what no event tells of.
+func await(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	late := time.NewTimer(testkit.Patience)
+	defer late.Stop()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for !is() {
+		select {
+		case <-again.C:
+		case <-late.C:
+			t.Fatalf("%v without %s", testkit.Patience, what)
+		}
+	}
+}
+
+// both lists children by the kernel's own lists and by the whole table.
+func both(t *testing.T, test func(*testing.T, *Kernel)) {
+	k := newTestKernel(t)
+	if !k.children {
+		t.Log("this kernel has no lists of children")
+	} else {
+		t.Run("lists", func(t *testing.T) { test(t, k) })
+	}
+	t.Run("table", func(t *testing.T) {
+		k := newTestKernel(t)
+		k.children = false
+		test(t, k)
+	})
+}
+
+func TestChildren(t *testing.T) {
+	both(t, func(t *testing.T, k *Kernel) {
+		p := shell(t, "sleep 1000000 & echo $!; sleep 1000001 & echo $!; sh -c 'sleep 1000002 & echo $!; wait' & echo $!; wait")
+		ids := make(map[int]bool)
+		for range 4 {
+			ids[printedPID(t, p).PID] = true
+		}
+		got := k.Children(p.PID, nil)
+		slices.Sort(got)
+		if len(got) != 3 || len(slices.Compact(slices.Clone(got))) != 3 {
+			t.Fatalf("children %v of %v", got, ids)
+		}
+		below := k.Children(got[0], k.Children(got[1], k.Children(got[2], nil)))
+		for _, pid := range append(slices.Clone(got), below...) {
+			if !ids[pid] {
+				t.Errorf("%d is none of %v", pid, ids)
+			}
+		}
+		if len(below) != 1 {
+			t.Errorf("grandchildren %v", below)
+		}
+		if got := k.Children(p.PID, []int{7}); len(got) != 4 || got[0] != 7 {
+			t.Errorf("not appended: %v", got)
+		}
+		if got := k.Children(below[0], nil); len(got) > 0 {
+			t.Errorf("children of a process without: %v", got)
+		}
+	})
+}
+
+// A child of any thread is a child of the process, also when the first thread
+// has ended.
+func TestChildrenOfThreads(t *testing.T) {
+	both(t, func(t *testing.T, k *Kernel) {
+		p := start(t, exec.Command(testkit.NeedPython(t), "-c", `
+import os, subprocess, threading
+def run():
+    pid = subprocess.Popen(["sleep", "1000000"]).pid
+    os.write(1, b"%d\n" % pid)  # in one stroke: print makes two of it
+    threading.Event().wait()
+for _ in range(3):
+    threading.Thread(target=run).start()
+`))
+		var want []int
+		for range 3 {
+			want = append(want, printedPID(t, p).PID)
+		}
+		got := k.Children(p.PID, nil)
+		slices.Sort(want)
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("children %v, want %v", got, want)
+		}
+	})
+}
+
+func TestChildrenOfNobody(t *testing.T) {
+	both(t, func(t *testing.T, k *Kernel) {
+		p := shell(t, "exit 0")
+		p.Wait()
+		if got := k.Children(p.PID, nil); len(got) > 0 {
+			t.Errorf("children of one that is gone: %v", got)
+		}
+	})
+}
+
+// Time goes on, in the unit of start times.
+func TestTick(t *testing.T) {
+	k := newTestKernel(t)
+	var ts unix.Timespec
+	before := k.Tick()
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		t.Fatal(err)
+	}
+	after, now := k.Tick(), uint64(ts.Nano()/10_000_000)
+	if before > now || now > after || before == 0 {
+		t.Errorf("%d, then %d, then %d", before, now, after)
+	}
+}
+
+func TestHighest(t *testing.T) {
+	k := newTestKernel(t)
+	if top := k.Highest(); top < os.Getpid() || top >= 1<<22 {
+		t.Errorf("the highest PID is %d", top)
+	}
+}
+
+func TestAncestors(t *testing.T) {
+	k := newTestKernel(t)
+	ids := k.ancestors()
+	if len(ids) < 3 || ids[0].PID != os.Getpid() || ids[1].PID != os.Getppid() {
+		t.Fatalf("ancestors: %v", ids)
+	}
+	for i, id := range ids {
+		if id.Start == 0 && id.PID != 1 {
+			t.Errorf("ancestor %d, %v, has no start time", i, id)
+		}
+		if err := k.CheckWorker(id.PID); err == nil {
+			t.Errorf("%v would be guarded", id)
+		}
+	}
+	if err := k.CheckWorker(1); err == nil {
+		t.Error("PID 1 would be guarded")
+	}
+	if err := k.CheckWorker(sleeper(t).PID); err != nil {
+		t.Errorf("a child may be guarded: %v", err)
+	}
+}
+
+// Large files are read whole, and those of /proc have no size beforehand.
+func TestReadFile(t *testing.T) {
+	k := &Kernel{buf: make([]byte, 16)}
+	p := start(t, exec.Command(testkit.NeedPython(t), "-c", pauses, string(make60k())))
+	p.Stdout.Await("ready")
+	b, err := k.readFile(unix.AT_FDCWD, pathIn(p.PID, "cmdline"))
+	want, bad := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
+	if err != nil || bad != nil || len(b) < 60_000 || string(b) != string(want) {
+		t.Errorf("%d bytes of %d, %v, %v", len(b), len(want), err, bad)
+	}
+	if _, err := k.readFile(unix.AT_FDCWD, pathOf("/dev/zero")); err != unix.EFBIG {
+		t.Errorf("a file without end: %v", err)
+	}
+	if _, err := k.readFile(unix.AT_FDCWD, pathOf("/no/such/file")); err != unix.ENOENT {
+		t.Errorf("no file: %v", err)
+	}
+}

@@ -1,0 +1,149 @@
+//go:build linux
+
+package linux
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"leash/internal/testkit"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+// kernels runs a test with pidfds, and with the open directories that stand in
+// for them where the system refuses those.
+func kernels(t *testing.T, test func(*testing.T, *Kernel)) {
+	t.Run("pidfd", func(t *testing.T) {
+		k := newTestKernel(t)
+		if !k.PIDFDs {
+			t.Fatal("this system refuses pidfds")
+		}
+		test(t, k)
+	})
+	t.Run("directory", func(t *testing.T) { test(t, withoutPIDFDs(newTestKernel(t))) })
+}
+
+func newTestKernel(t *testing.T) *Kernel {
+	t.Helper()
+	k, err := NewKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// withoutPIDFDs is what NewKernel finds where pidfds are refused.
+func withoutPIDFDs(k *Kernel) *Kernel {
+	k.PIDFDs, k.pidfs, k.groupFlag = false, false, false
+	return k
+}
+
+func open(t *testing.T, k *Kernel, pid int) *handle {
+	t.Helper()
+	h, err := k.open(pid)
+	if err != nil {
+		t.Fatalf("open %d: %v", pid, err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+// sleeper is a process that stays until it is ended.
+func sleeper(t *testing.T, env ...string) *testkit.Proc {
+	t.Helper()
+	return start(t, exec.Command("sleep", "1000000"), env...)
+}
+
+func shell(t *testing.T, script string, env ...string) *testkit.Proc {
+	t.Helper()
+	return start(t, exec.Command("/bin/sh", "-c", script), env...)
+}
+
+func start(t *testing.T, cmd *exec.Cmd, env ...string) *testkit.Proc {
+	t.Helper()
+	cmd.Env = append(os.Environ(), env...)
+	p := testkit.Start(t, cmd)
+	// A new program has its environment a moment after its start is reported.
+	await(t, "an environment", func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.PID))
+		return err != nil || len(b) > 0 || !p.Alive()
+	})
+	return p
+}
+
+// printedPID reads the next line as a PID and says who that is. Whoever it is
+// ends with the test.
+func printedPID(t *testing.T, p *testkit.Proc) testkit.Ident {
+	t.Helper()
+	line := p.Stdout.Await("")
+	pid, err := strconv.Atoi(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := testkit.Identify(t, pid)
+	testkit.Adopt(t, id)
+	return id
+}
+
+// zombie is a child that has ended and whom nobody reaps.
+func zombie(t *testing.T) testkit.Ident {
+	t.Helper()
+	// Not a shell: that might reap it.
+	p := start(t, exec.Command(testkit.NeedPython(t), "-c", `
+import signal, subprocess
+child = subprocess.Popen(["sleep", "1000000"])
+print(child.pid, flush=True)
+signal.pause()
+`))
+	id := printedPID(t, p)
+	if err := id.Signal(unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	testkit.AwaitGone(t, id)
+	return id
+}
+
+// pauses says that it is there, and stays without a child of its own.
+const pauses = `
+import signal
+print("ready", flush=True)
+signal.pause()
+`
+
+// headless is a process whose first thread has ended while another runs.
+func headless(t *testing.T) *testkit.Proc {
+	t.Helper()
+	p := start(t, exec.Command(testkit.NeedPython(t), "-c", fmt.Sprintf(`
+import ctypes, os, threading
+first = os.getpid()
+def run():
+    while True:
+        with open(f"/proc/self/task/{first}/stat") as stat:
+            if stat.read().rpartition(")")[2].split()[0] == "Z":
+                break
+    print("alone", flush=True)
+    threading.Event().wait()
+threading.Thread(target=run, daemon=True).start()
+ctypes.CDLL(None).syscall(%d, 0)  # the end of this thread alone
+`, unix.SYS_EXIT)))
+	p.Stdout.Await("alone")
+	return p
+}
+
+// needRoot skips the test for others, loudly.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("LEASH_TEST_NO_SKIP") == "1" {
+		t.Fatal("this test needs root, and LEASH_TEST_NO_SKIP=1 allows no skip")
+	}
+	t.Skip("SKIPPED: this test needs root")
+}

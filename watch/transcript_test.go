@@ -1,0 +1,271 @@
+package watch_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"leash/internal/proc"
+	"leash/internal/stop"
+	"leash/watch"
+)
+
+var update = flag.Bool("update", false, "write what the machine does now into testdata")
+
+// A transcript is a text file: what happened, and below each event, indented,
+// what the machine did about it. With -update the indented lines are written
+// anew; read the difference before it is committed.
+//
+//	config guard grace=3s stop=TERM
+//
+//	@1.5s parent-died 100 pidfd
+//	    ask SIGTERM
+//	    = ending, next 1.6s
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("transcripts: %q, %v", files, err)
+	}
+	for _, name := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := replay(string(want))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got == string(want) {
+				return
+			}
+			if !*update {
+				t.Fatalf("%s:\n%s", name, firstDifference(string(want), got))
+			}
+			if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+const indent = "    "
+
+// replay feeds the events to a machine and writes the transcript anew.
+func replay(text string) (string, error) {
+	var out bytes.Buffer
+	var m *watch.Machine
+	var last time.Duration
+	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+		if strings.HasPrefix(line, indent) {
+			continue
+		}
+		fmt.Fprintln(&out, line)
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0 || strings.HasPrefix(line, "#"):
+		case words[0] == "config" && m == nil:
+			cfg, err := readConfig(words[1:])
+			if err != nil {
+				return "", fmt.Errorf("line %d: %w", i+1, err)
+			}
+			m = watch.NewMachine(cfg)
+			fmt.Fprintln(&out, indent+standing(m))
+		case strings.HasPrefix(line, "@") && m != nil && len(words) > 1:
+			now, err := time.ParseDuration(words[0][1:])
+			if err != nil || now < last {
+				return "", fmt.Errorf("line %d: time %q", i+1, words[0])
+			}
+			e, err := readEvent(words[1:])
+			if err != nil {
+				return "", fmt.Errorf("line %d: %w", i+1, err)
+			}
+			last = now
+			for _, a := range m.Step(now, e) {
+				fmt.Fprintln(&out, indent+act(a))
+			}
+			fmt.Fprintln(&out, indent+standing(m))
+		default:
+			return "", fmt.Errorf("line %d: %q", i+1, line)
+		}
+	}
+	return out.String(), nil
+}
+
+func act(a watch.Action) string {
+	text := a.String()
+	if a.Record.Parent != 0 {
+		text += fmt.Sprint(" parent=", a.Record.Parent)
+	}
+	if a.Record.Warn {
+		text += " (warning)"
+	}
+	if a.Record.Error {
+		text += " (error)"
+	}
+	return text
+}
+
+func standing(m *watch.Machine) string {
+	at, timed := m.Deadline()
+	if !timed {
+		return fmt.Sprintf("= %v", m.State())
+	}
+	return fmt.Sprintf("= %v, next %v", m.State(), at)
+}
+
+func readConfig(words []string) (cfg watch.Config, err error) {
+	for _, w := range words {
+		key, value, _ := strings.Cut(w, "=")
+		switch key {
+		case "guard": // as cmd/watchdog sets it up: only a guard can lose members unseen
+			cfg.Surveys = true
+		case "run":
+			cfg.Owns = true
+		case "grace":
+			cfg.Grace, err = time.ParseDuration(value)
+		case "uptime":
+			cfg.Uptime, err = time.ParseDuration(value)
+		case "stop":
+			cfg.StopSignal, err = readSignal("SIG" + value)
+		default:
+			err = fmt.Errorf("config %q", w)
+		}
+		if err != nil {
+			return cfg, err
+		}
+	}
+	return cfg, nil
+}
+
+var signals = []proc.Signal{
+	proc.INT, proc.QUIT, proc.KILL, proc.TERM,
+	{Num: 1, Name: "SIGHUP"}, {Num: 10, Name: "SIGUSR1"}, {Num: 20, Name: "SIGTSTP"}, {Num: 18, Name: "SIGCONT"},
+}
+
+func readSignal(name string) (proc.Signal, error) {
+	for _, s := range signals {
+		if s.Name == name {
+			return s, nil
+		}
+	}
+	return proc.Signal{}, fmt.Errorf("signal %q", name)
+}
+
+func readEvent(words []string) (watch.Event, error) {
+	kind, rest := words[0], words[1:]
+	switch {
+	case kind == "parent-died" && len(rest) == 2:
+		pid, err := strconv.Atoi(rest[0])
+		return watch.ParentDied{PID: pid, By: rest[1]}, err
+	case kind == "worker-exited" && len(rest) == 1:
+		exit, err := readExit(rest[0])
+		return watch.WorkerExited{Exit: exit}, err
+	case kind == "signalled" && len(rest) == 2:
+		sig, err := readSignal(rest[0])
+		for r := watch.Ignored; r <= watch.Suspends; r++ {
+			if r.String() == rest[1] {
+				return watch.Signalled{Signal: sig, Role: r}, err
+			}
+		}
+	case kind == "counted":
+		c, err := readCensus(rest)
+		return watch.Counted{Census: c}, err
+	case kind == "sent" && len(rest) >= 3:
+		return readSent(rest)
+	case kind == "quiet" && len(rest) == 0:
+		return watch.Quiet{}, nil
+	case kind == "tick" && len(rest) == 0:
+		return watch.Tick{}, nil
+	}
+	return nil, fmt.Errorf("event %q", words)
+}
+
+// readExit reads unknown, a status, or the name of a signal.
+func readExit(word string) (proc.Exit, error) {
+	if word == "unknown" {
+		return proc.Exit{}, nil
+	}
+	if code, err := strconv.Atoi(word); err == nil {
+		return proc.Exit{Known: true, Code: code}, nil
+	}
+	sig, err := readSignal(word)
+	return proc.Exit{Known: true, Signal: sig}, err
+}
+
+func readCensus(words []string) (c stop.Census, err error) {
+	for _, w := range words {
+		key, value, _ := strings.Cut(w, "=")
+		n, bad := strconv.Atoi(value)
+		switch {
+		case w == "proven":
+			c.Proven = true
+		case bad != nil:
+			err = fmt.Errorf("census %q", w)
+		case key == "living":
+			c.Living = n
+		case key == "unasked":
+			c.Unasked = n
+		case key == "denied":
+			c.Denied = n
+		default:
+			err = fmt.Errorf("census %q", w)
+		}
+	}
+	return c, err
+}
+
+// readSent reads: signal, target, PID, and denied if it was.
+func readSent(words []string) (watch.Event, error) {
+	sig, err := readSignal(words[0])
+	if err != nil {
+		return nil, err
+	}
+	pid, err := strconv.Atoi(words[2])
+	s := stop.Sent{Signal: sig, Target: words[1], PID: pid}
+	if len(words) == 4 && words[3] == "denied" {
+		s.Err = proc.ErrDenied
+	} else if len(words) > 3 {
+		return nil, fmt.Errorf("sent %q", words)
+	}
+	return watch.Sent{Sent: s}, err
+}
+
+func firstDifference(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range max(len(w), len(g)) {
+		wl, gl := "(end)", "(end)"
+		if i < len(w) {
+			wl = w[i]
+		}
+		if i < len(g) {
+			gl = g[i]
+		}
+		if wl != gl {
+			return fmt.Sprintf("line %d of what it should be:\n%s\nbut it is:\n%s", i+1, wl, gl)
+		}
+	}
+	return "no difference"
+}
+
+// What cannot be read must fail, or a slip of the pen would test nothing.
+func TestTranscriptsAreReadStrictly(t *testing.T) {
+	const config = "config guard grace=1s stop=TERM\n"
+	for _, text := range []string{
+		"@0s tick", config + config, config + "@1s", config + "@1s tock", config + "@1s tick x",
+		config + "@2s tick\n@1s tick", config + "@x tick", config + "tick", "config other",
+		"config run grace=x", "config run stop=NONE", config + "@1s signalled SIGTERM never",
+		config + "@1s counted living=x", config + "@1s counted dead=1", config + "@1s worker-exited SIGNONE",
+		config + "@1s sent SIGTERM group 7 refused", config + "@1s parent-died x pidfd",
+	} {
+		if got, err := replay(text); err == nil {
+			t.Errorf("%q was read:\n%s", text, got)
+		}
+	}
+}
