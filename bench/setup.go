@@ -1,0 +1,161 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// bench is what all measures share.
+type bench struct {
+	quick    bool
+	self     string   // this program
+	shell    string   // the shell that announces a worker
+	env      []string // the environment of everything that is started
+	dir      string   // for binaries
+	ram      string   // for data: in memory where there is a place for it
+	watchdog string   // empty if it could not be built
+	reaper   string   // the same
+	minimal  string   // the minimal Go program
+}
+
+func newBench(quick bool) (*bench, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		return nil, err
+	}
+	if err := adoptOrphans(); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "leash-bench")
+	if err != nil {
+		return nil, err
+	}
+	ram, err := os.MkdirTemp("/dev/shm", "leash-bench")
+	if err != nil {
+		ram = dir
+	}
+	return &bench{quick: quick, self: self, shell: shell, env: cleanEnv(ram), dir: dir, ram: ram}, nil
+}
+
+// cleanEnv is our environment without settings that would change what is
+// measured, and with a state directory that goes away with the bench.
+func cleanEnv(ram string) []string {
+	var env []string
+	for _, entry := range os.Environ() {
+		if !strings.HasPrefix(entry, "LEASH_") && !strings.HasPrefix(entry, "SNAKEPIT_") {
+			env = append(env, entry)
+		}
+	}
+	return append(env, "LEASH_STATE_DIR="+filepath.Join(ram, "state"))
+}
+
+func (b *bench) close() error {
+	return errors.Join(endEverything(30*time.Second), os.RemoveAll(b.ram), os.RemoveAll(b.dir))
+}
+
+// pick gives the size of a job.
+func (b *bench) pick(full, quick int) int {
+	if b.quick {
+		return quick
+	}
+	return full
+}
+
+// minimalSource blocks in poll on a pipe that nothing is ever written to.
+const minimalSource = `package main
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+func main() {
+	var pipe [2]int
+	if syscall.Pipe(pipe[:]) != nil {
+		return
+	}
+	waiting := struct {
+		fd              int32
+		events, revents int16
+	}{int32(pipe[0]), 1, 0}
+	for {
+		syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&waiting)), 1, 0, 0, 0, 0)
+	}
+}
+`
+
+// build makes the programs as they are shipped. A watchdog that cannot be
+// built is reported, and the peers are measured without it.
+func (b *bench) build(watchdog string) error {
+	source := filepath.Join(b.dir, "minimal.go")
+	err := os.WriteFile(source, []byte(minimalSource), 0o600)
+	if err == nil {
+		b.minimal, err = b.compile("minimal", source)
+	}
+	var failed error
+	if b.watchdog = watchdog; watchdog == "" {
+		b.watchdog, failed = b.compile("watchdog", "leash/cmd/watchdog")
+	} else if b.watchdog, failed = exec.LookPath(watchdog); failed == nil {
+		b.watchdog, failed = filepath.Abs(b.watchdog)
+	}
+	// Whether there is a reaper yet is told by its own row.
+	b.reaper, _ = b.compile("reaper", "leash/cmd/reaper")
+	return errors.Join(err, failed)
+}
+
+func (b *bench) compile(name, target string) (string, error) {
+	path := filepath.Join(b.dir, name)
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, target)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	text, err := b.output(cmd)
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", target, err, text)
+	}
+	return path, nil
+}
+
+// output runs a command to its end.
+func (b *bench) output(cmd *exec.Cmd) (string, error) {
+	var text strings.Builder
+	cmd.Stdout, cmd.Stderr = &text, &text
+	if err := begin(cmd); err != nil {
+		return "", err
+	}
+	err := cmd.Wait()
+	return text.String(), err
+}
+
+// begin starts a command unless the bench is ending.
+func begin(cmd *exec.Cmd) error {
+	spawning.Lock()
+	defer spawning.Unlock()
+	return cmd.Start()
+}
+
+// machine says where this was measured, and how busy the machine was by then:
+// the load that the bench makes is part of it.
+func machine() string {
+	load, _, _ := strings.Cut(kernelSays("loadavg"), " ")
+	return fmt.Sprintf("%d cores, load %s, Linux %s, %s %s/%s", runtime.NumCPU(), load,
+		kernelSays("sys/kernel/osrelease"), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+func kernelSays(name string) string {
+	text, err := os.ReadFile("/proc/" + name)
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(text))
+}
