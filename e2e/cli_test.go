@@ -88,6 +88,8 @@ func TestBadCallsNameTheFlagAndTouchNothing(t *testing.T) {
 		{[]string{"guard", "--worker-pid", pid(w), "--grace", "soon"}, "--grace", 125},
 		{[]string{"guard", "--worker-pid", pid(w), "--poll-interval", "0s"}, "--poll-interval", 125},
 		{[]string{"guard", "--worker-pid", pid(w), "--parent-fd", "77"}, "--parent-fd", 125},
+		{[]string{"guard", "--worker-pid", pid(w), "--parent-fd=-1"}, "--parent-fd", 125},
+		{[]string{"guard", "--worker-pid", pid(w), "--log-fd=-1"}, "--log-fd", 125},
 		{[]string{"guard", "--worker-pid", pid(w), "--run-id", "ABC"}, "--run-id", 125},
 		{[]string{"guard", "--worker-pid", pid(w), "--run-id", "abc12345"}, "--run-id", 125},
 		{[]string{"guard", "--worker-pid", pid(w), "--stop-signal", "NOPE"}, "--stop-signal", 125},

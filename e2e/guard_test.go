@@ -172,10 +172,10 @@ func TestGuardEndsStraysItHasSeen(t *testing.T) {
 	cmd := exec.Command(py, "-c", `
 import os, subprocess, sys
 p = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 1; done"], start_new_session=True)
-print(f"deaf {p.pid}", flush=True)
+print(f"deaf {p.pid}\n", end="", flush=True)
 p = subprocess.Popen(["sleep", "1000000"], start_new_session=True)
-print(f"setsid {p.pid}", flush=True)
-print("ready", flush=True)
+print(f"setsid {p.pid}\n", end="", flush=True)
+print("ready\n", end="", flush=True)
 sys.stdin.readline()
 `)
 	in, _ := cmd.StdinPipe()
@@ -195,11 +195,11 @@ import os, signal, sys
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        print(f"daemon {os.getpid()}", flush=True)
+        print(f"daemon {os.getpid()}\n", end="", flush=True)
         signal.pause()
     os._exit(0)
 os.wait()
-print("ready", flush=True)
+print("ready\n", end="", flush=True)
 signal.pause()
 `
 

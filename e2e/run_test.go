@@ -138,10 +138,10 @@ var forwardable = []syscall.Signal{
 
 const echoSignals = `
 import signal, sys
-def say(n, f): print(f"got {int(n)}", flush=True)
+def say(n, f): print(f"got {int(n)}\n", end="", flush=True)
 for s in range(1, 65):
     if s not in (9, 19, 17, 32, 33, 11, 7, 8, 4): signal.signal(s, say)
-print("ready", flush=True)
+print("ready\n", end="", flush=True)
 while True: signal.pause()
 `
 
@@ -221,17 +221,17 @@ def hide(name, ignore):
         if os.fork() == 0:
             import signal
             if ignore: signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            print(f"{name} {os.getpid()}", flush=True)
+            print(f"{name} {os.getpid()}\n", end="", flush=True)
             signal.pause()
         os._exit(0)
     os.wait()
 hide("double", False)
 hide("deaf", True)
 p = subprocess.Popen(["sleep", "1000000"], start_new_session=True)
-print(f"setsid {p.pid}", flush=True)
+print(f"setsid {p.pid}\n", end="", flush=True)
 p = subprocess.Popen(["sleep", "1000000"], process_group=0)
-print(f"group {p.pid}", flush=True)
-print(f"self {os.getpid()}", flush=True)
+print(f"group {p.pid}\n", end="", flush=True)
+print(f"self {os.getpid()}\n", end="", flush=True)
 sys.stdin.readline()
 os._exit(9)
 `

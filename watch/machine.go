@@ -279,7 +279,7 @@ func (m *Machine) log(r Record) {
 
 func (m *Machine) logSent(s stop.Sent) {
 	switch {
-	case m.state == Watching: // only passed on
+	case m.state == Watching || s.Err != nil: // only passed on, or not even sent
 	case s.Target == "cgroup":
 		m.method = "cgroup"
 	case s.Signal == proc.KILL && m.method != "cgroup":

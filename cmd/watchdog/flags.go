@@ -17,7 +17,7 @@ import (
 
 type common struct {
 	ParentPid    []int         `env:"LEASH_PARENT_PID" placeholder:"PID" help:"Process whose death ends the worker; may be given more than once: the death of any one counts. Default: the process that started the watchdog."`
-	ParentFd     int           `default:"-1" placeholder:"FD" help:"Lifeline: end-of-file on this inherited descriptor is the parent's death (0 is standard input). Alone it replaces the default parent."`
+	ParentFd     *int          `placeholder:"FD" help:"Lifeline: end-of-file on this inherited descriptor is the parent's death (0 is standard input). Alone it replaces the default parent."`
 	WorkerID     string        `env:"LEASH_WORKER_ID" placeholder:"ID" help:"Label on every event, and of the worker's processes."`
 	RunID        string        `env:"LEASH_RUN_ID" placeholder:"ID" help:"Run that the worker belongs to: 7 characters of 0-9 and a-z. Default: guard reads the worker's own, otherwise a new one is made."`
 	Grace        time.Duration `env:"LEASH_GRACE" default:"3s" help:"From the stop signal to SIGKILL (0s to 24h)."`
@@ -27,7 +27,7 @@ type common struct {
 	LogFormat    string        `env:"LEASH_LOG_FORMAT" default:"text" help:"Form of the event stream: text or json."`
 	LogLevel     string        `env:"LEASH_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
 	LogFile      string        `env:"LEASH_LOG_FILE" placeholder:"FILE" help:"Append the event stream to this file. Default: standard error."`
-	LogFd        int           `env:"LEASH_LOG_FD" default:"-1" placeholder:"FD" help:"Write the event stream to this inherited descriptor."`
+	LogFd        *int          `env:"LEASH_LOG_FD" placeholder:"FD" help:"Write the event stream to this inherited descriptor."`
 }
 
 type guardFlags struct {
@@ -105,13 +105,30 @@ func parse(args []string, out io.Writer) (*settings, error) {
 }
 
 func (s *settings) common(c *common) {
-	s.parents, s.parentFD = c.ParentPid, c.ParentFd
+	s.parents, s.parentFD = c.ParentPid, descriptor(c.ParentFd)
 	s.workerID, s.runID = c.WorkerID, c.RunID
 	s.grace, s.stopSignal = c.Grace, c.StopSignal
 	s.backend, s.pollInterval = c.Backend, c.PollInterval
 	s.logFormat, s.logLevel = c.LogFormat, c.LogLevel
-	s.logFile, s.logFD = c.LogFile, c.LogFd
+	s.logFile, s.logFD = c.LogFile, descriptor(c.LogFd)
 }
+
+// descriptor is none if the flag was not given.
+func descriptor(fd *int) int {
+	switch {
+	case fd == nil:
+		return none
+	case *fd < 0:
+		return bad
+	}
+	return *fd
+}
+
+// What a descriptor is that was not given, and one that cannot be.
+const (
+	none = -1
+	bad  = -2
+)
 
 const (
 	maxGrace = 24 * time.Hour
@@ -167,12 +184,12 @@ func checkPID(flag string, pid int) error {
 }
 
 func (s *settings) checkFDs() error {
-	if s.parentFD != -1 {
+	if s.parentFD != none {
 		if err := platform.CheckFD(s.parentFD, false); err != nil {
 			return fmt.Errorf("--parent-fd: %w", err)
 		}
 	}
-	if s.logFD != -1 {
+	if s.logFD != none {
 		if err := platform.CheckFD(s.logFD, true); err != nil {
 			return fmt.Errorf("--log-fd: %w", err)
 		}

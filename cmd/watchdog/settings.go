@@ -30,7 +30,7 @@ type settings struct {
 }
 
 func newSettings() *settings {
-	return &settings{parentFD: -1, logFD: -1, defaultParent: os.Getppid()}
+	return &settings{parentFD: none, logFD: none, defaultParent: os.Getppid()}
 }
 
 // The watchdog reads its flags, then executes itself once more in place with

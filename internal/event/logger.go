@@ -49,9 +49,12 @@ func (l *Logger) Write(r slog.Record) {
 	if !l.handler.Enabled(context.Background(), r.Level) {
 		return
 	}
-	if lost := l.sink.lost; lost > 0 {
-		l.sink.lost = 0
+	lost := l.sink.lost
+	if lost > 0 {
 		r.AddAttrs(slog.Int(Lost, lost))
 	}
 	l.handler.Handle(context.Background(), r)
+	if l.sink.lost == lost { // it got through, and with it the count
+		l.sink.lost = 0
+	}
 }

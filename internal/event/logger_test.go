@@ -113,3 +113,28 @@ func TestNamesAreDistinct(t *testing.T) {
 		seen[name] = true
 	}
 }
+
+// failing fails as often as it says.
+type failing struct {
+	bytes.Buffer
+	times int
+}
+
+func (f *failing) Write(b []byte) (int, error) {
+	if f.times > 0 {
+		f.times--
+		return 0, errors.New("the reader is gone")
+	}
+	return f.Buffer.Write(b)
+}
+
+func TestEveryLostRecordIsCounted(t *testing.T) {
+	w := &failing{times: 3}
+	l := New(w, "text", slog.LevelInfo)
+	for range 5 {
+		l.Write(slog.NewRecord(time.Time{}, slog.LevelInfo, "x", 0))
+	}
+	if got := w.String(); strings.Count(got, "\n") != 2 || strings.Count(got, Lost+"=3") != 1 || strings.Count(got, Lost) != 1 {
+		t.Errorf("got %q", got)
+	}
+}

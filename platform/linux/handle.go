@@ -3,8 +3,10 @@
 package linux
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -46,6 +48,10 @@ func (k *Kernel) open(pid int) (*handle, error) {
 func (k *Kernel) openDir(pid int) (*handle, error) {
 	dir := pathIn(pid, "")
 	fd, err := openRetry(unix.AT_FDCWD, &dir, unix.O_DIRECTORY)
+	if err == unix.ENOENT && unix.Kill(pid, 0) == unix.EPERM {
+		// /proc hides it (hidepid), and it lives.
+		return nil, fmt.Errorf("process %d: %w", pid, proc.ErrDenied)
+	}
 	if err != nil {
 		return nil, openError(pid, err)
 	}
@@ -189,13 +195,25 @@ func (h *handle) Labels() (run, worker string) {
 	return run, worker
 }
 
-// Args are the arguments, NUL-terminated each, valid until the next read.
+// args are the arguments, each ended by NUL.
 func (h *handle) args() []byte {
 	b, err := h.k.readFile(h.at(), h.path("cmdline"))
+	b = bytes.Clone(b) // probe may read too
 	if err != nil || h.probe() != nil {
 		return nil
 	}
 	return b
+}
+
+// settled waits for a process in the middle of execve(2), which has neither
+// arguments nor environment for a moment.
+func (h *handle) settled() {
+	for range 20 {
+		if len(h.args()) > 0 || h.probe() != nil {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func (h *handle) Notify() {

@@ -282,7 +282,7 @@ func TestLabels(t *testing.T) {
 		if run, worker := h.Labels(); run != "abc1234" || worker != "w1" {
 			t.Errorf("%q, %q", run, worker)
 		}
-		if args := string(h.args()); k.PIDFDs && args != "sleep\x001000000\x00" {
+		if args := string(h.args()); args != "sleep\x001000000\x00" {
 			t.Errorf("arguments %q", args)
 		}
 		big := open(t, k, sleeper(t, "FILL="+string(make60k()), "LEASH_RUN_ID=abc1234").PID)

@@ -61,7 +61,7 @@ func tableBegan(head []byte) uint64 {
 // eachRow calls f for every row. Torn and foreign files are refused whole.
 func eachRow(b []byte, f func(row)) error {
 	le := binary.LittleEndian
-	if tableBegan(b) == 0 || le.Uint64(b[16:]) != uint64((len(b)-headSize)/rowSize) {
+	if tableBegan(b) == 0 || (len(b)-headSize)%rowSize != 0 || le.Uint64(b[16:]) != uint64((len(b)-headSize)/rowSize) {
 		return errTable
 	}
 	for b = b[headSize:]; len(b) >= rowSize; b = b[rowSize:] {

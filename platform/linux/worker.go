@@ -42,6 +42,7 @@ func (h *Host) Adopt(pid int) (Adopted, error) {
 	if err := hd.Signal(proc.Signal{}); errors.Is(err, proc.ErrDenied) {
 		return a, fmt.Errorf("process %d belongs to another user (%w): run the watchdog as that user or as root", pid, err)
 	}
+	hd.settled()
 	a.RunID, a.WorkerID = hd.Labels()
 	if id := runid.FromArgs(hd.args()); id != "" {
 		a.RunID = id

@@ -27,24 +27,38 @@ func Sink(fd int) (io.Writer, error) {
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFSOCK:
-		return sink{fd, sendNow}, nil
+		return &sink{fd: fd, write: sendNow}, nil
 	case unix.S_IFIFO, unix.S_IFCHR:
 		// An open of our own may be non-blocking without changing the shared one.
 		own, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 		if err == nil {
-			return sink{own, unix.Write}, nil
+			return &sink{fd: own, write: unix.Write}, nil
 		}
-		return sink{fd, writeIfReady}, nil
+		return &sink{fd: fd, write: writeIfReady}, nil
 	}
-	return sink{fd, unix.Write}, nil
+	return &sink{fd: fd, write: unix.Write}, nil
 }
 
 type sink struct {
 	fd    int
 	write func(int, []byte) (int, error)
+	// torn: the last record went in only in part, and its line is still open.
+	torn bool
 }
 
-func (s sink) Write(b []byte) (int, error) {
+func (s *sink) Write(b []byte) (int, error) {
+	if s.torn {
+		if _, err := s.write(s.fd, []byte("\n")); err != nil {
+			return 0, ErrFull
+		}
+		s.torn = false
+	}
+	n, err := s.writeAll(b)
+	s.torn = err != nil && n > 0
+	return n, err
+}
+
+func (s *sink) writeAll(b []byte) (int, error) {
 	for done := 0; ; {
 		n, err := s.write(s.fd, b[done:])
 		switch {

@@ -310,3 +310,20 @@ func TestWhatCannotBeWritten(t *testing.T) {
 		t.Errorf("a closed descriptor: %v", err)
 	}
 }
+
+func TestTornRecordEndsItsLine(t *testing.T) {
+	r, w := pipe(t)
+	s := sinkOf(t, w)
+	long := line(100_000) // more than a pipe holds
+	n, err := s.Write(long)
+	if !errors.Is(err, ErrFull) || n <= 0 || n >= len(long) {
+		t.Fatalf("wrote %d: %v", n, err)
+	}
+	readExactly(t, r, n)
+	if _, err := s.Write([]byte("next\n")); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(readExactly(t, r, 6)); got != "\nnext\n" {
+		t.Errorf("after a torn record: %q", got)
+	}
+}

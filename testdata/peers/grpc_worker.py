@@ -84,7 +84,7 @@ def clean_up_on_term(path: str, status: int) -> None:
 
 def say(text: str) -> None:
     """Print one whole line at once."""
-    print(text, flush=True)
+    print(f"{text}\n", end="", flush=True)
 
 
 def serve(host: str, port: int) -> None:
