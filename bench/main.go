@@ -67,7 +67,7 @@ func run() (err error) {
 	failed := b.build(*watchdog)
 	rows, err := b.measureAll(*only)
 	spawning.Lock() // never granted once a signal has come: then there is nothing to print
-	spawning.Unlock()
+	defer spawning.Unlock()
 	fmt.Println("before:", before)
 	fmt.Println("after: ", machine())
 	fmt.Println()

@@ -89,7 +89,7 @@ func (h *Host) judgeAsked() {
 
 // slack is for the recount that may just have been missed, and for the time
 // that looking takes.
-const slack = 2 * time.Second
+const slack = 3 * time.Second
 
 // judgeEnd compares the end with the truth.
 func (s *Scene) judgeEnd(status int, err error) {
@@ -158,7 +158,11 @@ func named(left []*Proc, p *Proc) bool {
 // judgeEscape tells what could not be known from what should have been.
 func (s *Scene) judgeEscape(p *Proc) {
 	h, w := &s.Host, &s.World
-	raced := max(p.born, p.joined, p.moved) >= h.countAt
+	since := h.countAt
+	if h.survivors > 0 { // it gave up, on one count: those who are left may go on forking
+		since = min(since, h.forceAt)
+	}
+	raced := max(p.born, p.joined, p.moved) >= since
 	t := &h.Tree
 	why := ""
 	switch {

@@ -43,6 +43,7 @@ type Host struct {
 	forced    bool
 	countAt   int // the call at which the last count began
 	knownAt   int // the same of the count before, or of the first asking
+	forceAt   int // the same of the last forcing
 	opAt      int // the same of whatever is being done
 	survivors int
 }
@@ -356,6 +357,7 @@ func (h *Host) AskNew(s proc.Signal) []stop.Sent {
 
 func (h *Host) Force() []stop.Sent {
 	h.begin("► force", "")
+	h.forceAt = h.opAt
 	h.ending = true
 	if !h.forced {
 		h.judgeForce()

@@ -11,9 +11,6 @@ func (p *Proc) canAct() bool {
 	return p.phase == alive && !p.stopped && !p.sleep && !p.pendKill
 }
 
-// lives is the truth about "nothing of it runs any more".
-func (p *Proc) lives() bool { return p.phase == alive }
-
 func (p *Proc) String() string {
 	s := strconv.Itoa(p.PID) + "#" + strconv.Itoa(p.n)
 	if p.Name != "" {
