@@ -214,7 +214,7 @@ func (m *Machine) tick(now time.Duration) {
 		return
 	}
 	if m.cfg.Surveys && now >= m.surveyAt {
-		m.surveyWait = min(2*m.surveyWait, maxSurvey)
+		m.surveyWait = min(3*m.surveyWait, maxSurvey)
 		m.surveyAt = now + m.surveyWait
 		m.out = append(m.out, Action{Kind: DoSurvey})
 	}

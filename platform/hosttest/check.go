@@ -162,6 +162,9 @@ func (s *Scene) judgeEscape(p *Proc) {
 	if h.survivors > 0 { // it gave up, on one count: those who are left may go on forking
 		since = min(since, h.forceAt)
 	}
+	if p.below { // and the second count may have missed it in a torn list
+		since = min(since, h.knownAt)
+	}
 	raced := max(p.born, p.joined, p.moved) >= since
 	t := &h.Tree
 	why := ""
