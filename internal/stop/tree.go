@@ -112,11 +112,12 @@ type Tree struct {
 // Adopt makes the worker known. It must succeed before anything is signalled.
 func (t *Tree) Adopt() (proc.Info, error) {
 	t.members, t.unopened = make(map[int]*member), make(map[int]error)
+	tick := t.Kernel.Tick()
 	info, err := t.Root.Look()
 	if err != nil {
 		return info, err
 	}
-	t.root, t.rootTick = info, t.Kernel.Tick()
+	t.root, t.rootTick = info, tick
 	return info, nil
 }
 
@@ -216,6 +217,9 @@ func (t *Tree) walk(pid int, h Handle) {
 		t.consider(c, func(_ Handle, info proc.Info) bool {
 			if info.Start != 0 && info.Start < tick {
 				return true
+			}
+			if t.Parent != 0 && info.PPID == t.Parent {
+				return true // its parent ended meanwhile, and it came to us
 			}
 			if info.PPID != pid {
 				return false

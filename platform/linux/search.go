@@ -47,9 +47,7 @@ const (
 	// gather is how long a search waits before it begins. When the parent of a
 	// thousand workers dies, those who have not sent their first signal yet
 	// need the processor more, and one scan then serves many.
-	gather   = 20 * time.Millisecond
-	retry    = 5 * time.Millisecond
-	retryMax = 80 * time.Millisecond
+	gather = 20 * time.Millisecond
 	// patience is for one scan by another, who may be stopped.
 	patience = 3 * time.Second
 )
@@ -70,29 +68,39 @@ func (k *Kernel) sharedTable() []byte {
 	}
 	defer unix.Close(lock)
 	time.Sleep(gather)
-	progress, last := monotonic(), uint64(0)
-	for wait := retry; ; wait = min(2*wait, retryMax) {
-		b, began := readTable(dir)
-		if began > asked && began <= monotonic() {
-			return b
-		}
-		if began != last {
-			progress, last = monotonic(), began
-		}
-		if unix.Flock(lock, unix.LOCK_EX|unix.LOCK_NB) == nil {
-			break
-		}
-		if monotonic()-progress > uint64(patience) {
-			return k.scan()
-		}
-		time.Sleep(wait)
+	if !lockWhile(lock, func() uint64 { _, began := readTable(dir); return began }) {
+		return k.scan()
 	}
 	if b, began := readTable(dir); began > asked && began <= monotonic() {
-		return b // written between our last look and the lock
+		return b
 	}
 	b := k.scan()
 	writeTable(dir, b)
 	return b
+}
+
+// lockWhile takes the lock, and waits for it as long as whoever has it makes
+// progress. The kernel queues those who wait: a thousand that asked again and
+// again would leave no time for the one who works.
+func lockWhile(lock int, progress func() uint64) bool {
+	granted := make(chan struct{}, 1)
+	go func() {
+		for unix.Flock(lock, unix.LOCK_EX) == unix.EINTR {
+		}
+		granted <- struct{}{}
+	}()
+	for last := progress(); ; {
+		select {
+		case <-granted:
+			return true
+		case <-time.After(patience):
+		}
+		now := progress()
+		if now == last {
+			return false
+		}
+		last = now
+	}
 }
 
 // openShared opens a regular file of our own in the state directory.
