@@ -98,6 +98,7 @@ type Tree struct {
 	rootDead bool // at the last look
 	rootGone bool // reaped too: another process may have its number
 	searched bool
+	restless bool            // somebody was listed and dead before he was looked at
 	rootTick uint64          // when the root was last seen to exist
 	members  map[int]*member // by PID
 	list     []*member       // the same in the order found, so that runs can be replayed
@@ -145,6 +146,7 @@ func (t *Tree) Survey(freeze bool) {
 }
 
 func (t *Tree) follow(freeze bool) {
+	t.restless = false
 	t.lookAtRoot(freeze)
 	t.queue = t.queue[:0]
 	known := t.list
@@ -240,7 +242,7 @@ func (t *Tree) consider(pid int, belongs func(Handle, proc.Info) bool) {
 	}
 	h, err := t.Kernel.Open(pid)
 	if err != nil {
-		if !errors.Is(err, proc.ErrGone) {
+		if t.restless = true; !errors.Is(err, proc.ErrGone) {
 			t.unopened[pid] = err
 		}
 		return
@@ -249,6 +251,7 @@ func (t *Tree) consider(pid int, belongs func(Handle, proc.Info) bool) {
 	if err != nil && !errors.Is(err, proc.ErrGone) {
 		t.unopened[pid] = err
 	}
+	t.restless = t.restless || err != nil || info.Dead()
 	if err != nil || info.Dead() || t.never(info.ID) || !belongs(h, info) {
 		h.Close()
 		return
@@ -326,7 +329,7 @@ func (t *Tree) Count() Census {
 		t.follow(false)
 		c = t.census()
 	}
-	if t.Empty != nil && c.Living == 0 && !t.leashInside() {
+	if t.Empty != nil && c.Living == 0 && !t.settled() {
 		c = t.chase()
 	}
 	t.notify()
@@ -341,12 +344,19 @@ func (t *Tree) chase() Census {
 			return Census{Proven: true, Ended: true}
 		}
 		t.follow(false)
-		if c := t.census(); c.Living > 0 {
+		if c := t.census(); c.Living > 0 || t.settled() {
 			return c
 		}
 	}
+	if t.leashInside() { // which may leave its dead lying about
+		return t.census()
+	}
 	return Census{Living: 1, Ended: t.rootDead}
 }
+
+// settled reports whether children that we still have are explained: by a
+// watchdog, and nobody was found dead a moment after he was listed.
+func (t *Tree) settled() bool { return t.leashInside() && !t.restless }
 
 const chases = 10
 
