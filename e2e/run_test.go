@@ -308,3 +308,21 @@ func TestPID1ReapsAndForwards(t *testing.T) {
 		t.Errorf("status %d", status)
 	}
 }
+
+func TestDaemonOfAWorkerBesideBystandersIsFound(t *testing.T) {
+	py := testkit.NeedPython(t)
+	// The daemon has left the worker before anybody looked, and the watchdog
+	// had a child before, so that it cannot be the subreaper.
+	script := daemon[:strings.LastIndex(daemon, "signal.pause()")] + "sys.stdin.readline()\n"
+	cmd := exec.Command("sh", "-c", `sleep 1000000 & echo bystander $!; exec "$0" run --grace 100ms --worker-id w1 -- "$1" -c "$2"`, testkit.Watchdog(t), py, script)
+	cmd.Env = append(os.Environ(), "LEASH_STATE_DIR="+stateDir(t))
+	in, _ := cmd.StdinPipe()
+	w := testkit.Start(t, cmd)
+	bystander, stray := identOf(t, w.Stdout, "bystander"), identOf(t, w.Stdout, "daemon")
+	in.Write([]byte("\n"))
+	if status := w.Wait(); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	testkit.AwaitGone(t, stray)
+	testkit.StillAlive(t, bystander)
+}

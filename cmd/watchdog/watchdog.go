@@ -216,11 +216,17 @@ func (w *watchdog) start(dead bool) error {
 	if err != nil {
 		return commandFailed(args[0], err)
 	}
+	w.Label(w.runID, w.workerID)
 	return nil
 }
 
 func commandFailed(name string, err error) error {
 	status := exitCannot
+	for _, ours := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN} {
+		if errors.Is(err, ours) { // want of means, not the command's fault
+			status = exitFailed
+		}
+	}
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		status = exitNotFound
 	}

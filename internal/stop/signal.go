@@ -75,11 +75,13 @@ func (t *Tree) Force() []Sent {
 		t.sent = append(t.sent, Sent{Signal: proc.KILL, Target: "cgroup", PID: t.root.PID})
 	}
 	t.follow(true)
-	if t.Search != nil {
-		t.search()
-		t.follow(true)
-	}
 	t.toAll(proc.KILL)
+	if known := len(t.list); t.Search != nil { // which may have to wait for others
+		if t.search(); len(t.list) > known {
+			t.follow(true)
+			t.toAll(proc.KILL)
+		}
+	}
 	t.markAsked()
 	return t.sent
 }

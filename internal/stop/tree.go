@@ -90,6 +90,9 @@ type Tree struct {
 	// KillAll ends everything at once (cgroup.kill); nil if there is no such
 	// means. It reports whether it did.
 	KillAll func() bool
+	// Inside lists who is in the tree's own cgroup; nil where the walk finds
+	// everybody.
+	Inside func() []int
 	// Empty proves that nothing is left, where the system can (no child is
 	// left to the subreaper); nil if it cannot.
 	Empty func() bool
@@ -165,6 +168,11 @@ func (t *Tree) follow(freeze bool) {
 	}
 	if t.Parent != 0 {
 		t.walk(t.Parent, nil)
+	}
+	if t.Inside != nil {
+		for _, pid := range t.Inside() {
+			t.consider(pid, func(Handle, proc.Info) bool { return slices.Contains(t.Inside(), pid) })
+		}
 	}
 	for i := 0; i < len(t.queue); i++ { // grows while it is read
 		m := t.members[t.queue[i]]

@@ -4,6 +4,7 @@ package linux
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"strings"
 
@@ -70,6 +71,18 @@ func (c *cgroup) kill() bool {
 	defer unix.Close(fd)
 	_, err = unix.Write(fd, []byte("1"))
 	return err == nil
+}
+
+// pids lists who is in it; subgroups are not looked into.
+func (c *cgroup) pids() []int {
+	fd, err := unix.Openat(c.fd, "cgroup.procs", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	f := os.NewFile(uintptr(fd), "cgroup.procs")
+	defer f.Close()
+	b, _ := io.ReadAll(f)
+	return ParsePIDs(b, nil)
 }
 
 // remove fails harmlessly while anything is in it.

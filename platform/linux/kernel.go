@@ -21,6 +21,7 @@ type Kernel struct {
 	groupFlag bool
 	children  bool   // /proc/PID/task/TID/children exists (CONFIG_PROC_CHILDREN)
 	self, dir string // our executable and its folder, with a slash
+	alone     bool   // whoever has the table's lock is stuck: scan without him
 	buf       []byte
 	dents     []byte
 	loop      *loop

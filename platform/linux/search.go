@@ -58,7 +58,7 @@ const (
 func (k *Kernel) sharedTable() []byte {
 	asked := monotonic()
 	dir, err := posix.StateDir()
-	if err != nil {
+	if err != nil || k.alone {
 		return k.scan()
 	}
 	defer dir.Close()
@@ -69,6 +69,7 @@ func (k *Kernel) sharedTable() []byte {
 	defer unix.Close(lock)
 	time.Sleep(gather)
 	if !lockWhile(lock, func() uint64 { _, began := readTable(dir); return began }) {
+		k.alone = true
 		return k.scan()
 	}
 	if b, began := readTable(dir); began > asked && began <= monotonic() {

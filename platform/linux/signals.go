@@ -27,6 +27,10 @@ const rumour = unix.SIGCONT
 // HearRumours sets PR_SET_PDEATHSIG on the calling thread, which must be one
 // that lives as long as the process (the main thread).
 func HearRumours() error {
+	// Until Listen these would be deadly. Ignoring lasts through execve(2).
+	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGPIPE} {
+		setHandler(s, ignored)
+	}
 	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(rumour), 0, 0, 0)
 }
 
@@ -216,13 +220,21 @@ type sigaction struct {
 // unignore resets every signal that is ignored, because we were started so:
 // the runtime resets in a child only what it handles itself.
 func unignore() {
-	const ignored = 1 // SIG_IGN
-	for n := uintptr(1); n <= 64; n++ {
+	for n := unix.Signal(1); n <= 64; n++ {
 		var sa sigaction
-		_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, n, 0, uintptr(unsafe.Pointer(&sa)), 8, 0, 0)
+		_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), 0, uintptr(unsafe.Pointer(&sa)), 8, 0, 0)
 		if e == 0 && sa.handler == ignored {
-			sa = sigaction{}
-			unix.RawSyscall6(unix.SYS_RT_SIGACTION, n, uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0)
+			setHandler(n, byDefault)
 		}
 	}
+}
+
+const (
+	byDefault = 0 // SIG_DFL
+	ignored   = 1 // SIG_IGN
+)
+
+func setHandler(n unix.Signal, handler uintptr) {
+	sa := sigaction{handler: handler}
+	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0)
 }

@@ -113,6 +113,9 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 		h.tree.Parent, h.tree.Empty = os.Getpid(), h.noChildren
 	} else {
 		h.tree.Search = h.searchAll
+		if h.cgroup != nil {
+			h.tree.Inside = h.cgroup.pids
+		}
 	}
 	if h.cgroup != nil {
 		h.tree.KillAll = h.cgroup.kill
