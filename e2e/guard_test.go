@@ -317,3 +317,27 @@ os.execv(sys.argv[1], sys.argv[1:])
 		t.Errorf("event: status %d, %q", status, stderr)
 	}
 }
+
+func TestTheNextWorkerOfTheSameNameLives(t *testing.T) {
+	py := testkit.NeedPython(t)
+	parent := testkit.Start(t, exec.Command(py, "-c", `
+import os, subprocess, sys
+env = dict(os.environ, LEASH_RUN_ID="k3x9a2p", LEASH_WORKER_ID="w1")
+start = lambda: subprocess.Popen(["sleep", "1000000"], env=env, start_new_session=True)
+a = start()
+sys.stdout.write(f"first {a.pid}\n"); sys.stdout.flush()
+a.wait()
+b = start()
+sys.stdout.write(f"second {b.pid}\n"); sys.stdout.flush()
+b.wait()
+`))
+	first := identOf(t, parent.Stdout, "first")
+	g := testkit.Start(t, watchdog(t, "guard", "--worker-pid", itoa(first.PID), "--parent-pid", pid(parent)))
+	g.Stderr.AwaitEvent("watchdog.started")
+	first.Signal(unix.SIGKILL)
+	second := identOf(t, parent.Stdout, "second")
+	if status := g.Wait(); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	testkit.StillAlive(t, second)
+}

@@ -84,6 +84,8 @@ type Tree struct {
 	// Run and Worker, if both are set, are the labels that make a process of
 	// the same user part of this tree wherever it went.
 	RunID, WorkerID string
+	// Employers are the parents that are watched.
+	Employers []proc.Info
 	// Search lists processes of the whole table that may belong: candidates
 	// only, each is verified. nil where the walk alone is complete.
 	Search func() []int
@@ -125,17 +127,14 @@ func (t *Tree) Adopt() (proc.Info, error) {
 	return info, nil
 }
 
-// Leads reports whether signals go to the worker's process group.
+// Leads reports whether signals go to the worker's process group: it leads it,
+// and neither we and our ancestors nor a parent are in it.
 func (t *Tree) Leads() bool {
 	if t.root.PGID != t.root.PID || t.root.PGID <= 1 {
 		return false
 	}
-	for _, n := range t.Never {
-		if n.PGID == t.root.PGID { // the group is ours or an ancestor's too
-			return false
-		}
-	}
-	return true
+	shared := func(p proc.Info) bool { return p.PGID == t.root.PGID }
+	return !slices.ContainsFunc(t.Never, shared) && !slices.ContainsFunc(t.Employers, shared)
 }
 
 // Worker is the worker as last seen.
@@ -305,7 +304,18 @@ func (t *Tree) Claims(info proc.Info, run, worker string) bool {
 		return true
 	}
 	return t.RunID != "" && run == t.RunID && t.WorkerID != "" && worker == t.WorkerID &&
-		info.UID == t.root.UID
+		info.UID == t.root.UID && !t.successor(info)
+}
+
+// successor reports whether a parent that lives has started this process since
+// the worker was last seen: then it is the next worker of the same name.
+func (t *Tree) successor(info proc.Info) bool {
+	for _, p := range t.Employers {
+		if info.PPID == p.PID && info.Start >= t.rootTick {
+			return true
+		}
+	}
+	return false
 }
 
 // pinned reports whether the number of the worker's group and session cannot

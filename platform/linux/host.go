@@ -96,6 +96,9 @@ func (h *Host) AddParent(pid int) (alive bool, err error) {
 	p := &parent{h: hd, id: info.ID}
 	p.id.PID = pid
 	h.parents = append(h.parents, p)
+	if err == nil {
+		h.tree.Employers = append(h.tree.Employers, info)
+	}
 	if h.backend == "event" {
 		h.notify(hd)
 	}
