@@ -260,7 +260,7 @@ func TestRunIDIsReadFromTheWorker(t *testing.T) {
 
 func TestAnotherUsersWorkerIsRefused(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("SKIPPED: needs root, to be somebody else")
+		skip(t, "needs root, to be somebody else")
 	}
 	w := sleeper(t)
 	bin := "/tmp/leash-e2e-watchdog-" + itoa(os.Getpid())

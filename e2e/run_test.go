@@ -291,7 +291,7 @@ func TestChildrenFromBeforeAreBystanders(t *testing.T) {
 
 func TestPID1ReapsAndForwards(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("SKIPPED: needs root for unshare -p")
+		skip(t, "needs root for unshare -p")
 	}
 	testkit.Need(t, "unshare")
 	w := testkit.Start(t, exec.Command("unshare", "-pf", "--mount-proc", "--kill-child", testkit.Watchdog(t), "run", "--log-format", "json", "--", "sh", "-c",
