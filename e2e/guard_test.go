@@ -259,9 +259,7 @@ func TestRunIDIsReadFromTheWorker(t *testing.T) {
 }
 
 func TestAnotherUsersWorkerIsRefused(t *testing.T) {
-	if os.Getuid() != 0 {
-		skip(t, "needs root, to be somebody else")
-	}
+	testkit.NeedRoot(t)
 	w := sleeper(t)
 	bin := "/tmp/leash-e2e-watchdog-" + itoa(os.Getpid())
 	b, err := os.ReadFile(testkit.Watchdog(t))

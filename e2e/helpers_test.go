@@ -38,12 +38,3 @@ func awaitState(t *testing.T, pid int, want string) {
 		}
 	}
 }
-
-// skip skips loudly, or fails where skipping is forbidden.
-func skip(t *testing.T, why ...any) {
-	t.Helper()
-	if os.Getenv("LEASH_TEST_NO_SKIP") == "1" {
-		t.Fatal(append([]any{"must not be skipped: "}, why...)...)
-	}
-	t.Skip(append([]any{"SKIPPED: "}, why...)...)
-}

@@ -290,9 +290,7 @@ func TestChildrenFromBeforeAreBystanders(t *testing.T) {
 }
 
 func TestPID1ReapsAndForwards(t *testing.T) {
-	if os.Getuid() != 0 {
-		skip(t, "needs root for unshare -p")
-	}
+	testkit.NeedRoot(t)
 	testkit.Need(t, "unshare")
 	w := testkit.Start(t, exec.Command("unshare", "-pf", "--mount-proc", "--kill-child", testkit.Watchdog(t), "run", "--log-format", "json", "--", "sh", "-c",
 		`for i in 1 2 3 4 5; do (setsid sh -c 'exit 0' & ) ; done

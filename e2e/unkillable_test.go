@@ -19,7 +19,7 @@ func freezer(t *testing.T) (dir string) {
 	base := "/sys/fs/cgroup/freezer"
 	dir = filepath.Join(base, "leash-test-"+itoa(os.Getpid()))
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		skip(t, "no process can be made unkillable here", err)
+		testkit.Skip(t, "no process can be made unkillable here: "+err.Error())
 	}
 	t.Cleanup(func() { syscall.Rmdir(dir) })
 	return dir

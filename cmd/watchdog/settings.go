@@ -35,8 +35,7 @@ func newSettings() *settings {
 
 // The watchdog reads its flags, then executes itself once more in place with
 // what they said in this variable. Reading flags and making help texts leaves a
-// heap four times as large as watching needs, and the runtime sets up a heap
-// for every core: thousands of watchdogs idle on one machine.
+// larger heap than watching needs, and the runtime sets up a heap for every core: thousands of watchdogs idle on one machine.
 const handover = "LEASH_HANDOVER"
 
 // lean is what the second life runs with: one thread of Go code at a time, and

@@ -168,7 +168,7 @@ threading.Thread(target=run, daemon=True).start()
 ctypes.CDLL(None).syscall(60, 0)  # exit of this thread alone
 `))
 	if unix.SYS_EXIT != 60 {
-		t.Skip("SKIPPED: the number of the system call is that of amd64")
+		Skip(t, "the number of the system call is that of amd64")
 	}
 	p.Stdout.Await("alone")
 	if st, err := readStat(p.PID); err != nil || st.state != 'Z' {

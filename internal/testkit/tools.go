@@ -31,7 +31,7 @@ func Need(t testing.TB, tools ...string) {
 	t.Helper()
 	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
-			skip(t, "this test needs the program "+tool)
+			Skip(t, "this test needs the program "+tool)
 		}
 	}
 }
@@ -48,17 +48,26 @@ func NeedPython(t testing.TB, modules ...string) string {
 	}
 	code := "import " + strings.Join(modules, ", ")
 	if out, err := exec.Command(python, "-c", code).CombinedOutput(); err != nil {
-		skip(t, "this test needs "+python+" with "+strings.Join(modules, ", ")+": "+string(out))
+		Skip(t, "this test needs "+python+" with "+strings.Join(modules, ", ")+": "+string(out))
 	}
 	return python
 }
 
-func skip(t testing.TB, why string) {
+// Skip skips the test loudly, or fails it where skipping is forbidden.
+func Skip(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv(noSkipVar) == "1" {
 		t.Fatalf("%s, and %s=1 allows no skip", why, noSkipVar)
 	}
 	t.Skipf("SKIPPED: %s", why)
+}
+
+// NeedRoot skips the test for other users.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		Skip(t, "this test needs root")
+	}
 }
 
 // Root returns the directory of the module.

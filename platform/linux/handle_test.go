@@ -240,7 +240,7 @@ signal.pause()
 
 // Refusal is no death. One thread of ours becomes somebody else, and ends.
 func TestDenied(t *testing.T) {
-	needRoot(t)
+	testkit.NeedRoot(t)
 	kernels(t, func(t *testing.T, k *Kernel) {
 		p := sleeper(t, "LEASH_RUN_ID=abc1234", "LEASH_WORKER_ID=w1")
 		h := open(t, k, p.PID)
@@ -302,7 +302,7 @@ func make60k() []byte {
 
 // A container seen from the host may say of itself what it likes.
 func TestLabelsOfAnotherNamespace(t *testing.T) {
-	needRoot(t)
+	testkit.NeedRoot(t)
 	testkit.Need(t, "unshare")
 	kernels(t, func(t *testing.T, k *Kernel) {
 		labels := []string{"LEASH_RUN_ID=abc1234", "LEASH_WORKER_ID=w1"}

@@ -135,15 +135,3 @@ ctypes.CDLL(None).syscall(%d, 0)  # the end of this thread alone
 	p.Stdout.Await("alone")
 	return p
 }
-
-// needRoot skips the test for others, loudly.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("LEASH_TEST_NO_SKIP") == "1" {
-		t.Fatal("this test needs root, and LEASH_TEST_NO_SKIP=1 allows no skip")
-	}
-	t.Skip("SKIPPED: this test needs root")
-}

@@ -217,7 +217,7 @@ func TestHostileStateDir(t *testing.T) {
 		}
 	})
 	t.Run("file of another user", func(t *testing.T) {
-		needRoot(t)
+		testkit.NeedRoot(t)
 		for _, name := range []string{tableFile, tableNew, tableLock} {
 			path := filepath.Join(stateDir(t), name)
 			if err := os.WriteFile(path, []byte("another's"), 0o600); err != nil {
@@ -241,7 +241,7 @@ func TestHostileStateDir(t *testing.T) {
 
 // A sound table of another user is not believed: he might name whom he likes.
 func TestTableOfAnotherUser(t *testing.T) {
-	needRoot(t)
+	testkit.NeedRoot(t)
 	name := stateDir(t)
 	path := filepath.Join(name, tableFile)
 	if err := os.WriteFile(path, encodeTable(99, nil), 0o600); err != nil {
