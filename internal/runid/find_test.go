@@ -1,6 +1,8 @@
 package runid
 
 import (
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -95,6 +97,69 @@ func TestFromEnviron(t *testing.T) {
 		run, worker := FromEnviron(block(c.env...))
 		if run != c.run || worker != c.worker {
 			t.Errorf("%s: %q gives %q and %q, want %q and %q", c.name, c.env, run, worker, c.run, c.worker)
+		}
+	}
+}
+
+func TestAllFromArgs(t *testing.T) {
+	const old = "1760151234493767_621181"
+	for _, c := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"none", []string{"p", "x"}, nil},
+		{"one", []string{"p", "--run-id", "abc1234"}, []string{"abc1234"}},
+		{"the same twice", []string{"p", "--run-id", "abc1234", "--snakepit-run-id=abc1234"}, []string{"abc1234"}},
+		{"two in both forms", []string{"p", "--run-id=abc1234", "--run-id", "xyz9876"}, []string{"abc1234", "xyz9876"}},
+		{"in their order", []string{"p", "--snakepit-run-id", old, "--run-id", "abc1234"}, []string{old, "abc1234"}},
+		{"three", []string{"p", "--run-id=abc1234", "--run-id=xyz9876", "--run-id=" + old}, []string{"abc1234", "xyz9876", old}},
+		{"on both sides of --", []string{"p", "--run-id=abc1234", "--", "--run-id=xyz9876"}, []string{"abc1234", "xyz9876"}},
+		{"bad ones between", []string{"p", "--run-id=abc1234", "--run-id=ABC1234", "--run-id", "", "--run-id=xyz9876"}, []string{"abc1234", "xyz9876"}},
+		{"a flag as value", []string{"p", "--run-id", "--snakepit-run-id", "abc1234"}, []string{"abc1234"}},
+		{"the name and more", []string{"--run-id=xyz9876", "--run-id=abc1234"}, []string{"abc1234"}},
+	} {
+		if got := AllFromArgs(block(c.args...)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q gives %q, want %q", c.name, c.args, got, c.want)
+		}
+	}
+}
+
+func TestReadEnviron(t *testing.T) {
+	const old = "1760151234493767_621181"
+	for _, c := range []struct {
+		name string
+		env  string
+		want Labels
+	}{
+		{"nothing", "", Labels{}},
+		{"others", "A=1\x00B=2\x00", Labels{}},
+		{"all", "LEASH_RUN_ID=abc1234\x00LEASH_WORKER_ID=w\x00LEASH_RUN_OWNER=1:2:b:3\x00",
+			Labels{Runs: []string{"abc1234"}, Worker: "w", Owner: "1:2:b:3"}},
+		{"without the last NUL", "A=1\x00LEASH_RUN_ID=abc1234", Labels{Runs: []string{"abc1234"}}},
+		{"owner without the last NUL", "LEASH_RUN_OWNER=1:2:b:3", Labels{Owner: "1:2:b:3"}},
+		{"empty entries", "\x00\x00LEASH_RUN_ID=abc1234\x00\x00", Labels{Runs: []string{"abc1234"}}},
+		{"one for both", "SNAKEPIT_RUN_ID=abc1234\x00LEASH_RUN_ID=abc1234\x00", Labels{Runs: []string{"abc1234"}}},
+		{"they contradict", "SNAKEPIT_RUN_ID=xyz9876\x00LEASH_RUN_ID=abc1234\x00", Labels{Runs: []string{"abc1234", "xyz9876"}}},
+		{"one twice", "LEASH_RUN_ID=abc1234\x00LEASH_RUN_ID=abc1234\x00", Labels{Runs: []string{"abc1234"}}},
+		{"one contradicts itself", "LEASH_RUN_ID=abc1234\x00LEASH_RUN_ID=xyz9876\x00", Labels{Runs: []string{"abc1234", "xyz9876"}}},
+		{"the older twice", "SNAKEPIT_RUN_ID=" + old + "\x00SNAKEPIT_RUN_ID=xyz9876\x00", Labels{Runs: []string{old, "xyz9876"}}},
+		{"ours first, always", "SNAKEPIT_RUN_ID=" + old + "\x00SNAKEPIT_RUN_ID=abc1234\x00LEASH_RUN_ID=xyz9876\x00LEASH_RUN_ID=abc1234\x00",
+			Labels{Runs: []string{"xyz9876", "abc1234", old}}},
+		{"empty ones", "LEASH_RUN_ID=\x00SNAKEPIT_RUN_ID=\x00LEASH_WORKER_ID=\x00LEASH_RUN_OWNER=\x00", Labels{}},
+		{"empty ones first", "LEASH_RUN_ID=\x00LEASH_WORKER_ID=\x00LEASH_RUN_OWNER=\x00LEASH_RUN_ID=abc1234\x00LEASH_WORKER_ID=w\x00LEASH_RUN_OWNER=o\x00",
+			Labels{Runs: []string{"abc1234"}, Worker: "w", Owner: "o"}},
+		{"the first worker and owner count", "LEASH_WORKER_ID=a\x00LEASH_RUN_OWNER=o\x00LEASH_WORKER_ID=b\x00LEASH_RUN_OWNER=p\x00",
+			Labels{Worker: "a", Owner: "o"}},
+		{"no =", "LEASH_RUN_ID\x00LEASH_WORKER_ID\x00LEASH_RUN_OWNER\x00LEASH_HANDOVER\x00", Labels{}},
+		{"a bad one and a good one", "LEASH_RUN_ID=ABC1234\x00SNAKEPIT_RUN_ID=abc1234\x00", Labels{Runs: []string{"abc1234"}}},
+		{"longer names", "LEASH_RUN_IDS=abc1234\x00XLEASH_RUN_ID=abc1234\x00LEASH_RUN_OWNERS=o\x00XLEASH_HANDOVER=1\x00LEASH_HANDOVERS=1\x00", Labels{}},
+		{"a watchdog", "LEASH_HANDOVER=3\x00LEASH_RUN_ID=abc1234\x00", Labels{Runs: []string{"abc1234"}, Watchdog: true}},
+		{"a watchdog with nothing to hand over", "LEASH_HANDOVER=\x00", Labels{Watchdog: true}},
+		{"part of a value", "X=LEASH_HANDOVER=1\x00Y=\nLEASH_RUN_ID=abc1234\x00", Labels{}},
+	} {
+		if got := ReadEnviron([]byte(c.env)); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %q gives %+v, want %+v", c.name, c.env, got, c.want)
 		}
 	}
 }

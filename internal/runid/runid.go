@@ -1,13 +1,23 @@
 // Package runid makes run IDs and finds them in arguments and environments.
 //
 // A run ID is 7 characters of [0-9a-z], 36⁷ ≈ 7.8·10¹⁰ of them, drawn at
-// random. Taking some of the characters from a clock would make IDs of runs
-// that start a fixed period apart collide far more often.
+// random. Others take five of them from a clock, microseconds modulo 36⁵, and
+// draw two. That is as good for runs that start at any moment, and far worse for
+// others: its clock part repeats every 60.466176 s, and runs that start together
+// share it. Of ten million draws so many repeated an earlier ID, and by the
+// birthday bound so many should (TestCollisions):
+//
+//	runs that start                        clock and 2          7 at random
+//	at any moment                          641 (638)            648 (638)
+//	60.466176 s apart, late by up to 1 ms  8704613 (8704578)    616 (638)
+//	100 within 1 ms, among these           392 (382)            0 (0.01)
+//	10 in each microsecond                 34609 (34651)        592 (638)
 package runid
 
 import (
 	"bytes"
 	"io"
+	"slices"
 )
 
 const (
@@ -83,18 +93,39 @@ var flags = [][]byte{[]byte("--run-id"), []byte("--snakepit-run-id")}
 // each argument ended by NUL. Only whole arguments count, never text inside
 // one. The first argument is the program's name and is passed over.
 func FromArgs(cmdline []byte) string {
+	if all := AllFromArgs(cmdline); len(all) > 0 {
+		return all[0]
+	}
+	return ""
+}
+
+// AllFromArgs finds every ID, each once: more than one contradict each other.
+func AllFromArgs(cmdline []byte) (all []string) {
 	_, rest, _ := bytes.Cut(cmdline, []byte{0})
 	for len(rest) > 0 {
 		var arg []byte
 		arg, rest, _ = bytes.Cut(rest, []byte{0})
 		for _, flag := range flags {
-			value, ok := flagValue(arg, rest, flag)
-			if ok && Valid(string(value)) {
-				return string(value)
+			if value, ok := flagValue(arg, rest, flag); ok {
+				all = add(all, value)
 			}
 		}
 	}
-	return ""
+	return all
+}
+
+// enough contradict each other as well as a hundred thousand would, with which
+// another user could keep us busy.
+const enough = 8
+
+func add(all []string, value []byte) []string {
+	if len(all) == enough {
+		return all
+	}
+	if s := string(value); Valid(s) && !slices.Contains(all, s) {
+		return append(all, s)
+	}
+	return all
 }
 
 // flagValue is the value if arg is the flag, with = or with the next argument.
@@ -110,31 +141,51 @@ func flagValue(arg, rest, flag []byte) ([]byte, bool) {
 	return bytes.CutPrefix(after, []byte("="))
 }
 
-// FromEnviron finds run ID and worker ID in an environment block, each entry
-// ended by NUL. LEASH_RUN_ID goes before SNAKEPIT_RUN_ID.
-func FromEnviron(env []byte) (run, worker string) {
-	older := ""
+// Labels are what an environment says of a process.
+type Labels struct {
+	// Runs are the run IDs, each once, that of LEASH_RUN_ID before that of
+	// SNAKEPIT_RUN_ID: more than one contradict each other.
+	Runs []string
+	// Worker and Owner are LEASH_WORKER_ID and LEASH_RUN_OWNER.
+	Worker, Owner string
+	// Watchdog: it is the environment that a watchdog gives itself.
+	Watchdog bool
+}
+
+// Handover is the variable in which a watchdog hands itself its settings. No
+// other process has it.
+const Handover = "LEASH_HANDOVER"
+
+// ReadEnviron reads an environment block, each entry ended by NUL.
+func ReadEnviron(env []byte) (l Labels) {
+	var older []string
 	for len(env) > 0 {
 		var entry []byte
 		entry, env, _ = bytes.Cut(env, []byte{0})
 		// Few entries begin so, and no string is made of the others.
-		if v, ok := bytes.CutPrefix(entry, []byte("LEASH_RUN_ID=")); ok && run == "" {
-			run = valid(v)
-		} else if v, ok := bytes.CutPrefix(entry, []byte("LEASH_WORKER_ID=")); ok && worker == "" {
-			worker = string(v)
-		} else if v, ok := bytes.CutPrefix(entry, []byte("SNAKEPIT_RUN_ID=")); ok && older == "" {
-			older = valid(v)
+		if v, ok := bytes.CutPrefix(entry, []byte("LEASH_RUN_ID=")); ok {
+			l.Runs = add(l.Runs, v)
+		} else if v, ok := bytes.CutPrefix(entry, []byte("SNAKEPIT_RUN_ID=")); ok {
+			older = add(older, v)
+		} else if v, ok := bytes.CutPrefix(entry, []byte("LEASH_WORKER_ID=")); ok && l.Worker == "" {
+			l.Worker = string(v)
+		} else if v, ok := bytes.CutPrefix(entry, []byte("LEASH_RUN_OWNER=")); ok && l.Owner == "" {
+			l.Owner = string(v)
+		} else if bytes.HasPrefix(entry, []byte(Handover+"=")) {
+			l.Watchdog = true
 		}
 	}
-	if run == "" {
-		run = older
+	for _, id := range older {
+		l.Runs = add(l.Runs, []byte(id))
 	}
-	return run, worker
+	return l
 }
 
-func valid(b []byte) string {
-	if s := string(b); Valid(s) {
-		return s
+// FromEnviron finds run ID and worker ID in an environment block.
+func FromEnviron(env []byte) (run, worker string) {
+	l := ReadEnviron(env)
+	if len(l.Runs) > 0 {
+		run = l.Runs[0]
 	}
-	return ""
+	return run, l.Worker
 }
