@@ -11,7 +11,7 @@ import (
 func (t *Tree) Ask(sig proc.Signal) []Sent {
 	t.Survey(false)
 	t.sent = t.sent[:0]
-	for _, s := range []proc.Signal{sig, contSignal} {
+	for _, s := range []proc.Signal{sig, CONT} {
 		t.toAll(s)
 	}
 	t.markAsked()
@@ -24,7 +24,7 @@ func (t *Tree) AskNew(sig proc.Signal) []Sent {
 	for _, m := range t.list {
 		if m.counts() && !m.asked {
 			t.one(m.h, m.info.PID, sig)
-			t.one(m.h, m.info.PID, contSignal)
+			t.one(m.h, m.info.PID, CONT)
 		}
 	}
 	t.markAsked()

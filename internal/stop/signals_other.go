@@ -6,6 +6,6 @@ import "leash/internal/proc"
 
 // There is no stopping and continuing here; the host passes these over.
 var (
-	contSignal = proc.Signal{Num: 18, Name: "SIGCONT"}
-	stopSignal = proc.Signal{Num: 19, Name: "SIGSTOP"}
+	CONT = proc.Signal{Num: 18, Name: "SIGCONT"}
+	STOP = proc.Signal{Num: 19, Name: "SIGSTOP"}
 )

@@ -10,6 +10,6 @@ import (
 
 // These two are numbered differently from system to system.
 var (
-	contSignal = proc.Signal{Num: int(syscall.SIGCONT), Name: "SIGCONT"}
-	stopSignal = proc.Signal{Num: int(syscall.SIGSTOP), Name: "SIGSTOP"}
+	CONT = proc.Signal{Num: int(syscall.SIGCONT), Name: "SIGCONT"}
+	STOP = proc.Signal{Num: int(syscall.SIGSTOP), Name: "SIGSTOP"}
 )

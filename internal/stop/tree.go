@@ -176,7 +176,7 @@ func (t *Tree) follow(freeze bool) {
 	for i := 0; i < len(t.queue); i++ { // grows while it is read
 		m := t.members[t.queue[i]]
 		if freeze && m.counts() {
-			m.h.Signal(stopSignal)
+			m.h.Signal(STOP)
 		}
 		t.walk(t.queue[i], m.h)
 	}
@@ -192,7 +192,7 @@ func (t *Tree) lookAtRoot(freeze bool) {
 	}
 	t.root, t.rootTick = info, tick
 	if freeze && !info.Dead() {
-		t.Root.Signal(stopSignal)
+		t.Root.Signal(STOP)
 	}
 }
 
@@ -409,17 +409,18 @@ func (t *Tree) Survivors() []Left {
 		left = append(left, Left{proc.ID{PID: pid}, "it could not be opened: " + err.Error()})
 	}
 	if t.lookAtRoot(false); !t.rootDead {
-		left = append(left, Left{t.root.ID, reason(t.root, denied(t.Root))})
+		left = append(left, Left{t.root.ID, Reason(t.root, denied(t.Root))})
 	}
 	for _, m := range t.list {
 		if m.counts() && t.refresh(m) {
-			left = append(left, Left{m.info.ID, reason(m.info, m.denied())})
+			left = append(left, Left{m.info.ID, Reason(m.info, m.denied())})
 		}
 	}
 	return left
 }
 
-func reason(info proc.Info, refused bool) string {
+// Reason says why a process could not be ended.
+func Reason(info proc.Info, refused bool) string {
 	switch {
 	case refused:
 		return "it belongs to another user and may not be signalled"
