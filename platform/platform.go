@@ -2,8 +2,10 @@
 package platform
 
 import (
+	"os"
 	"time"
 
+	"leash/internal/ledger"
 	"leash/internal/proc"
 	"leash/internal/stop"
 	"leash/watch"
@@ -44,6 +46,13 @@ type Host interface {
 	Created(proc.ID) time.Time
 	// Owner is the identity of the first parent, for the worker's environment.
 	Owner() string
+	// Record is what the ledger is to say of the watch, but for its labels.
+	Record() (ledger.Record, error)
+	// Refresh brings a record up to date. It reports whether, as it was, it does
+	// not cover the tree any more.
+	Refresh(*ledger.Record) (stale bool)
+	// StateDir opens the directory of the ledger.
+	StateDir() (*os.File, error)
 	Survivors() []stop.Left
 	Close()
 }

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"leash/internal/runid"
 )
 
 // settings is what the flags said, checked.
@@ -36,7 +38,7 @@ func newSettings() *settings {
 // The watchdog reads its flags, then executes itself once more in place with
 // what they said in this variable. Reading flags and making help texts leaves a
 // larger heap than watching needs, and the runtime sets up a heap for every core: thousands of watchdogs idle on one machine.
-const handover = "LEASH_HANDOVER"
+const handover = runid.Handover
 
 // lean is what the second life runs with: one thread of Go code at a time, and
 // a heap that is first collected at 1 MB (GOGC percent of 4 MB) instead of 4.

@@ -27,7 +27,9 @@ type watchdog struct {
 	stop   proc.Signal
 	parent int // named in the events
 	worker proc.Info
+	label  string // of the worker, by which its strays are known
 	note   string
+	record record
 }
 
 func newWatchdog(s *settings) (*watchdog, error) {
@@ -90,7 +92,7 @@ func (w *watchdog) guard() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	w.begin()
+	w.begin(first != nil)
 	var events []watch.Event
 	if first != nil {
 		events = append(events, first)
@@ -123,18 +125,17 @@ func (w *watchdog) nothingToGuard(first watch.Event) int {
 // watchParents takes a handle on every parent. An event means that one of them
 // is dead already.
 func (w *watchdog) watchParents() (watch.Event, error) {
-	pids := w.parents
 	w.parent = w.defaultParent
 	// PID 0 is a parent outside our PID namespace: we are the first process of
 	// a container, and its end is ours.
-	if len(pids) == 0 && w.parentFD < 0 && w.defaultParent != 0 {
-		pids = []int{w.defaultParent}
+	if len(w.parents) == 0 && w.parentFD < 0 && w.defaultParent != 0 {
+		w.parents = []int{w.defaultParent}
 	}
 	var dead watch.Event
-	if len(pids) > 0 {
-		w.parent = pids[0]
+	if len(w.parents) > 0 {
+		w.parent = w.parents[0]
 	}
-	for _, pid := range pids {
+	for _, pid := range w.parents {
 		alive, err := w.AddParent(pid)
 		if err != nil {
 			return nil, fmt.Errorf("--parent-pid: %w", err)
@@ -184,6 +185,9 @@ func (w *watchdog) adopt() error {
 			w.Label(w.runID, label)
 		}
 	}
+	if w.label = w.workerID; w.label == "" {
+		w.label = label
+	}
 	if !w.Leads() {
 		w.note = "the worker does not lead its process group: it and its descendants are signalled one by one"
 	}
@@ -216,7 +220,8 @@ func (w *watchdog) start(dead bool) error {
 	if err != nil {
 		return commandFailed(args[0], err)
 	}
-	w.Label(w.runID, w.workerID)
+	w.label = w.workerID
+	w.Label(w.runID, w.label)
 	return nil
 }
 
@@ -266,8 +271,8 @@ func (w *watchdog) uptime() time.Duration {
 	return max(0, time.Since(w.Created(w.worker.ID)))
 }
 
-// begin reports that the watch has begun.
-func (w *watchdog) begin() {
+// begin reports that the watch has begun. dead: so is a parent.
+func (w *watchdog) begin(dead bool) {
 	if w.runID == "" {
 		w.ensureRunID() // a label only: without it the watch goes on
 	}
@@ -285,8 +290,10 @@ func (w *watchdog) begin() {
 		started.Text += "; " + w.note
 	}
 	containment := "none"
+	var unrecorded error
 	if w.worker.PID != 0 {
 		containment = w.Containment()
+		unrecorded = w.enter(dead)
 	}
 	started.Attrs = append(started.Attrs, slog.String(event.Backend, w.Backend()),
 		slog.String(event.Containment, containment))
@@ -295,6 +302,7 @@ func (w *watchdog) begin() {
 			slog.String(event.CreationTime, w.Created(w.worker.ID).UTC().Format("2006-01-02T15:04:05.00Z07:00")))
 	}
 	w.Log(started)
+	w.warn(noRecord, unrecorded)
 	if w.run && w.worker.PID != 0 {
 		w.Log(watch.Record{Event: event.ProcessStarted, Text: "the worker was started"})
 	}
@@ -316,8 +324,11 @@ func (w *watchdog) Log(r watch.Record) {
 	}
 	rec.AddAttrs(slog.String(event.Event, r.Event), slog.Int(event.ParentPID, parent))
 	rec.AddAttrs(r.Attrs...)
-	if r.Event == event.CleanupCompleted && r.Error {
-		rec.AddAttrs(slog.String(event.SurvivorPIDs, w.survivors()))
+	if r.Event == event.CleanupCompleted {
+		w.ended(r.Error)
+		if r.Error {
+			rec.AddAttrs(slog.String(event.SurvivorPIDs, w.survivors()))
+		}
 	}
 	w.log.Write(rec)
 }

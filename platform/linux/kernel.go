@@ -5,6 +5,7 @@ package linux
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -149,6 +150,21 @@ func (k *Kernel) childrenByTable(parent int, out []int) []int {
 		}
 	})
 	return out
+}
+
+// here names this boot (random(4)) and our PID namespace (pid_namespaces(7)).
+func (k *Kernel) here() (boot string, ns uint64, err error) {
+	b, err := k.readFile(unix.AT_FDCWD, pathOf("/proc/sys/kernel/random/boot_id"))
+	if err != nil {
+		return "", 0, fmt.Errorf("/proc/sys/kernel/random/boot_id: %w", err)
+	}
+	boot = string(bytes.TrimSpace(b))
+	link, err := os.Readlink("/proc/self/ns/pid") // pid:[4026531836]
+	if err != nil {
+		return "", 0, err
+	}
+	ns, err = strconv.ParseUint(strings.Trim(link, "pid:[]"), 10, 64)
+	return boot, ns, err
 }
 
 // Highest is the highest PID that the system gives out; 0 if unknown.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -117,25 +116,6 @@ func (Random) Read(b []byte) (int, error) { return unix.Getrandom(b, 0) }
 func (h *Host) Created(id proc.ID) time.Time {
 	age := int64(h.Kernel.Tick()) - int64(id.Start)
 	return time.Now().Add(-time.Duration(age) * (time.Second / userHZ)).Truncate(time.Second / userHZ)
-}
-
-// Owner is the identity of the first parent as LEASH_RUN_OWNER holds it: PID,
-// start time in clock ticks since boot, boot ID, inode of the PID namespace.
-func (h *Host) Owner() string {
-	if len(h.parents) == 0 {
-		return ""
-	}
-	id := h.parents[0].id
-	boot, err := h.Kernel.readFile(unix.AT_FDCWD, pathOf("/proc/sys/kernel/random/boot_id"))
-	if err != nil {
-		return ""
-	}
-	owner := fmt.Sprintf("%d:%d:%s:", id.PID, id.Start, bytes.TrimSpace(boot))
-	ns, err := os.Readlink("/proc/self/ns/pid") // pid:[4026531836]
-	if err != nil {
-		return ""
-	}
-	return owner + strings.Trim(ns, "pid:[]")
 }
 
 // CheckKeptFD says what is wrong with a descriptor that the worker is to keep.

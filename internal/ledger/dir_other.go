@@ -1,0 +1,14 @@
+//go:build !unix
+
+package ledger
+
+import (
+	"errors"
+	"os"
+)
+
+// Save fails: there is no ledger on this system yet.
+func Save(*os.File, *Record) error { return errors.ErrUnsupported }
+
+// Remove fails.
+func Remove(*os.File, string) error { return errors.ErrUnsupported }
