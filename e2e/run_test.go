@@ -161,6 +161,7 @@ func TestSignalsAreForwarded(t *testing.T) {
 func TestJobControl(t *testing.T) {
 	w := testkit.Start(t, watchdog(t, "run", "--", "sh", "-c", "echo pid $$; exec sleep 1000000"))
 	id := identOf(t, w.Stdout, "pid")
+	w.Stderr.AwaitEvent("watchdog.started") // the worker may speak before we hear signals again
 	w.Signal(unix.SIGTSTP)
 	// As the shell would, wait for our child to stop; the worker went before.
 	var info unix.Siginfo
