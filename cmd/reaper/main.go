@@ -1,36 +1,56 @@
-// Reaper clears away at start-up what dead runs left behind. So far it makes
-// run IDs; finding and ending what is left comes with the ledger.
+// Reaper ends what dead runs left behind, and nothing else.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strings"
+	"syscall"
 
 	"leash/internal/runid"
 	"leash/platform"
 )
 
-const usage = `Usage: reaper id
-
-  id    Print a new run ID: 7 characters of 0-9 and a-z.
-`
+const (
+	exitSurvived = 1
+	exitFailed   = 125
+)
 
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
-	switch {
-	case len(args) == 1 && (args[0] == "--help" || args[0] == "-h" || args[0] == "help"):
-		fmt.Print(usage)
-		return 0
-	case len(args) == 1 && args[0] == "id":
-		id, err := runid.New(platform.Random)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "reaper: no random bytes:", err)
-			return 125
-		}
-		fmt.Println(id)
+	command, f, err := parse(args, os.Stdout)
+	if errors.Is(err, errHelp) {
 		return 0
 	}
-	fmt.Fprintln(os.Stderr, "reaper: this version can only make run IDs: reaper id")
-	return 125
+	if err != nil {
+		return fail(err)
+	}
+	platform.IgnoreBrokenPipes()
+	status := 0
+	switch command {
+	case "id":
+		var id string
+		if id, err = runid.New(platform.Random); err == nil {
+			_, err = fmt.Println(id)
+		}
+	case "list":
+		err = list(f)
+	case "explain":
+		err = explain(f)
+	default:
+		status, err = reapAll(f)
+	}
+	// Whoever reads no further (head, say) has seen what he wanted.
+	if err != nil && !errors.Is(err, syscall.EPIPE) {
+		return fail(err)
+	}
+	return status
+}
+
+// fail tells a person in one line what went wrong.
+func fail(err error) int {
+	fmt.Fprintln(os.Stderr, "reaper: "+plain(strings.ReplaceAll(err.Error(), "\n", " ")))
+	return exitFailed
 }

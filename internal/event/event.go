@@ -14,6 +14,12 @@ const (
 	ProcessTerminated   = "process.terminated"
 	CleanupCompleted    = "process.cleanup_completed"
 	SignalSent          = "signal.sent"
+
+	ReaperStarted   = "reaper.started"
+	RunFound        = "reaper.run_found"
+	ProcessEnded    = "reaper.process_ended"
+	ReaperCompleted = "reaper.completed"
+	ReaperWarning   = "reaper.warning"
 )
 
 // Attributes.
@@ -42,4 +48,22 @@ const (
 	CleanupDuration = "cleanup_duration_ms"
 	Error           = "error"
 	Lost            = "lost_records"
+
+	DryRun        = "dry_run"
+	Unclaimed     = "unclaimed"
+	RunIDs        = "run_ids"
+	GraceMS       = "grace_ms"
+	State         = "state"
+	OwnerPID      = "owner_pid"
+	OwnerAlive    = "owner_alive"
+	UID           = "uid"
+	Processes     = "processes"
+	Action        = "action"
+	Scanned       = "scanned"
+	Terminated    = "terminated"
+	Killed        = "killed"
+	SurvivedCount = "survived"
+	Skipped       = "skipped"
+	Unread        = "unread"
+	DurationMS    = "duration_ms"
 )

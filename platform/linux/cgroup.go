@@ -25,7 +25,7 @@ func (k *Kernel) newCgroup() *cgroup {
 	if base == "" {
 		return nil
 	}
-	path := base + "/leash-" + itoa(os.Getpid()) + "-" + itoa(int(k.Tick()))
+	path := base + "/" + leafPrefix + itoa(os.Getpid()) + "-" + itoa(int(k.Tick()))
 	if os.Mkdir(path, 0o755) != nil {
 		return nil
 	}

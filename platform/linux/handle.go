@@ -24,7 +24,8 @@ type handle struct {
 	fd    int
 	dir   bool // fd is /proc/PID
 	inode uint64
-	token int // in the wait loop, 0 if not there
+	token int  // in the wait loop, 0 if not there
+	ended bool // the reaper's wait loop has told so
 	// worker is never taken for a watchdog: somebody wants it guarded.
 	worker bool
 }

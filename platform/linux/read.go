@@ -109,16 +109,21 @@ func (k *Kernel) eachNumber(dir path, f func(int)) error {
 		if err != nil || n <= 0 {
 			return err
 		}
-		for b := k.dents[:n]; len(b) > 19; {
-			size := int(binary.NativeEndian.Uint16(b[16:]))
-			if size < 19 || size > len(b) {
-				break
-			}
-			if pid, ok := number(cstring(b[19:size])); ok {
-				f(int(pid))
-			}
-			b = b[size:]
+		eachEntry(k.dents[:n], f)
+	}
+}
+
+// eachEntry calls f for every number in what getdents64(2) gave.
+func eachEntry(b []byte, f func(int)) {
+	for len(b) > 19 {
+		size := int(binary.NativeEndian.Uint16(b[16:]))
+		if size < 19 || size > len(b) {
+			return
 		}
+		if pid, ok := number(cstring(b[19:size])); ok {
+			f(int(pid))
+		}
+		b = b[size:]
 	}
 }
 

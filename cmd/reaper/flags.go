@@ -1,0 +1,97 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"leash/internal/runid"
+	"leash/platform"
+)
+
+type reapFlags struct {
+	RunID     []string      `name:"run-id" sep:"none" placeholder:"ID" help:"End this run whatever its state, and touch no other; may be given more than once."`
+	DryRun    bool          `help:"Send no signal: say what would be ended."`
+	Grace     time.Duration `default:"2s" help:"From SIGTERM to SIGKILL, one grace period for everything (0s to 24h)."`
+	Unclaimed bool          `help:"End runs of which no owner is known, too."`
+	Json      bool          `help:"Print one JSON object on standard output."`
+}
+
+type listFlags struct {
+	Json bool `help:"Print one JSON object on standard output."`
+}
+
+type explainFlags struct {
+	PID  int  `arg:"" placeholder:"PID" help:"The process."`
+	Json bool `help:"Print one JSON object on standard output."`
+}
+
+type flags struct {
+	LogFormat string       `env:"LEASH_LOG_FORMAT" default:"text" help:"Form of the event stream on standard error: text or json."`
+	LogLevel  string       `env:"LEASH_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	Reap      reapFlags    `cmd:"" default:"withargs" help:"End what is left of dead runs (the default command)."`
+	List      listFlags    `cmd:"" help:"Show every run and its processes."`
+	Explain   explainFlags `cmd:"" help:"Say of one process what was seen, what follows from it, and whether it would live or die."`
+	ID        struct{}     `cmd:"" name:"id" help:"Print a new run ID: 7 characters of 0-9 and a-z."`
+}
+
+const description = `Ends what dead runs left behind, and nothing else.
+
+A process belongs to a run by evidence: an argument --run-id ID, LEASH_RUN_ID in its environment, the ledger that watchdogs keep (LEASH_STATE_DIR), a recorded worker's process group, session or cgroup, or descent. A run is dead when its owner is known and gone. What is in doubt is left alone, and the reason is told.
+
+Exit status: 0 when nothing that had to go is left, 1 when something survived, 125 when the reaper failed or was called wrongly.`
+
+// errHelp says that help was asked for and printed.
+var errHelp = errors.New("help was printed")
+
+// parse reads flags and environment, and finds what is wrong with the call
+// before anything is looked at.
+func parse(args []string, out io.Writer) (command string, f *flags, err error) {
+	f = &flags{}
+	helped := false
+	k, err := kong.New(f, kong.Name("reaper"), kong.Description(description),
+		kong.Writers(out, out), kong.Exit(func(int) { helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}))
+	if err != nil {
+		return "", nil, err
+	}
+	ctx, err := k.Parse(args)
+	if helped {
+		return "", nil, errHelp
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	command, _, _ = strings.Cut(ctx.Command(), " ")
+	return command, f, f.check(command)
+}
+
+const maxGrace = 24 * time.Hour
+
+// check names the flag that is wrong.
+func (f *flags) check(command string) error {
+	switch {
+	case command == "id":
+		return nil
+	case !slices.Contains([]string{"text", "json"}, f.LogFormat):
+		return fmt.Errorf("--log-format: %q is neither text nor json", f.LogFormat)
+	case !slices.Contains([]string{"debug", "info", "warn", "error"}, f.LogLevel):
+		return fmt.Errorf("--log-level: %q is none of debug, info, warn and error", f.LogLevel)
+	case f.Reap.Grace < 0 || f.Reap.Grace > maxGrace:
+		return fmt.Errorf("--grace: %v is not between 0s and %v", f.Reap.Grace, maxGrace)
+	}
+	for _, id := range f.Reap.RunID {
+		if !runid.Valid(id) {
+			return fmt.Errorf("--run-id: %q is none: 7 characters of 0-9 and a-z", id)
+		}
+	}
+	if command == "explain" {
+		return platform.CheckPID(f.Explain.PID)
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"leash/platform"
+	"leash/scan"
+)
+
+// list shows every run and its processes.
+func list(f *flags) error {
+	start := time.Now()
+	j, err := newJob(f)
+	if err != nil {
+		return err
+	}
+	s, err := j.table.Take(nil)
+	if err != nil {
+		return err
+	}
+	j.report.add(s, scan.Judge(s, scan.Wish{}), listed)
+	j.problems()
+	j.report.close(time.Since(start))
+	if f.List.Json {
+		return writeJSON(os.Stdout, j.report)
+	}
+	t := tree{w: os.Stdout, report: j.report, age: j.table.Age, uid: s.UID, width: platform.Width(os.Stdout)}
+	t.colour = obeys(os.Stdout) && os.Getenv("NO_COLOR") == ""
+	return t.print()
+}
+
+// obeys reports whether this is a terminal that understands escape sequences.
+func obeys(f *os.File) bool { return platform.IsTerminal(f) && os.Getenv("TERM") != "dumb" }
+
+// tree is what a person sees of the runs.
+type tree struct {
+	w      io.Writer
+	report *report
+	age    func(start uint64) time.Duration
+	uid    uint32 // whose runs need no word
+	width  int    // 0: not cut
+	colour bool
+	err    error
+}
+
+func (t *tree) print() error {
+	total, doomed := 0, 0
+	for _, r := range t.report.Runs {
+		t.run(r)
+		for _, p := range r.Processes {
+			total++
+			if p.verdict == scan.End {
+				doomed++
+			}
+		}
+	}
+	switch {
+	case len(t.report.Runs) == 0:
+		t.line(fmt.Sprintf("no runs; %s looked at", number(t.report.Scanned, "process")))
+	case doomed == 0:
+		t.line(fmt.Sprintf("%s, %s; reap would end none", number(len(t.report.Runs), "run"), number(total, "process")))
+	default:
+		t.line(fmt.Sprintf("%s, %s; reap would end %d", number(len(t.report.Runs), "run"), number(total, "process"), doomed))
+	}
+	return t.err
+}
+
+func (t *tree) run(r *runReport) {
+	oldest, room := time.Duration(0), 0
+	for _, p := range r.Processes {
+		oldest = max(oldest, t.age(p.proc.Start))
+		room = max(room, len(strings.Join(p.Evidence, ",")))
+	}
+	// Only the state is coloured, and the line is cut before that.
+	before := "run " + r.RunID + "  "
+	after := fmt.Sprintf("  age %s  %s", brief(oldest), parent(r))
+	if r.UID != t.uid {
+		after += fmt.Sprintf("  user %d", r.UID)
+	}
+	line := cut(before+r.State+after, t.width)
+	if t.colour && strings.HasPrefix(line, before+r.State) {
+		line = before + colours[r.State] + r.State + "\x1b[0m" + line[len(before+r.State):]
+	}
+	t.raw(line)
+	for i, p := range r.Processes {
+		branch, below := "├─ ", "│  "
+		if i == len(r.Processes)-1 {
+			branch, below = "└─ ", "   "
+		}
+		t.line(fmt.Sprintf("%s%-7d %6s %9s  %-*s  %s", branch, p.PID, brief(t.age(p.proc.Start)),
+			size(p.proc.Memory), room, strings.Join(p.Evidence, ","), command(p.Argv, p.proc.Name)))
+		if p.verdict == scan.Skip {
+			t.line(below + plain(p.Reason))
+		}
+	}
+}
+
+var colours = map[string]string{"dead": "\x1b[31m", "alive": "\x1b[32m", "unclaimed": "\x1b[33m"}
+
+func parent(r *runReport) string {
+	switch {
+	case r.Owner == nil:
+		return r.Reason
+	case r.Owner.Alive && !strings.HasSuffix(r.Reason, " lives"):
+		return fmt.Sprintf("parent %d: %s", r.Owner.PID, r.Reason) // it may live, and why
+	case r.Owner.Alive:
+		return fmt.Sprintf("parent %d", r.Owner.PID)
+	}
+	return fmt.Sprintf("parent %d, gone", r.Owner.PID)
+}
+
+func (t *tree) line(s string) { t.raw(cut(s, t.width)) }
+
+func (t *tree) raw(s string) {
+	if t.err == nil {
+		_, t.err = fmt.Fprintln(t.w, s)
+	}
+}
+
+// outcome is what a person sees of what reap did.
+type outcome struct {
+	report *report
+	dry    bool
+	width  int
+	b      strings.Builder
+}
+
+func (o *outcome) print(w io.Writer) error {
+	doomed := 0
+	for _, run := range o.report.Runs {
+		doomed += o.run(run)
+	}
+	r := o.report
+	ended := r.Terminated + r.Killed
+	switch {
+	case o.dry && doomed > 0:
+		o.line("would end %s of %d looked at; nothing was signalled", number(doomed, "process"), r.Scanned)
+	case doomed+ended+r.Survived == 0:
+		o.line("nothing to end; %s looked at", number(r.Scanned, "process"))
+	case r.Survived > 0:
+		o.line("ended %s, %d by SIGKILL; %d survived", number(ended, "process"), r.Killed, r.Survived)
+	default:
+		o.line("ended %s, %d by SIGKILL; none survived", number(ended, "process"), r.Killed)
+	}
+	_, err := io.WriteString(w, o.b.String())
+	return err
+}
+
+// run tells of one run, and returns how many of it would be ended.
+func (o *outcome) run(run *runReport) int {
+	counts := make(map[string]int)
+	for _, p := range run.Processes {
+		counts[p.Action]++
+	}
+	var parts []string
+	for _, a := range []string{actionDry, actionTerm, actionKill, actionLeft, actionSkip, actionNone} {
+		if counts[a] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[a], cmp.Or(actionWords[a], a)))
+		}
+	}
+	o.line("run %s  %s, %s: %s", run.RunID, run.State, run.Reason, strings.Join(parts, ", "))
+	for _, p := range run.Processes {
+		line := command(p.Argv, p.proc.Name)
+		switch p.Action {
+		case actionDry:
+			o.line("  would end %d  %s", p.PID, line)
+		case actionLeft, actionSkip:
+			o.line("  %s %d  %s", p.Action, p.PID, line)
+			o.line("    %s", plain(p.Reason))
+		}
+	}
+	return counts[actionDry]
+}
+
+func (o *outcome) line(format string, args ...any) {
+	o.b.WriteString(cut(fmt.Sprintf(format, args...), o.width) + "\n")
+}
+
+var actionWords = map[string]string{actionDry: "would be ended", actionNone: "left alone"}

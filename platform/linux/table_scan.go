@@ -1,0 +1,296 @@
+//go:build linux
+
+package linux
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"leash/internal/ledger"
+	"leash/internal/proc"
+	"leash/internal/runid"
+	"leash/scan"
+)
+
+// reader reads files of /proc with a buffer of its own, so that two of them can
+// read at a time.
+type reader struct {
+	Kernel
+	proc  int // /proc
+	found []scan.Process
+	// seen are all that were looked at, unread counts as in scan.Snapshot.
+	seen   []int
+	unread int
+}
+
+// readerBuffer holds the environment and the arguments of nearly everybody.
+const readerBuffer = 128 << 10
+
+// maxArgs bounds what is kept of somebody's arguments, for people to read:
+// thousands of processes may have megabytes of them.
+const maxArgs = 32 << 10
+
+// dentsBuffer is a reader's share of the table: some 150 processes.
+const dentsBuffer = 4 << 10
+
+func newReader(k *Kernel, procFD int) *reader {
+	r := &reader{Kernel: *k, proc: procFD}
+	r.buf, r.dents = make([]byte, readerBuffer), make([]byte, dentsBuffer)
+	return r
+}
+
+// of is the path of a process's file below /proc.
+func of(pid int, name string) (p path) {
+	b := strconv.AppendInt(p[:0], int64(pid), 10)
+	if name != "" {
+		b = append(append(b, '/'), name...)
+	}
+	_ = b
+	return p
+}
+
+// short reads a file in one read: what the files of a process give less of than
+// was asked is all there is.
+func (r *reader) short(pid int, name string) ([]byte, error) {
+	p := of(pid, name)
+	fd, err := openRetry(r.proc, &p, 0)
+	if err != nil {
+		return nil, err
+	}
+	n, err := readRaw(fd, r.buf)
+	closeRaw(fd)
+	if err != nil {
+		return nil, err
+	}
+	if n == len(r.buf) { // a giant: begin anew, to its end
+		return r.readFile(r.proc, p)
+	}
+	return r.buf[:n], nil
+}
+
+// extras are processes that are taken in though nothing in their arguments or
+// environment speaks for it.
+type extras struct {
+	pids             map[int]bool
+	groups, sessions map[int]bool
+	// initial: ours is the first PID namespace, the one with kernel threads.
+	initial bool
+	// only processes of this user are looked at; 0 is everybody.
+	only uint32
+}
+
+// initialNS is the inode of the first PID namespace (PROC_PID_INIT_INO in
+// include/linux/proc_ns.h, the same in every kernel since 3.8).
+const initialNS = 0xEFFFFFFC
+
+var (
+	runVariable = []byte("_RUN_ID=")
+	handover    = []byte(runid.Handover + "=")
+	runFlag     = []byte("-run-id")
+)
+
+// glance looks at one process and keeps it if it may matter. Most do not, and
+// of those two files are read and nothing is kept.
+func (r *reader) glance(pid int, w *extras) {
+	pgid, _, _ := unix.RawSyscall(unix.SYS_GETPGID, uintptr(pid), 0, 0)
+	// Kernel threads are of group 0, and so is, in other PID namespaces, who
+	// came in from outside.
+	if pgid == 0 && w.initial {
+		return
+	}
+	hit := w.pids[pid] || w.groups[int(pgid)]
+	if !hit && len(w.sessions) > 0 {
+		sid, _, _ := unix.RawSyscall(unix.SYS_GETSID, uintptr(pid), 0, 0)
+		hit = w.sessions[int(sid)]
+	}
+	// Of those who may not be dumped, /proc says that root owns them.
+	if !hit && w.only != 0 && ownerOf(r.proc, of(pid, "")) != w.only {
+		return
+	}
+	r.seen = append(r.seen, pid)
+	if !hit {
+		env, err := r.short(pid, "environ")
+		if err == unix.EACCES || err == unix.EPERM {
+			r.unread++
+		}
+		hit = err == nil && (bytes.Contains(env, runVariable) || bytes.Contains(env, handover))
+	}
+	if !hit {
+		args, err := r.short(pid, "cmdline")
+		hit = err == nil && bytes.Contains(args, runFlag)
+	}
+	if !hit {
+		return
+	}
+	if p, err := r.read(pid); err == nil {
+		r.found = append(r.found, p)
+	}
+}
+
+// read reads all that is wanted of a process. Nothing is torn by a process that
+// ends meanwhile: then one of the files is not there any more.
+func (r *reader) read(pid int) (scan.Process, error) {
+	var p scan.Process
+	b, err := r.short(pid, "stat")
+	if err != nil {
+		return p, goneError(err)
+	}
+	if p.Info, err = ParseStat(b); err != nil || p.PID != pid {
+		return p, errStat
+	}
+	p.Name = statName(b)
+	if b, err = r.short(pid, "status"); err != nil {
+		return p, goneError(err)
+	}
+	st, err := ParseStatus(b)
+	if err != nil {
+		return p, err
+	}
+	p.UID, p.Memory = st.UIDs[1], st.RSS
+	p.Mixed = st.UIDs[0] != st.UIDs[1] || st.UIDs[1] != st.UIDs[2]
+	p.Foreign = st.Spaces != 1
+	if b, err = r.short(pid, "environ"); err == nil {
+		l := runid.ReadEnviron(b)
+		p.EnvRuns, p.Worker, p.Owner, p.Leash = l.Runs, l.Worker, l.Owner, l.Watchdog
+	}
+	if b, err = r.short(pid, "cmdline"); err == nil {
+		p.Args, p.ArgRuns, p.Guards = splitArgs(b[:min(len(b), maxArgs)]), runid.AllFromArgs(b), guardedPID(b)
+	}
+	p.Leash = p.Leash || r.isLeash(r.proc, of(pid, "exe"))
+	if !p.Leash {
+		p.Guards = 0
+	}
+	return p, nil
+}
+
+// goneError says ErrGone for what a process that ended leaves behind.
+func goneError(err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+		return proc.ErrGone
+	}
+	return err
+}
+
+// Table is the process table as the reaper sees it.
+type Table struct {
+	Kernel *Kernel
+	proc   int
+	boot   string
+	ns     uint64
+	uid    uint32
+	never  []proc.Info
+	wait   waiter
+	first  *reader
+	second *reader
+}
+
+// NewTable prepares to read the process table.
+func NewTable(k *Kernel) (*Table, error) {
+	dir := pathOf("/proc")
+	fd, err := openRetry(unix.AT_FDCWD, &dir, unix.O_DIRECTORY)
+	if err != nil {
+		return nil, fmt.Errorf("/proc: %w", err)
+	}
+	t := &Table{Kernel: k, proc: fd, uid: uint32(os.Geteuid()), never: k.ancestors()}
+	if self, err := os.Readlink("/proc/self"); err != nil || self != itoa(os.Getpid()) {
+		return nil, errors.New("/proc is not that of this PID namespace; mount it (unshare --mount-proc): without it no process can be told from another")
+	}
+	if t.boot, t.ns, err = k.here(); err != nil {
+		return nil, err
+	}
+	t.first, t.second = newReader(k, fd), newReader(k, fd)
+	return t, t.wait.init(k)
+}
+
+// Take looks at every process that we may judge.
+func (t *Table) Take(records []ledger.Record, held []scan.Held) (*scan.Snapshot, error) {
+	s := &scan.Snapshot{Boot: t.boot, NS: t.ns, UID: t.uid, Tick: t.Kernel.Tick(),
+		Records: records, Held: held, Never: t.never}
+	inside := t.insides(s)
+	w := t.extras(s, inside)
+	if err := t.glanceAll(w); err != nil {
+		return nil, err
+	}
+	all := slices.Concat(t.first.seen, t.second.seen)
+	s.Procs = slices.Concat(t.first.found, t.second.found)
+	s.Scanned, s.Unread = len(all), t.first.unread+t.second.unread
+	t.addDescendants(s, all)
+	for i := range s.Procs {
+		p := &s.Procs[i]
+		p.Inside = inside[p.PID]
+		if w.pids[p.PID] && t.Kernel.pidfs {
+			p.Inode = t.inode(p.ID)
+		}
+	}
+	t.addParents(s)
+	s.Lives = make(map[proc.ID]scan.Life)
+	for _, id := range s.Named() {
+		if _, ok := s.Lives[id]; !ok {
+			s.Lives[id] = t.Life(id)
+		}
+	}
+	return s, nil
+}
+
+// extras names those whom the records speak of.
+func (t *Table) extras(s *scan.Snapshot, inside map[int][]int) *extras {
+	w := &extras{pids: make(map[int]bool), groups: make(map[int]bool), sessions: make(map[int]bool),
+		initial: t.ns == initialNS, only: t.uid}
+	for pid := range inside {
+		w.pids[pid] = true
+	}
+	for i := range s.Records {
+		if r := &s.Records[i]; r.Boot == s.Boot && r.NS == s.NS {
+			w.pids[r.Worker.PID], w.pids[r.Watchdog.PID] = true, true
+			group, session := r.Leads()
+			w.groups[r.Group] = w.groups[r.Group] || group
+			w.sessions[r.Session] = w.sessions[r.Session] || session
+		}
+	}
+	for _, h := range s.Held {
+		w.groups[h.Group] = w.groups[h.Group] || h.Group == h.PID
+		w.sessions[h.Session] = w.sessions[h.Session] || h.Session == h.PID
+	}
+	return w
+}
+
+// glanceAll looks at everybody: two threads that share the directory. The
+// kernel gives each entry to one of them only, because it locks the position of
+// an open directory.
+func (t *Table) glanceAll(w *extras) error {
+	if _, err := unix.Seek(t.proc, 0, 0); err != nil {
+		return err
+	}
+	run := func(r *reader) error {
+		r.found, r.seen, r.unread = r.found[:0], r.seen[:0], 0
+		for {
+			n, _, e := unix.RawSyscall(unix.SYS_GETDENTS64, uintptr(t.proc),
+				uintptr(unsafe.Pointer(unsafe.SliceData(r.dents))), uintptr(len(r.dents)))
+			if e == unix.EINTR {
+				continue
+			}
+			if e != 0 {
+				return e
+			}
+			if n == 0 {
+				return nil
+			}
+			eachEntry(r.dents[:n], func(pid int) { r.glance(pid, w) })
+		}
+	}
+	var other error
+	var wg sync.WaitGroup
+	wg.Go(func() { other = run(t.second) })
+	err := run(t.first)
+	wg.Wait()
+	return cmp.Or(err, other)
+}

@@ -1,0 +1,80 @@
+package platform
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+
+	"leash/internal/ledger"
+	"leash/platform/linux"
+	"leash/platform/posix"
+	"leash/reap"
+	"leash/scan"
+)
+
+// Table is the process table and the ledger, as the reaper sees them.
+type Table struct {
+	*linux.Table
+	dirs []*os.File
+	// Entries are the records of the last look; Unfinished the files that
+	// were never finished; Problems what was passed over.
+	Entries    []ledger.Entry
+	Unfinished []ledger.Entry
+	Problems   []error
+	troubles   []error // with the directories
+}
+
+// NewTable opens both.
+func NewTable() (*Table, error) {
+	dirs, troubles, err := posix.StateDirs()
+	if err != nil {
+		return nil, err
+	}
+	k, err := linux.NewKernel()
+	if err != nil {
+		return nil, err
+	}
+	t, err := linux.NewTable(k)
+	if err != nil {
+		return nil, err
+	}
+	return &Table{Table: t, dirs: dirs, troubles: troubles}, nil
+}
+
+// Take reads the ledger, then the processes: who is written down in between is
+// found without his record, and of him nobody says that he may be ended.
+func (t *Table) Take(held []scan.Held) (*scan.Snapshot, error) {
+	t.Entries, t.Unfinished, t.Problems = nil, nil, t.troubles
+	for _, dir := range t.dirs {
+		entries, unfinished, problems := ledger.Read(dir)
+		t.Entries = append(t.Entries, entries...)
+		t.Problems = append(t.Problems, problems...)
+		for _, name := range unfinished {
+			t.Unfinished = append(t.Unfinished, ledger.Entry{Dir: dir, File: name})
+		}
+	}
+	records := make([]ledger.Record, len(t.Entries))
+	for i := range t.Entries {
+		records[i] = t.Entries[i].Record
+	}
+	return t.Table.Take(records, held)
+}
+
+// Open is reap.Table's.
+func (t *Table) Open(pid int) (reap.Handle, error) {
+	h, err := t.Table.Open(pid)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// Width is how many columns a terminal has; 0 if it is none, or does not say.
+func Width(f *os.File) int { return posix.Width(f) }
+
+// IsTerminal reports whether a person may be looking.
+func IsTerminal(f *os.File) bool { return posix.IsTerminal(f) }
+
+// IgnoreBrokenPipes has writing to a pipe that nobody reads fail instead of
+// ending us.
+func IgnoreBrokenPipes() { signal.Ignore(syscall.SIGPIPE) }

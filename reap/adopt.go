@@ -1,0 +1,149 @@
+package reap
+
+import (
+	"errors"
+
+	"leash/internal/proc"
+	"leash/scan"
+)
+
+// candidate is a condemned process on its way to be a member.
+type candidate struct {
+	at   int // in the snapshot
+	h    Handle
+	sure bool // it is the process that the scan saw
+}
+
+// adopt takes a handle on everyone condemned, makes sure behind it that this is
+// who was judged, and judges again with what is known then. Only who is
+// condemned twice becomes a member. It returns how many are new.
+func (r *Reaper) adopt(s *scan.Snapshot, runs []*scan.Run) int {
+	r.unopened = r.unopened[:0]
+	condemned := r.condemned(runs)
+	if len(condemned) == 0 {
+		return 0
+	}
+	var found []candidate
+	for i := range s.Procs {
+		p := &s.Procs[i]
+		// Who is over and in the table again is another of the same tick.
+		if m := r.known[key(p.ID)]; !condemned[p.PID] || m != nil && !m.over {
+			continue
+		}
+		if c, ok := r.open(s, i); ok {
+			found = append(found, c)
+		}
+	}
+	if len(found) == 0 {
+		return 0
+	}
+	return r.enlist(s, found)
+}
+
+// condemned lists the PIDs that are to be ended.
+func (r *Reaper) condemned(runs []*scan.Run) map[int]bool {
+	pids := make(map[int]bool)
+	for _, run := range runs {
+		for i := range run.Members {
+			if m := &run.Members[i]; m.Verdict == scan.End {
+				pids[m.PID] = true
+			}
+		}
+	}
+	return pids
+}
+
+// key tells processes apart as far as a scan can.
+func key(id proc.ID) proc.ID { return proc.ID{PID: id.PID, Start: id.Start} }
+
+// open takes a handle on one of them. The snapshot then says of it what was
+// read behind the handle.
+func (r *Reaper) open(s *scan.Snapshot, i int) (candidate, bool) {
+	p := &s.Procs[i]
+	h, err := r.Table.Open(p.PID)
+	if err != nil {
+		r.note(p, err)
+		return candidate{}, false
+	}
+	if h.Same(p, s.Tick) {
+		p.Inode = h.Inode()
+		return candidate{i, h, true}, true
+	}
+	// Too young to be told from a later owner of its number by its age: only
+	// what is read now counts.
+	now, err := h.Read()
+	if err != nil || now.Dead() {
+		r.note(p, err)
+		h.Close()
+		return candidate{}, false
+	}
+	*p = now
+	return candidate{i, h, false}, true
+}
+
+// note keeps an error with one process. It never stops the others.
+func (r *Reaper) note(p *scan.Process, err error) {
+	if err != nil && !errors.Is(err, proc.ErrGone) {
+		r.unopened = append(r.unopened, Ended{Process: *p, Fate: Survived, Reason: "it could not be opened: " + err.Error()})
+	}
+}
+
+// enlist makes members of those who are condemned still.
+func (r *Reaper) enlist(s *scan.Snapshot, found []candidate) int {
+	runs := make(map[int]*scan.Run)
+	reasons := make(map[int]string)
+	weak := make(map[int]bool)
+	for _, run := range scan.Judge(s, r.Wish) {
+		for i := range run.Members {
+			if m := &run.Members[i]; m.Verdict == scan.End {
+				runs[m.PID], reasons[m.PID] = run, m.Reason
+				weak[m.PID] = m.Evidence&scan.Descendant != 0 && m.Evidence&^(scan.Argv|scan.Descendant) == 0
+			}
+		}
+	}
+	held := make(map[int]Handle, len(found))
+	for _, m := range r.members {
+		if !m.over {
+			held[m.PID] = m.h
+		}
+	}
+	for _, c := range found {
+		held[s.Procs[c.at].PID] = c.h
+	}
+	n := 0
+	for _, c := range found {
+		p := &s.Procs[c.at]
+		if run := runs[p.PID]; run != nil && (c.sure || !weak[p.PID] || alive(held[p.PPID])) {
+			m := &member{Ended: Ended{Process: *p, Run: run.Key, Reason: reasons[p.PID]}, h: c.h,
+				fresh: true, from: s.Tick, seen: s.Tick}
+			r.members = append(r.members, m)
+			r.known[key(p.ID)] = m
+			n++
+			continue
+		}
+		c.h.Close()
+	}
+	return n
+}
+
+// alive reports whether a handle's process was there all along: then whoever
+// named it as his parent meant it.
+func alive(h Handle) bool {
+	if h == nil {
+		return false
+	}
+	_, err := h.Look()
+	return err == nil
+}
+
+// held describes the members, so that what is born into their groups and
+// sessions is found also when they have ended.
+func (r *Reaper) held() []scan.Held {
+	var held []scan.Held
+	for _, m := range r.members {
+		if m.PGID == m.PID || m.SID == m.PID {
+			held = append(held, scan.Held{Run: m.Run, PID: m.PID, Group: m.PGID, Session: m.SID, From: m.from, Seen: m.seen})
+		}
+	}
+	return held
+}

@@ -1,0 +1,263 @@
+package scan
+
+import (
+	"slices"
+
+	"leash/internal/ledger"
+	"leash/internal/proc"
+)
+
+// claim is what speaks for a process being of a run.
+type claim struct {
+	run      Key
+	evidence Evidence
+	records  []int // that speak for it
+}
+
+// claims lists, for every process, the runs that it may be of.
+type claims struct {
+	s        *Snapshot
+	by       map[int]int // PID: index in Procs
+	children map[int][]int
+	of       [][]claim // by index in Procs
+	counts   [][]claim // the same without what gives way
+	workers  map[int][]int
+	groups   map[int][]int // records by number of the worker's group
+	sessions map[int][]int
+
+	heldGroups, heldSessions map[int][]*Held
+}
+
+func gather(s *Snapshot) *claims {
+	c := &claims{s: s, by: make(map[int]int, len(s.Procs)), children: make(map[int][]int),
+		of: make([][]claim, len(s.Procs)), workers: make(map[int][]int),
+		groups: make(map[int][]int), sessions: make(map[int][]int),
+		heldGroups: make(map[int][]*Held), heldSessions: make(map[int][]*Held)}
+	for i := range s.Procs {
+		p := &s.Procs[i]
+		c.by[p.PID] = i
+		c.children[p.PPID] = append(c.children[p.PPID], i)
+	}
+	for i := range s.Records {
+		r := &c.s.Records[i]
+		if !s.here(r) {
+			continue
+		}
+		c.workers[r.Worker.PID] = append(c.workers[r.Worker.PID], i)
+		group, session := r.Leads()
+		if group {
+			c.groups[r.Group] = append(c.groups[r.Group], i)
+		}
+		if session {
+			c.sessions[r.Session] = append(c.sessions[r.Session], i)
+		}
+	}
+	for i := range s.Held {
+		h := &s.Held[i]
+		if h.Group == h.PID {
+			c.heldGroups[h.Group] = append(c.heldGroups[h.Group], h)
+		}
+		if h.Session == h.PID {
+			c.heldSessions[h.Session] = append(c.heldSessions[h.Session], h)
+		}
+	}
+	for i := range s.Procs {
+		c.own(i)
+	}
+	c.descend()
+	c.decide()
+	return c
+}
+
+// member reports whether a process can be of a run at all.
+func member(p *Process) bool { return !p.Leash && !p.Dead() && p.PID > 1 }
+
+// own collects everything but descent.
+func (c *claims) own(i int) {
+	p := &c.s.Procs[i]
+	if !member(p) {
+		return
+	}
+	for _, id := range p.ArgRuns {
+		c.add(i, Key{id, p.UID}, Argv, -1)
+	}
+	for _, id := range p.EnvRuns {
+		c.add(i, Key{id, p.UID}, Environ, -1)
+	}
+	if p.Foreign {
+		return
+	}
+	for _, n := range c.workers[p.PID] {
+		if r := c.mine(p, n); r != nil && sameWorker(p, r) {
+			c.add(i, Key{r.RunID, p.UID}, Ledger, n)
+		}
+	}
+	for _, n := range c.groups[p.PGID] {
+		c.sharing(i, n, Group)
+	}
+	for _, n := range c.sessions[p.SID] {
+		c.sharing(i, n, Session)
+	}
+	for _, h := range c.heldGroups[p.PGID] {
+		c.bornInto(i, h, Group)
+	}
+	for _, h := range c.heldSessions[p.SID] {
+		c.bornInto(i, h, Session)
+	}
+	for _, n := range p.Inside {
+		if r := c.mine(p, n); r != nil {
+			c.add(i, Key{r.RunID, p.UID}, Cgroup, n)
+		}
+	}
+}
+
+// mine is the record if it may speak of this process: only that of the same
+// user's file.
+func (c *claims) mine(p *Process, n int) *ledger.Record {
+	if r := &c.s.Records[n]; r.UID == p.UID {
+		return r
+	}
+	return nil
+}
+
+// sameWorker reports whether this is the recorded worker. Number and start
+// time alone prove nothing: when PIDs were made to repeat, most repeats had the
+// same tick. So where the kernel gives no more, something else must agree.
+func sameWorker(p *Process, r *ledger.Record) bool {
+	switch r.Worker.Match(p.ID) {
+	case proc.Same:
+		return true
+	case proc.Perhaps:
+		return labelled(p, r.RunID) || p.PGID == r.Group && p.SID == r.Session
+	}
+	return false
+}
+
+func labelled(p *Process, run string) bool {
+	return slices.Contains(p.EnvRuns, run) || slices.Contains(p.ArgRuns, run)
+}
+
+// sharing counts a process of the recorded worker's group or session, if that
+// number is the worker's still. The kernel gives no PID out anew while it names
+// a group or session that has members. So it is if the worker lives, or if this
+// process was born while he did and the number is nobody else's by now; else its
+// own labels must say the same.
+func (c *claims) sharing(i, n int, e Evidence) {
+	p := &c.s.Procs[i]
+	r := c.mine(p, n)
+	if r == nil || p.PID == r.Worker.PID && !sameWorker(p, r) {
+		return
+	}
+	lives, taken := c.worker(n)
+	if lives || labelled(p, r.RunID) || !taken && p.Start >= r.Worker.Start && p.Start < r.Seen {
+		c.add(i, Key{r.RunID, p.UID}, e, n)
+	}
+}
+
+// bornInto counts who was born into the group or session of a member while
+// that one was being ended.
+func (c *claims) bornInto(i int, h *Held, e Evidence) {
+	p := &c.s.Procs[i]
+	if p.UID == h.Run.UID && p.Start >= h.From && p.Start < h.Seen {
+		c.add(i, h.Run, e, -1)
+	}
+}
+
+// worker reports whether the recorded worker is in the table for certain, and
+// whether his number is another's, as far as can be told.
+func (c *claims) worker(n int) (lives, taken bool) {
+	r := &c.s.Records[n]
+	i, ok := c.by[r.Worker.PID]
+	lives = ok && sameWorker(&c.s.Procs[i], r)
+	return lives, ok && !lives
+}
+
+func (c *claims) add(i int, run Key, e Evidence, record int) {
+	list := c.of[i]
+	at := slices.IndexFunc(list, func(k claim) bool { return k.run == run })
+	if at < 0 {
+		at = len(list)
+		list = append(list, claim{run: run})
+		c.of[i] = list
+	}
+	list[at].evidence |= e
+	if record >= 0 && !slices.Contains(list[at].records, record) {
+		list[at].records = append(list[at].records, record)
+	}
+}
+
+// descend counts the children of members, and theirs. Who says himself that he
+// is of another run is not counted, nor who lives where we may not judge, nor
+// who is older than his parent: that number was another's when it was read.
+func (c *claims) descend() {
+	var queue []int
+	waits := make([]bool, len(c.of)) // in the queue
+	for i := range c.of {
+		if waits[i] = len(c.of[i]) > 0; waits[i] {
+			queue = append(queue, i)
+		}
+	}
+	for n := 0; n < len(queue); n++ { // grows while it is read
+		waits[queue[n]] = false
+		parent := &c.s.Procs[queue[n]]
+		if parent.Foreign {
+			continue
+		}
+		for _, i := range c.children[parent.PID] {
+			p := &c.s.Procs[i]
+			if !member(p) || p.Start < parent.Start || !c.inherit(i, c.of[queue[n]]) || waits[i] {
+				continue
+			}
+			waits[i] = true
+			queue = append(queue, i)
+		}
+	}
+}
+
+// inherit gives a child the runs of its parent, but for those that its own
+// labels gainsay. It reports whether any was new to it.
+func (c *claims) inherit(i int, parents []claim) bool {
+	own, had := slices.ContainsFunc(c.of[i], isDirect), len(c.of[i])
+	for _, k := range parents {
+		// The parent's user may be another than the child's: that the judge says.
+		if has := slices.ContainsFunc(c.of[i], func(o claim) bool { return o.run == k.run }); has || !own {
+			c.add(i, k.run, Descendant, -1)
+		}
+	}
+	return len(c.of[i]) > had
+}
+
+func isDirect(k claim) bool { return k.evidence&direct != 0 }
+
+// decide keeps, of each process, the runs that it counts to: those that it is
+// directly of, else those it inherits.
+func (c *claims) decide() {
+	c.counts = make([][]claim, len(c.of))
+	for i, list := range c.of {
+		c.counts[i] = list
+		if slices.ContainsFunc(list, isDirect) {
+			c.counts[i] = slices.DeleteFunc(slices.Clone(list), func(k claim) bool { return !isDirect(k) })
+		}
+	}
+}
+
+// Stale reports whether a record speaks for nobody any more: its watchdog and
+// its worker are dead, and nobody is in what was the worker's group, session or
+// cgroup.
+func Stale(s *Snapshot, r *ledger.Record) bool {
+	if r.Boot != s.Boot {
+		return true
+	}
+	if !s.here(r) || s.Lives[r.Watchdog] != Dead || s.Lives[r.Worker] != Dead {
+		return false
+	}
+	group, session := r.Leads()
+	for i := range s.Procs {
+		p := &s.Procs[i]
+		inside := slices.ContainsFunc(p.Inside, func(n int) bool { return s.Records[n].Worker == r.Worker })
+		if !p.Dead() && (inside || group && p.PGID == r.Group || session && p.SID == r.Session) {
+			return false
+		}
+	}
+	return true
+}

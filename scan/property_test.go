@@ -1,0 +1,401 @@
+package scan
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"leash/internal/ledger"
+	"leash/internal/proc"
+)
+
+const snapshots = 15_000
+
+// draw makes a snapshot of few numbers, so that they meet often.
+type draw struct{ *rand.Rand }
+
+func (d draw) one(of ...string) string { return of[d.IntN(len(of))] }
+func (d draw) chance(percent int) bool { return d.IntN(100) < percent }
+func (d draw) pid() int                { return 1 + d.IntN(14) }
+
+func (d draw) ids() (ids []string) {
+	for d.chance(30) && len(ids) < 2 {
+		if id := d.one(runX, runY, "zzzzzzz"); !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (d draw) identity() proc.ID {
+	return proc.ID{PID: d.pid(), Start: uint64(10 + d.IntN(4)), Inode: uint64(d.IntN(3))}
+}
+
+func (d draw) info() proc.Info {
+	i := proc.Info{ID: d.identity(), PPID: d.pid(), PGID: d.pid(), SID: d.pid(), State: 'S', Threads: 1, UID: uint32(d.IntN(2)), Leash: d.chance(8)}
+	if d.chance(8) {
+		i.State, i.Threads = 'Z', d.IntN(3)
+	}
+	return i
+}
+
+func (d draw) ownerText(lives map[proc.ID]Life) string {
+	if d.chance(10) {
+		return d.one("", "x", "1:2:3")
+	}
+	id := d.identity()
+	id.Inode = 0
+	if _, ok := lives[id]; !ok {
+		lives[id] = d.life()
+	}
+	return ownerText(id, d.one(boot, boot, boot, "b006"), uint64(space+d.IntN(8)/7))
+}
+
+func (d draw) life() Life { return Life(d.IntN(6)+2) % 3 } // unknown, dead and alive alike
+
+func (d draw) snapshot() (*Snapshot, Wish) {
+	s := &Snapshot{Boot: boot, NS: space, UID: uint32(d.IntN(8) / 7), Tick: 14, Lives: map[proc.ID]Life{}, Parents: map[int]Process{}}
+	numbers := d.Perm(14)
+	for n := range 2 + d.IntN(9) {
+		p := Process{Info: d.info(), ArgRuns: d.ids(), EnvRuns: d.ids(), Mixed: d.chance(4), Foreign: d.chance(4), Worker: d.one("", "w1", "w2")}
+		p.PID = 1 + numbers[n]
+		if d.chance(40) {
+			p.Owner = d.ownerText(s.Lives)
+		}
+		if p.Leash {
+			p.Guards = d.pid()
+		}
+		s.Procs = append(s.Procs, p)
+	}
+	for range d.IntN(4) {
+		s.Records = append(s.Records, d.record(s.Lives))
+	}
+	for i := range s.Procs {
+		if p := &s.Procs[i]; len(s.Records) > 0 && d.chance(15) {
+			p.Inside = []int{d.IntN(len(s.Records))}
+		}
+	}
+	for range d.IntN(3) {
+		s.Held = append(s.Held, Held{Run: Key{d.one(runX, runY), uint32(d.IntN(2))}, PID: d.pid(), Group: d.pid(), Session: d.pid(),
+			From: uint64(10 + d.IntN(4)), Seen: uint64(11 + d.IntN(4))})
+	}
+	for range d.IntN(3) {
+		pid := d.pid()
+		s.Parents[pid] = Process{Info: d.info(), Name: d.one("init", "systemd", "bash")}
+		s.Never = append(s.Never, d.info())
+	}
+	return s, d.wish()
+}
+
+func (d draw) wish() Wish {
+	if d.chance(20) {
+		return Wish{RunIDs: []string{d.one(runX, runY)}, Unclaimed: d.chance(50)}
+	}
+	return Wish{Unclaimed: d.chance(30)}
+}
+
+func (d draw) record(lives map[proc.ID]Life) ledger.Record {
+	r := ledger.Record{RunID: d.one(runX, runY), WorkerID: d.one("", "w1", "w2"), Watchdog: d.identity(), Worker: d.identity(),
+		Group: d.pid(), Session: d.pid(), Boot: d.one(boot, boot, boot, boot, "b006"), NS: uint64(space + d.IntN(8)/7),
+		Ending: d.chance(30), Seen: uint64(10 + d.IntN(5)), UID: uint32(d.IntN(2))}
+	if d.chance(50) {
+		r.Group, r.Session = r.Worker.PID, r.Worker.PID
+	}
+	for range d.IntN(3) {
+		r.Parents = append(r.Parents, d.identity())
+	}
+	for _, id := range append(r.Parents, r.Watchdog, r.Worker) {
+		if _, ok := lives[id]; !ok && d.chance(90) {
+			lives[id] = d.life()
+		}
+	}
+	return r
+}
+
+// show writes a snapshot down in full: an Info alone would print its identity only.
+func show(s *Snapshot) string {
+	var b strings.Builder
+	for i := range s.Procs {
+		fmt.Fprintf(&b, "%#v\n", s.Procs[i])
+	}
+	for i := range s.Records {
+		fmt.Fprintf(&b, "%#v\n", s.Records[i])
+	}
+	fmt.Fprintf(&b, "%#v\n%#v\n%#v\n%#v, UID %d\n", s.Held, s.Lives, s.Parents, s.Never, s.UID)
+	return b.String()
+}
+
+// ends are the PIDs that are to be ended.
+func ends(s *Snapshot, w Wish) map[int]bool {
+	pids := map[int]bool{}
+	for _, r := range Judge(s, w) {
+		for _, m := range r.Members {
+			if m.Verdict == End {
+				pids[m.PID] = true
+			}
+		}
+	}
+	return pids
+}
+
+// TestAnySnapshot: what holds of every judgement.
+func TestAnySnapshot(t *testing.T) {
+	ended := 0
+	for seed := range uint64(snapshots) {
+		d := draw{rand.New(rand.NewPCG(seed, 1))}
+		s, w := d.snapshot()
+		runs := Judge(s, w)
+		for _, r := range runs {
+			for _, m := range r.Members {
+				if wrong := wrong(s, w, r, &m); wrong != "" {
+					t.Fatalf("seed %d: PID %d of %v: %s (%q)\n%s", seed, m.PID, r.Key, wrong, m.Reason, show(s))
+				}
+				if m.Verdict == End {
+					ended++
+				}
+			}
+		}
+		for i := range s.Records {
+			Stale(s, &s.Records[i])
+		}
+		sameInAnyOrder(t, d, seed, s, w, runs)
+	}
+	if ended < snapshots/4 {
+		t.Errorf("only %d processes were to be ended in %d snapshots: they say nothing", ended, snapshots)
+	}
+}
+
+// wrong says what must not be of a member.
+func wrong(s *Snapshot, w Wish, r *Run, m *Member) string {
+	labels := len(m.ArgRuns)+len(m.EnvRuns) > 0
+	switch {
+	case m.Evidence == 0:
+		return "no evidence"
+	case m.Reason == "":
+		return "no reason"
+	case m.Leash || m.Dead() || m.PID <= 1:
+		return "cannot be a member"
+	case m.Evidence == Argv && !slices.Contains(m.ArgRuns, r.ID), m.Evidence == Environ && !slices.Contains(m.EnvRuns, r.ID):
+		return "evidence that is not there"
+	case m.Foreign && !labels && m.Evidence != Descendant:
+		return "found by numbers of another namespace"
+	case len(w.RunIDs) > 0 && !slices.Contains(w.RunIDs, r.ID):
+		return "not asked for"
+	case m.Verdict != End:
+		return ""
+	case m.Foreign, m.Mixed, m.UID != r.UID, s.UID != 0 && m.UID != s.UID, s.never(m.ID):
+		return "must never be ended"
+	case len(m.ArgRuns) > 1, len(m.EnvRuns) > 1, len(m.ArgRuns) == 1 && len(m.EnvRuns) == 1 && m.ArgRuns[0] != m.EnvRuns[0]:
+		return "two runs"
+	case len(m.EnvRuns) == 1 && m.EnvRuns[0] != r.ID, len(m.ArgRuns) == 1 && m.ArgRuns[0] != r.ID:
+		return "it says that it is of another run"
+	case len(w.RunIDs) > 0:
+		return ""
+	case r.Owner == nil && !w.Unclaimed:
+		return "nobody is known to be dead"
+	case r.Owner != nil && r.OwnerLives():
+		return "the owner shown lives, or may"
+	}
+	return living(s, r, m)
+}
+
+// living finds an owner who is not certainly dead, by another way than the judge.
+func living(s *Snapshot, r *Run, m *Member) string {
+	for i := range s.Records {
+		rec := &s.Records[i]
+		if rec.RunID != r.ID || rec.UID != r.UID || rec.Boot != boot {
+			continue
+		}
+		for _, id := range rec.Parents {
+			if rec.NS != space || s.Lives[id] != Dead {
+				return fmt.Sprintf("the recorded owner %v may live", id)
+			}
+		}
+		if rec.NS == space && s.Lives[rec.Watchdog] != Dead && rec.Worker.Inode != 0 && rec.Worker.Match(m.ID) == proc.Same {
+			return "its watchdog may live"
+		}
+	}
+	for i := range s.Procs {
+		p := &s.Procs[i]
+		if !member(p) || p.Mixed || p.UID != r.UID || len(p.EnvRuns) != 1 || p.EnvRuns[0] != r.ID {
+			continue
+		}
+		for id, life := range s.Lives {
+			here, there := p.Owner == ownerText(id, boot, space), p.Owner == ownerText(id, boot, space+1)
+			if id.PID > 0 && (there || here && id.Inode == 0 && life != Dead) {
+				return fmt.Sprintf("the owner that PID %d names may live", p.PID)
+			}
+		}
+	}
+	return ""
+}
+
+func sameInAnyOrder(t *testing.T, d draw, seed uint64, s *Snapshot, w Wish, runs []*Run) {
+	t.Helper()
+	say := func(runs []*Run) (all []string) {
+		for _, r := range runs {
+			for _, m := range r.Members {
+				all = append(all, fmt.Sprint(r.Key, r.State, m.PID, m.Evidence, m.Verdict))
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	want := say(runs)
+	o := *s
+	o.Procs, o.Records = slices.Clone(s.Procs), nil
+	d.Shuffle(len(o.Procs), func(i, k int) { o.Procs[i], o.Procs[k] = o.Procs[k], o.Procs[i] })
+	to := make([]int, len(s.Records))
+	for at, from := range d.Perm(len(s.Records)) {
+		o.Records = append(o.Records, s.Records[from])
+		to[from] = at
+	}
+	for i := range o.Procs {
+		p := &o.Procs[i]
+		p.Inside = slices.Clone(p.Inside)
+		for k, n := range p.Inside {
+			p.Inside[k] = to[n]
+		}
+	}
+	if got := say(Judge(&o, w)); !slices.Equal(got, want) {
+		t.Fatalf("seed %d: another order changes the judgement:\n%v\n%v\n%s", seed, want, got, show(s))
+	}
+}
+
+// TestLess: knowing that an owner lives, or less of the evidence, never ends
+// anybody else.
+func TestLess(t *testing.T) {
+	for seed := range uint64(snapshots) {
+		d := draw{rand.New(rand.NewPCG(seed, 2))}
+		s, w := d.snapshot()
+		if w.RunIDs != nil {
+			continue // whom a watchdog would have ended alone if the owner were dead
+		}
+		before := ends(s, w)
+		o := clone(s)
+		what := d.less(o)
+		for pid := range ends(o, w) {
+			if !before[pid] {
+				t.Fatalf("seed %d: %s ends PID %d too (wish %v)\n%s\n%s", seed, what, pid, w, show(s), show(o))
+			}
+		}
+	}
+}
+
+func clone(s *Snapshot) *Snapshot {
+	o := *s
+	o.Procs, o.Records, o.Held = slices.Clone(s.Procs), slices.Clone(s.Records), slices.Clone(s.Held)
+	o.Lives = map[proc.ID]Life{}
+	for id, life := range s.Lives {
+		o.Lives[id] = life
+	}
+	return &o
+}
+
+// owns reports whether somebody is named as an owner and as nothing else.
+func (s *Snapshot) owns(id proc.ID) bool {
+	return !slices.ContainsFunc(s.Records, func(r ledger.Record) bool { return r.Watchdog == id || r.Worker == id })
+}
+
+// less changes a snapshot so that no more may be ended than before.
+func (d draw) less(o *Snapshot) string {
+	p := &o.Procs[d.IntN(len(o.Procs))]
+	switch d.IntN(7) {
+	case 0, 1:
+		life := []Life{Alive, Unknown}[d.IntN(2)]
+		for id := range o.Lives {
+			if o.owns(id) {
+				o.Lives[id] = life
+			}
+		}
+		return "that all owners live, or may"
+	case 3:
+		p.Mixed = p.Mixed || p.Owner == "" // else an owner is forgotten with it
+		return "rights of two users"
+	case 2:
+		o.Never = append(o.Never, p.Info)
+		return "an ancestor more"
+	case 4:
+		o.Records = append(o.Records, ledger.Record{RunID: runX, UID: p.UID, Boot: boot, NS: space + 1, Parents: []proc.ID{{PID: 5}},
+			Worker: proc.ID{PID: nowhere, Start: 1}, Watchdog: proc.ID{PID: nowhere, Start: 1}})
+		return "an owner who cannot be checked"
+	case 5:
+		o.UID = 1 + p.UID
+		return "another user's rights"
+	}
+	clear(o.Parents)
+	return "that no orphan is known as one"
+}
+
+// TestLessEvidence: of one run and without watchdogs, what speaks for a process
+// never saves it.
+func TestLessEvidence(t *testing.T) {
+	for seed := range uint64(snapshots) {
+		d := draw{rand.New(rand.NewPCG(seed, 3))}
+		s, _ := d.snapshot()
+		for i := range s.Procs {
+			p := &s.Procs[i]
+			p.Leash, p.Owner, p.UID = false, "", 1
+			for _, ids := range [][]string{p.ArgRuns, p.EnvRuns} {
+				for n := range ids {
+					ids[n] = runX
+				}
+			}
+		}
+		for i := range s.Records {
+			s.Records[i].UID = 1
+			s.Records[i].RunID, s.Lives[s.Records[i].Watchdog] = runX, Dead
+		}
+		for i := range s.Held {
+			s.Held[i].Run = Key{runX, 1}
+		}
+		w := Wish{Unclaimed: true}
+		before := ends(s, w)
+		o := clone(s)
+		switch p := &o.Procs[d.IntN(len(o.Procs))]; d.IntN(6) {
+		case 0:
+			p.ArgRuns = nil
+		case 1:
+			p.EnvRuns = nil
+		case 2:
+			p.Inside = nil
+		case 3:
+			p.PGID = nowhere
+		case 4:
+			p.PPID = nowhere
+		case 5:
+			o.Held = nil
+		}
+		for pid := range ends(o, w) {
+			if !before[pid] {
+				t.Fatalf("seed %d: PID %d is ended for want of evidence\n%s\n%s", seed, pid, show(s), show(o))
+			}
+		}
+	}
+}
+
+// FuzzJudge: the bytes draw a snapshot, and nothing of the sort panics or ends
+// whom it must not.
+func FuzzJudge(f *testing.F) {
+	f.Add([]byte("a snapshot"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d := draw{rand.New(rand.NewChaCha8(seedOf(b)))}
+		s, w := d.snapshot()
+		for _, r := range Judge(s, w) {
+			for _, m := range r.Members {
+				if wrong := wrong(s, w, r, &m); wrong != "" {
+					t.Fatalf("PID %d of %v: %s (%q)\n%s", m.PID, r.Key, wrong, m.Reason, show(s))
+				}
+			}
+		}
+	})
+}
+
+func seedOf(b []byte) (seed [32]byte) {
+	for i, c := range b {
+		seed[i%len(seed)] = seed[i%len(seed)]*31 + c
+	}
+	return seed
+}

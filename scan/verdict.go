@@ -1,0 +1,217 @@
+package scan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"leash/internal/owner"
+)
+
+// ruling is the verdict on a process as far as it is of one run.
+type ruling struct {
+	verdict  Verdict
+	reason   string
+	watchdog int
+}
+
+// rule says what becomes of a process, once.
+func (j *judge) rule(i int, k claim) *ruling {
+	g := guarded{i, k.run}
+	if v := j.placed[g]; v != nil {
+		return v
+	}
+	v := &ruling{verdict: Skip, reason: "its descent goes round in a circle"} // of a torn reading
+	j.placed[g] = v
+	v.verdict, v.reason = j.verdict(i, k)
+	if v.verdict == Skip && j.beingEnded(g) {
+		v.watchdog = j.guards[g]
+	}
+	return v
+}
+
+// verdict says what becomes of a process that counts to a run, and why. The
+// order matters: first what is never touched, then what is in doubt.
+func (j *judge) verdict(i int, k claim) (Verdict, string) {
+	p, r := &j.s.Procs[i], j.run(k.run)
+	if !r.Condemned {
+		return Leave, j.left(r)
+	}
+	for _, refuse := range []func(int, claim) string{
+		j.untouchable, j.contradicted, j.leftToWatchdog, j.weak, j.doubtful, j.spared,
+	} {
+		if why := refuse(i, k); why != "" {
+			return Skip, why
+		}
+	}
+	why := r.Why
+	if j.w.names(r.Key) {
+		why = "its run was named"
+	}
+	return End, why + "; it is of the run by " + j.words(p, k)
+}
+
+func (j *judge) left(r *Run) string {
+	if r.State == Unclaimed {
+		return r.Why + ": left alone unless --unclaimed or --run-id says otherwise"
+	}
+	return r.Why
+}
+
+// untouchable are those whom no wish reaches.
+func (j *judge) untouchable(i int, k claim) string {
+	p := &j.s.Procs[i]
+	switch {
+	case j.s.never(p.ID):
+		return "it is an ancestor of this reaper"
+	case p.Foreign:
+		return "it lives in another PID namespace"
+	case k.run.UID != p.UID:
+		return fmt.Sprintf("it belongs to another user (%d) than its run (%d)", p.UID, k.run.UID)
+	case j.s.UID != 0 && p.UID != j.s.UID:
+		return fmt.Sprintf("it belongs to another user (%d)", p.UID)
+	case p.Mixed:
+		return "it runs with the rights of more than one user"
+	}
+	return ""
+}
+
+// contradicted: what speaks for one run is gainsaid by what speaks for another.
+// Where only descent and the like disagree, it is to be ended if all of them are.
+func (j *judge) contradicted(i int, k claim) string {
+	all := j.counts[i]
+	if len(all) < 2 {
+		return ""
+	}
+	if !isDirect(k) && !slices.ContainsFunc(all, func(o claim) bool { return !j.run(o.run).Condemned }) {
+		return ""
+	}
+	var parts []string
+	for _, o := range all {
+		parts = append(parts, fmt.Sprintf("run %s (%s)", o.run.ID, o.evidence))
+	}
+	return "the evidence contradicts itself: " + strings.Join(parts, " and ")
+}
+
+// leftToWatchdog: its watchdog is ending it, or is about to.
+func (j *judge) leftToWatchdog(i int, k claim) string {
+	g := guarded{i, k.run}
+	watchdog := j.guards[g]
+	switch {
+	case watchdog == 0:
+		return ""
+	case j.beingEnded(g):
+		return fmt.Sprintf("its watchdog (PID %d) is ending it", watchdog)
+	case j.w.names(k.run):
+		return ""
+	}
+	return fmt.Sprintf("its watchdog (PID %d) guards it", watchdog)
+}
+
+// beingEnded reports whether a watchdog is ending it, or is about to.
+func (j *judge) beingEnded(g guarded) bool {
+	if j.guards[g] == 0 || j.run(g.run).State == DeadRun {
+		return j.guards[g] != 0
+	}
+	for _, k := range j.counts[g.i] {
+		ending := func(n int) bool { return j.s.Records[n].Ending && j.watched(n) }
+		if k.run == g.run && slices.ContainsFunc(k.records, ending) {
+			return true
+		}
+	}
+	return false
+}
+
+// weak: arguments alone may be those of a grep at a prompt, or of what was
+// started by one. An orphan has lost its parent, or its parent is ended too.
+func (j *judge) weak(i int, k claim) string {
+	p := &j.s.Procs[i]
+	if k.evidence&Argv == 0 || k.evidence&^(Argv|Descendant) != 0 || j.w.names(k.run) || orphaned(p, j.s.Parents) {
+		return ""
+	}
+	parent := j.parentIn(p, k.run)
+	switch {
+	case parent == nil:
+		return fmt.Sprintf("only its arguments speak of the run, and its parent (PID %d) lives and is not of it", p.PPID)
+	case j.rule(j.by[p.PPID], *parent).verdict != End:
+		return fmt.Sprintf("only its arguments speak of the run, and its parent (PID %d) is left alone", p.PPID)
+	}
+	return ""
+}
+
+// parentIn is what speaks for the parent being of the run; nil if it is not.
+func (j *judge) parentIn(p *Process, run Key) *claim {
+	n, ok := j.by[p.PPID]
+	if !ok || p.Start < j.s.Procs[n].Start {
+		return nil
+	}
+	for _, k := range j.counts[n] {
+		if k.run == run {
+			return &k
+		}
+	}
+	return nil
+}
+
+// spared: only descent speaks of the run, and the parent is left alone.
+func (j *judge) spared(i int, k claim) string {
+	p := &j.s.Procs[i]
+	if k.evidence != Descendant {
+		return ""
+	}
+	parent := j.parentIn(p, k.run)
+	if parent != nil && j.rule(j.by[p.PPID], *parent).verdict == End {
+		return ""
+	}
+	return fmt.Sprintf("it is of the run only as a child of PID %d, which is left alone", p.PPID)
+}
+
+// orphaned reports whether a process was given another parent than it was born
+// to. The system does not say so; but nobody is older than his parent, and init
+// and a user's systemd take in those who lost theirs. Where PID 1 is something
+// else (a container's program), who is of its session may well be its own child.
+func orphaned(p *Process, parents map[int]Process) bool {
+	parent, ok := parents[p.PPID]
+	if !ok || p.PPID <= 0 {
+		return false
+	}
+	if parent.Start > p.Start {
+		return true
+	}
+	if p.PPID == 1 {
+		return parent.SID != p.SID || slices.Contains(inits, parent.Name)
+	}
+	return parent.Name == "systemd"
+}
+
+var inits = []string{"init", "systemd", "launchd", "tini", "docker-init", "dumb-init", "catatonit", "runit", "s6-svscan", "openrc-init", "pid1"}
+
+// doubtful: an owner stands in its environment that nobody can read.
+func (j *judge) doubtful(i int, k claim) string {
+	p := &j.s.Procs[i]
+	if p.Owner == "" || j.w.names(k.run) || j.w.Unclaimed {
+		return ""
+	}
+	if _, ok := owner.Parse(p.Owner); !ok {
+		return "its LEASH_RUN_OWNER cannot be read, so its owner cannot be checked"
+	}
+	return ""
+}
+
+// words says what the evidence is.
+func (j *judge) words(p *Process, k claim) string {
+	var w []string
+	say := func(e Evidence, text string) {
+		if k.evidence&e != 0 {
+			w = append(w, text)
+		}
+	}
+	say(Argv, "its arguments")
+	say(Environ, "its environment")
+	say(Ledger, "the ledger")
+	say(Group, fmt.Sprintf("process group %d of a recorded worker", p.PGID))
+	say(Session, fmt.Sprintf("session %d of a recorded worker", p.SID))
+	say(Cgroup, "the cgroup of a recorded worker")
+	say(Descendant, fmt.Sprintf("its parent (PID %d)", p.PPID))
+	return strings.Join(w, ", ")
+}
