@@ -1,7 +1,7 @@
-// Command bench measures how fast and how small the watchdog is, side by side
-// with the tools that people use for the same job today.
+// Command bench measures how fast and how small watchdog and reaper are, side by
+// side with the tools that people use for the same job today.
 //
-//	go run ./bench                 every measure, about ten minutes
+//	go run ./bench                 every measure, about fifteen minutes
 //	go run ./bench -quick          fewer rounds, smaller crowds
 //	go run ./bench -only death     one measure
 //

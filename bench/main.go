@@ -25,6 +25,10 @@ var measures = []struct {
 	{"idle", (*bench).measureIdle},
 	{"start", (*bench).measureStart},
 	{"throughput", (*bench).measureThroughput},
+	{"scan", (*bench).measureScan},
+	{"scan10k", (*bench).measureScanTwice},
+	{"orphans", (*bench).measureOrphans},
+	{"clean", (*bench).measureClean},
 	{"size", (*bench).measureSize},
 }
 
@@ -50,6 +54,7 @@ func run() (err error) {
 	quick := flag.Bool("quick", false, "fewer rounds, fewer processes")
 	only := flag.String("only", "", "one measure: "+strings.Join(names, ", "))
 	watchdog := flag.String("watchdog", "", "measure this binary instead of building one")
+	reaper := flag.String("reaper", "", "the same")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
@@ -64,7 +69,7 @@ func run() (err error) {
 	cleanUpOnSignal(b)
 	defer func() { err = errors.Join(err, b.close()) }()
 	before := machine()
-	failed := b.build(*watchdog)
+	failed := b.build(*watchdog, *reaper)
 	rows, err := b.measureAll(*only)
 	spawning.Lock() // never granted once a signal has come: then there is nothing to print
 	defer spawning.Unlock()

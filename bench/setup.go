@@ -96,23 +96,30 @@ func main() {
 }
 `
 
-// build makes the programs as they are shipped. A watchdog that cannot be
-// built is reported, and the peers are measured without it.
-func (b *bench) build(watchdog string) error {
+// build makes the programs as they are shipped. One that cannot be built is
+// reported, and the peers are measured without it.
+func (b *bench) build(watchdog, reaper string) error {
 	source := filepath.Join(b.dir, "minimal.go")
 	err := os.WriteFile(source, []byte(minimalSource), 0o600)
 	if err == nil {
 		b.minimal, err = b.compile("minimal", source)
 	}
-	var failed error
-	if b.watchdog = watchdog; watchdog == "" {
-		b.watchdog, failed = b.compile("watchdog", "leash/cmd/watchdog")
-	} else if b.watchdog, failed = exec.LookPath(watchdog); failed == nil {
-		b.watchdog, failed = filepath.Abs(b.watchdog)
+	var err1, err2 error
+	b.watchdog, err1 = b.program(watchdog, "watchdog")
+	b.reaper, err2 = b.program(reaper, "reaper")
+	return errors.Join(err, err1, err2)
+}
+
+// program gives the binary that was named, or builds ours.
+func (b *bench) program(path, name string) (string, error) {
+	if path == "" {
+		return b.compile(name, "leash/cmd/"+name)
 	}
-	// Whether there is a reaper yet is told by its own row.
-	b.reaper, _ = b.compile("reaper", "leash/cmd/reaper")
-	return errors.Join(err, failed)
+	found, err := exec.LookPath(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(found)
 }
 
 func (b *bench) compile(name, target string) (string, error) {
