@@ -117,59 +117,81 @@ func (r *reader) glance(pid int, w *extras) {
 		return
 	}
 	r.seen = append(r.seen, pid)
-	if !hit {
-		env, err := r.short(pid, "environ")
-		if err == unix.EACCES || err == unix.EPERM {
-			r.unread++
-		}
-		hit = err == nil && (bytes.Contains(env, runVariable) || bytes.Contains(env, handover))
+	var p scan.Process
+	env, err := r.short(pid, "environ")
+	if err == unix.EACCES || err == unix.EPERM {
+		r.unread++
 	}
-	if !hit {
-		args, err := r.short(pid, "cmdline")
-		hit = err == nil && bytes.Contains(args, runFlag)
+	if err == nil && (hit || bytes.Contains(env, runVariable) || bytes.Contains(env, handover)) {
+		hit = true
+		setLabels(&p, env)
 	}
-	if !hit {
-		return
+	args, err := r.short(pid, "cmdline")
+	if err == nil && (hit || bytes.Contains(args, runFlag)) {
+		hit = true
+		setArgs(&p, args)
 	}
-	if p, err := r.read(pid); err == nil {
+	if hit && r.complete(&p, pid) == nil {
 		r.found = append(r.found, p)
 	}
 }
 
-// read reads all that is wanted of a process. Nothing is torn by a process that
-// ends meanwhile: then one of the files is not there any more.
-func (r *reader) read(pid int) (scan.Process, error) {
-	var p scan.Process
+// read reads all that is wanted of a process.
+func (r *reader) read(pid int) (p scan.Process, err error) {
+	if env, err := r.short(pid, "environ"); err == nil {
+		setLabels(&p, env)
+	}
+	if args, err := r.short(pid, "cmdline"); err == nil {
+		setArgs(&p, args)
+	}
+	return p, r.complete(&p, pid)
+}
+
+func setLabels(p *scan.Process, env []byte) {
+	l := runid.ReadEnviron(env)
+	p.EnvRuns, p.Worker, p.Owner, p.Leash = l.Runs, l.Worker, l.Owner, l.Watchdog
+}
+
+func setArgs(p *scan.Process, args []byte) {
+	p.Args, p.ArgRuns, p.Guards = splitArgs(args[:min(len(args), maxArgs)]), runid.AllFromArgs(args), guardedPID(args)
+}
+
+// complete reads the rest. If the number changed hands since its labels were
+// read, the start time says so: the new owner started after the look began.
+func (r *reader) complete(p *scan.Process, pid int) error {
 	b, err := r.short(pid, "stat")
 	if err != nil {
-		return p, goneError(err)
+		return goneError(err)
 	}
-	if p.Info, err = ParseStat(b); err != nil || p.PID != pid {
-		return p, errStat
+	if err := setStat(p, b, pid); err != nil {
+		return err
 	}
-	p.Name = statName(b)
 	if b, err = r.short(pid, "status"); err != nil {
-		return p, goneError(err)
+		return goneError(err)
 	}
 	st, err := ParseStatus(b)
 	if err != nil {
-		return p, err
+		return err
 	}
 	p.UID, p.Memory = st.UIDs[1], st.RSS
 	p.Mixed = st.UIDs[0] != st.UIDs[1] || st.UIDs[1] != st.UIDs[2]
 	p.Foreign = st.Spaces != 1
-	if b, err = r.short(pid, "environ"); err == nil {
-		l := runid.ReadEnviron(b)
-		p.EnvRuns, p.Worker, p.Owner, p.Leash = l.Runs, l.Worker, l.Owner, l.Watchdog
-	}
-	if b, err = r.short(pid, "cmdline"); err == nil {
-		p.Args, p.ArgRuns, p.Guards = splitArgs(b[:min(len(b), maxArgs)]), runid.AllFromArgs(b), guardedPID(b)
-	}
 	p.Leash = p.Leash || r.isLeash(r.proc, of(pid, "exe"))
 	if !p.Leash {
 		p.Guards = 0
 	}
-	return p, nil
+	return nil
+}
+
+func setStat(p *scan.Process, b []byte, pid int) error {
+	leash := p.Leash
+	info, err := ParseStat(b)
+	if err != nil || info.PID != pid {
+		return errStat
+	}
+	p.Info, p.Name = info, statName(b)
+	p.Leash = leash
+	return nil
 }
 
 // goneError says ErrGone for what a process that ended leaves behind.

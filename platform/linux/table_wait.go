@@ -114,7 +114,11 @@ func (h *TableHandle) Same(p *scan.Process, tick uint64) bool {
 	if p.Start >= tick {
 		return false
 	}
-	info, err := h.t.Kernel.lookAt(h.pid)
+	b, err := h.t.first.short(h.pid, "stat")
+	if err != nil {
+		return false
+	}
+	info, err := ParseStat(b)
 	return err == nil && info.Start == p.Start && h.probe() == nil
 }
 
