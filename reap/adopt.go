@@ -9,9 +9,10 @@ import (
 
 // candidate is a condemned process on its way to be a member.
 type candidate struct {
-	at   int // in the snapshot
-	h    Handle
-	sure bool // it is the process that the scan saw
+	at    int // in the snapshot
+	h     Handle
+	sure  bool // it is the process that the scan saw
+	taken bool // it is a member now
 }
 
 // adopt takes a handle on everyone condemned, makes sure behind it that this is
@@ -36,6 +37,11 @@ func (r *Reaper) adopt(s *scan.Snapshot, runs []*scan.Run) int {
 	}
 	if len(found) == 0 {
 		return 0
+	}
+	for _, id := range s.Named() { // what was read anew may name others
+		if _, ok := s.Lives[id]; !ok {
+			s.Lives[id] = r.Table.Life(id)
+		}
 	}
 	return r.enlist(s, found)
 }
@@ -67,7 +73,7 @@ func (r *Reaper) open(s *scan.Snapshot, i int) (candidate, bool) {
 	}
 	if h.Same(p, s.Tick) {
 		p.Inode = h.Inode()
-		return candidate{i, h, true}, true
+		return candidate{at: i, h: h, sure: true}, true
 	}
 	// Too young to be told from a later owner of its number by its age: only
 	// what is read now counts.
@@ -78,7 +84,7 @@ func (r *Reaper) open(s *scan.Snapshot, i int) (candidate, bool) {
 		return candidate{}, false
 	}
 	*p = now
-	return candidate{i, h, false}, true
+	return candidate{at: i, h: h}, true
 }
 
 // note keeps an error with one process. It never stops the others.
@@ -91,39 +97,63 @@ func (r *Reaper) note(p *scan.Process, err error) {
 // enlist makes members of those who are condemned still.
 func (r *Reaper) enlist(s *scan.Snapshot, found []candidate) int {
 	runs := make(map[int]*scan.Run)
-	reasons := make(map[int]string)
-	weak := make(map[int]bool)
+	why := make(map[int]*scan.Member)
 	for _, run := range scan.Judge(s, r.Wish) {
 		for i := range run.Members {
 			if m := &run.Members[i]; m.Verdict == scan.End {
-				runs[m.PID], reasons[m.PID] = run, m.Reason
-				weak[m.PID] = m.Evidence&scan.Descendant != 0 && m.Evidence&^(scan.Argv|scan.Descendant) == 0
+				runs[m.PID], why[m.PID] = run, m
 			}
 		}
 	}
-	held := make(map[int]Handle, len(found))
-	for _, m := range r.members {
-		if !m.over {
-			held[m.PID] = m.h
-		}
-	}
-	for _, c := range found {
-		held[s.Procs[c.at].PID] = c.h
-	}
+	anchors := r.anchors(s, found)
 	n := 0
-	for _, c := range found {
-		p := &s.Procs[c.at]
-		if run := runs[p.PID]; run != nil && (c.sure || !weak[p.PID] || alive(held[p.PPID])) {
-			m := &member{Ended: Ended{Process: *p, Run: run.Key, Reason: reasons[p.PID]}, h: c.h,
-				fresh: true, from: s.Tick, seen: s.Tick}
-			r.members = append(r.members, m)
-			r.known[key(p.ID)] = m
-			n++
-			continue
+	for again := true; again; { // whoever is taken in may be what another hangs on
+		again = false
+		for i := range found {
+			c := &found[i]
+			p := &s.Procs[c.at]
+			if run := runs[p.PID]; run != nil && !c.taken && (c.sure || anchored(why[p.PID], anchors)) {
+				m := &member{Ended: Ended{Process: *p, Run: run.Key, Reason: why[p.PID].Reason}, h: c.h,
+					fresh: true, from: s.Tick, seen: s.Tick}
+				r.members = append(r.members, m)
+				r.known[key(p.ID)] = m
+				anchors[p.PID], c.taken, again = c.h, true, true
+				n++
+			}
 		}
-		c.h.Close()
+	}
+	for _, c := range found {
+		if !c.taken {
+			c.h.Close()
+		}
 	}
 	return n
+}
+
+// anchors are handles on those whom the scan saw, and nobody else.
+func (r *Reaper) anchors(s *scan.Snapshot, found []candidate) map[int]Handle {
+	anchors := make(map[int]Handle, len(found))
+	for _, m := range r.members {
+		if !m.over {
+			anchors[m.PID] = m.h
+		}
+	}
+	for _, c := range found {
+		if c.sure {
+			anchors[s.Procs[c.at].PID] = c.h
+		}
+	}
+	return anchors
+}
+
+// anchored reports whether what speaks for a process was there all along. Of one
+// that is too young to be told by its age, the parent and the leader that the
+// scan saw may be gone, and others have their numbers. The next look will tell.
+func anchored(m *scan.Member, anchors map[int]Handle) bool {
+	has := func(e scan.Evidence) bool { return m.Evidence&e != 0 }
+	return has(scan.Environ|scan.Ledger|scan.Cgroup) || m.Evidence == scan.Argv ||
+		has(scan.Descendant) && alive(anchors[m.PPID]) ||
+		has(scan.Group) && alive(anchors[m.PGID]) || has(scan.Session) && alive(anchors[m.SID])
 }
 
 // alive reports whether a handle's process was there all along: then whoever

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"leash/internal/owner"
 	"leash/internal/proc"
 	"leash/internal/stop"
 	"leash/scan"
@@ -17,6 +18,8 @@ import (
 type Table interface {
 	// Take looks at every process that may be judged.
 	Take(held []scan.Held) (*scan.Snapshot, error)
+	// Life says whether somebody named lives.
+	Life(proc.ID) scan.Life
 	// Open takes a handle on whoever has the number now; proc.ErrGone if nobody.
 	Open(pid int) (Handle, error)
 	// Tick is the present in the unit of proc.ID.Start.
@@ -90,6 +93,7 @@ type Reaper struct {
 	// unopened were to be ended at the last look and could not be opened, for
 	// want of descriptors, say.
 	unopened []Ended
+	dead     map[scan.Key]owner.Owner
 	guarded  []int               // PIDs that watchdogs were ending at the last look
 	known    map[proc.ID]*member // by PID and start time
 	scanned  time.Duration       // when the last look ended
@@ -112,7 +116,7 @@ var probe proc.Signal
 // What watchdogs are ending they may finish, and for as long as the grace
 // period Run waits for them: who calls it wants the ports free.
 func (r *Reaper) Run() ([]Ended, error) {
-	r.known = make(map[proc.ID]*member)
+	r.known, r.dead = make(map[proc.ID]*member), make(map[scan.Key]owner.Owner)
 	patience := r.Table.Now() + r.Grace
 	for {
 		r.sequence()
@@ -301,7 +305,9 @@ func (r *Reaper) look() int {
 		return 0
 	}
 	r.looked = true
+	s.Dead = r.dead
 	runs := scan.Judge(s, r.Wish)
+	r.remember(runs)
 	if r.Found != nil {
 		r.Found(s, runs)
 	}
@@ -316,6 +322,16 @@ func (r *Reaper) look() int {
 	n := r.adopt(s, runs)
 	r.scanned = r.Table.Now()
 	return n
+}
+
+// remember keeps who was found dead: the process that told of him may be the
+// first to end.
+func (r *Reaper) remember(runs []*scan.Run) {
+	for _, run := range runs {
+		if run.Owner != nil && !run.OwnerLives() {
+			r.dead[run.Key] = *run.Owner
+		}
+	}
 }
 
 func (r *Reaper) progress() {

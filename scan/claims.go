@@ -128,20 +128,17 @@ func sameWorker(p *Process, r *ledger.Record) bool {
 	case proc.Same:
 		return true
 	case proc.Perhaps:
-		return labelled(p, r.RunID) || p.PGID == r.Group && p.SID == r.Session
+		return slices.Contains(p.EnvRuns, r.RunID) || p.PGID == r.Group && p.SID == r.Session
 	}
 	return false
-}
-
-func labelled(p *Process, run string) bool {
-	return slices.Contains(p.EnvRuns, run) || slices.Contains(p.ArgRuns, run)
 }
 
 // sharing counts a process of the recorded worker's group or session, if that
 // number is the worker's still. The kernel gives no PID out anew while it names
 // a group or session that has members. So it is if the worker lives, or if this
 // process was born while he did and the number is nobody else's by now; else its
-// own labels must say the same.
+// environment must say the same. Arguments are not enough: a grep for the run
+// may well lead a group whose number was a worker's.
 func (c *claims) sharing(i, n int, e Evidence) {
 	p := &c.s.Procs[i]
 	r := c.mine(p, n)
@@ -149,7 +146,7 @@ func (c *claims) sharing(i, n int, e Evidence) {
 		return
 	}
 	lives, taken := c.worker(n)
-	if lives || labelled(p, r.RunID) || !taken && p.Start >= r.Worker.Start && p.Start < r.Seen {
+	if lives || slices.Contains(p.EnvRuns, r.RunID) || !taken && p.Start >= r.Worker.Start && p.Start < r.Seen {
 		c.add(i, Key{r.RunID, p.UID}, e, n)
 	}
 }

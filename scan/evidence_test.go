@@ -93,7 +93,7 @@ func TestRecordedWorker(t *testing.T) {
 		{"the tick and its environment", func(s *scene) { s.record(200, noInode); s.add(200, env(runX)) },
 			want{"200 x": "dead end environ+ledger"}},
 		{"the tick and its arguments", func(s *scene) { s.record(200, noInode); s.add(200, args(runX)) },
-			want{"200 x": "dead end argv+ledger"}},
+			want{"200 x": "dead skip argv; only its arguments"}},
 		{"the tick and another's labels", func(s *scene) { s.record(200, noInode); s.add(200, env(runY)) },
 			want{"200 y": "unclaimed leave environ; no owner of it is known"}},
 		{"another user's record", func(s *scene) {
@@ -127,6 +127,8 @@ func TestGroupsOfTheDead(t *testing.T) {
 		{"born while it lived", born(499), want{"201 x": "dead end group+session"}},
 		{"born when it was last seen", born(500), want{}},
 		{"born later, and labelled", born(900, env(runX)), want{"201 x": "dead end environ+group+session"}},
+		{"born later, and a grep for it", born(900, args(runX)), want{"201 x": "dead skip argv; only its arguments speak"}},
+		{"born later, an orphan by its arguments", born(900, args(runX), under(1)), want{"201 x": "dead end argv"}},
 		{"born later, and labelled otherwise", born(900, env(runY)), want{"201 y": "unclaimed leave environ"}},
 		{"born later, the worker lives", func(s *scene) {
 			s.record(200)

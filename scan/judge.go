@@ -148,6 +148,9 @@ func (j *judge) findOwners() {
 			j.addOwner(r, owner.Owner{PID: id.PID, Start: id.Start, Boot: rec.Boot, NS: rec.NS}, life)
 		}
 	}
+	for k, o := range j.s.Dead {
+		j.addOwner(j.run(k), o, Dead)
+	}
 }
 
 // addOwner takes one owner. The one who lives is shown, else the one who may.

@@ -70,6 +70,9 @@ type Snapshot struct {
 	Procs []Process
 	// Records are the ledger's.
 	Records []ledger.Record
+	// Dead are owners that were found dead earlier: what told of them may be gone
+	// by now, and its run is no less dead.
+	Dead map[Key]owner.Owner
 	// Held are members that the reaper found earlier.
 	Held []Held
 	// Lives says of everyone named in records and environments whether he

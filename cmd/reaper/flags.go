@@ -15,7 +15,7 @@ import (
 )
 
 type reapFlags struct {
-	RunID     []string      `name:"run-id" sep:"none" placeholder:"ID" help:"End this run whatever its state, and touch no other; may be given more than once."`
+	RunID     []string      `name:"run-id" sep:"none" placeholder:"ID" help:"End this run, whatever its state, and no other; may be repeated."`
 	DryRun    bool          `help:"Send no signal: say what would be ended."`
 	Grace     time.Duration `default:"2s" help:"From SIGTERM to SIGKILL, one grace period for everything (0s to 24h)."`
 	Unclaimed bool          `help:"End runs of which no owner is known, too."`
@@ -56,7 +56,7 @@ func parse(args []string, out io.Writer) (command string, f *flags, err error) {
 	helped := false
 	k, err := kong.New(f, kong.Name("reaper"), kong.Description(description),
 		kong.Writers(out, out), kong.Exit(func(int) { helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}))
+		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}), kong.Help(help))
 	if err != nil {
 		return "", nil, err
 	}
@@ -69,6 +69,24 @@ func parse(args []string, out io.Writer) (command string, f *flags, err error) {
 	}
 	command, _, _ = strings.Cut(ctx.Command(), " ")
 	return command, f, f.check(command)
+}
+
+// help shows the flags of the default command too: it needs no name.
+func help(options kong.HelpOptions, ctx *kong.Context) error {
+	if err := kong.DefaultHelpPrinter(options, ctx); err != nil || ctx.Selected() != nil {
+		return err
+	}
+	fmt.Fprintln(ctx.Stdout, "\nFlags of reap, the default command:")
+	for _, f := range ctx.Model.DefaultCmd.Flags {
+		name := "--" + f.Name
+		if !f.IsBool() {
+			name += "=" + f.FormatPlaceHolder()
+		}
+		if _, err := fmt.Fprintf(ctx.Stdout, "  %-18s %s\n", name, f.Help); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const maxGrace = 24 * time.Hour

@@ -115,6 +115,13 @@ func TestParseEnvironment(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	quiet(t)
+	var all bytes.Buffer
+	parse([]string{"--help"}, &all)
+	for _, want := range []string{"--run-id=ID", "--dry-run", "--grace=2s", "--unclaimed", "--json", "LEASH_LOG_FORMAT", "LEASH_LOG_LEVEL"} {
+		if !strings.Contains(all.String(), want) {
+			t.Errorf("no %s in\n%s", want, all.String())
+		}
+	}
 	for _, args := range [][]string{{"--help"}, {"reap", "--help"}, {"list", "-h"}, {"explain", "--help"}, {"id", "--help"}} {
 		var b bytes.Buffer
 		if _, _, err := parse(args, &b); !errors.Is(err, errHelp) || !strings.HasPrefix(b.String(), "Usage: reaper") {

@@ -77,11 +77,8 @@ func (t *tree) run(r *runReport) {
 		room = max(room, len(strings.Join(p.Evidence, ",")))
 	}
 	// Only the state is coloured, and the line is cut before that.
-	before := "run " + r.RunID + "  "
+	before := head(r, t.uid) + "  "
 	after := fmt.Sprintf("  age %s  %s", brief(oldest), parent(r))
-	if r.UID != t.uid {
-		after += fmt.Sprintf("  user %d", r.UID)
-	}
 	line := cut(before+r.State+after, t.width)
 	if t.colour && strings.HasPrefix(line, before+r.State) {
 		line = before + colours[r.State] + r.State + "\x1b[0m" + line[len(before+r.State):]
@@ -98,6 +95,14 @@ func (t *tree) run(r *runReport) {
 			t.line(below + plain(p.Reason))
 		}
 	}
+}
+
+// head names a run: its ID, and its user where that is another.
+func head(r *runReport, uid uint32) string {
+	if r.UID != uid {
+		return fmt.Sprintf("run %s of user %d", r.RunID, r.UID)
+	}
+	return "run " + r.RunID
 }
 
 var colours = map[string]string{"dead": "\x1b[31m", "alive": "\x1b[32m", "unclaimed": "\x1b[33m"}
@@ -126,6 +131,7 @@ func (t *tree) raw(s string) {
 type outcome struct {
 	report *report
 	dry    bool
+	uid    uint32
 	width  int
 	b      strings.Builder
 }
@@ -142,10 +148,16 @@ func (o *outcome) print(w io.Writer) error {
 		o.line("would end %s of %d looked at; nothing was signalled", number(doomed, "process"), r.Scanned)
 	case doomed+ended+r.Survived == 0:
 		o.line("nothing to end; %s looked at", number(r.Scanned, "process"))
-	case r.Survived > 0:
-		o.line("ended %s, %d by SIGKILL; %d survived", number(ended, "process"), r.Killed, r.Survived)
 	default:
-		o.line("ended %s, %d by SIGKILL; none survived", number(ended, "process"), r.Killed)
+		text := "ended " + number(ended, "process")
+		if r.Killed > 0 {
+			text += fmt.Sprintf(", %d by SIGKILL", r.Killed)
+		}
+		if r.Survived > 0 {
+			o.line("%s; %d survived", text, r.Survived)
+		} else {
+			o.line("%s; none survived", text)
+		}
 	}
 	_, err := io.WriteString(w, o.b.String())
 	return err
@@ -163,7 +175,7 @@ func (o *outcome) run(run *runReport) int {
 			parts = append(parts, fmt.Sprintf("%d %s", counts[a], cmp.Or(actionWords[a], a)))
 		}
 	}
-	o.line("run %s  %s, %s: %s", run.RunID, run.State, run.Reason, strings.Join(parts, ", "))
+	o.line("%s  %s, %s: %s", head(run, o.uid), run.State, run.Reason, strings.Join(parts, ", "))
 	for _, p := range run.Processes {
 		line := command(p.Argv, p.proc.Name)
 		switch p.Action {

@@ -128,7 +128,7 @@ func (j *job) finish() error {
 	if j.Reap.Json {
 		return writeJSON(os.Stdout, r)
 	}
-	o := outcome{report: r, dry: j.Reap.DryRun, width: platform.Width(os.Stdout)}
+	o := outcome{report: r, dry: j.Reap.DryRun, uid: uint32(os.Geteuid()), width: platform.Width(os.Stdout)}
 	return o.print(os.Stdout)
 }
 

@@ -173,11 +173,13 @@ func (r *report) ended(e *reap.Ended) {
 func (r *report) close(took time.Duration) {
 	r.DurationMS = took.Milliseconds()
 	counts := map[string]*int{actionTerm: &r.Terminated, actionKill: &r.Killed, actionLeft: &r.Survived, actionSkip: &r.Skipped}
-	for _, p := range r.same {
-		if p := p[0]; p.watchdog != 0 && p.seen < r.looks && p.Action == actionSkip {
-			p.Action, p.Reason = actionNone, fmt.Sprintf("its watchdog (PID %d) has ended it", p.watchdog)
+	for _, listed := range r.same {
+		for _, p := range listed {
+			if p.watchdog != 0 && p.seen < r.looks && p.Action == actionSkip {
+				p.Action, p.Reason = actionNone, fmt.Sprintf("its watchdog (PID %d) has ended it", p.watchdog)
+			}
 		}
-		if n := counts[p[0].Action]; n != nil {
+		if n := counts[listed[0].Action]; n != nil {
 			*n++
 		}
 	}

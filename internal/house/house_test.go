@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"cmd":   {"watch", "scan", "reap", "internal", "platform"},
 	"watch": {"internal/stop", "internal/heartbeat", "internal/event", "internal/proc"},
 	"scan":  {"internal/runid", "internal/owner", "internal/ledger", "internal/proc"},
-	"reap":  {"scan", "internal/stop", "internal/proc"},
+	"reap":  {"scan", "internal/owner", "internal/stop", "internal/proc"},
 
 	"internal":       {"internal"},
 	"internal/proc":  {},
@@ -58,7 +58,7 @@ func TestArrows(t *testing.T) {
 			t.Errorf("%s: package %s: name it after what it does", f, name)
 		}
 	}
-	for _, want := range []string{"cmd", "watch", "internal/proc", "internal/stop", "platform", "platform/posix"} {
+	for _, want := range []string{"cmd", "watch", "scan", "reap", "internal/proc", "internal/stop", "platform", "platform/posix"} {
 		if !rooms[want] {
 			t.Errorf("nothing was seen of %s: this test looks in the wrong place", want)
 		}
@@ -206,6 +206,17 @@ func TestComplaints(t *testing.T) {
 		{dir: "watch", imports: "leash/platform/hosttest", test: true},
 		{dir: "scan", imports: "leash/platform/posix", bad: true},
 		{dir: "scan/evidence", imports: "leash/platform", test: true, bad: true},
+		{dir: "scan", imports: "leash/internal/owner"},
+		{dir: "scan", imports: "leash/reap", bad: true},
+		{dir: "scan", imports: "leash/internal/stop", bad: true},
+		{dir: "reap", imports: "leash/scan"},
+		{dir: "reap", imports: "leash/internal/stop"},
+		{dir: "reap", imports: "leash/internal/ledger", bad: true},
+		{dir: "reap", imports: "leash/internal/ledger", test: true},
+		{dir: "reap", imports: "leash/platform", bad: true},
+		{dir: "reap", imports: "leash/platform/linux", test: true, bad: true},
+		{dir: "reap", imports: "leash/watch", bad: true},
+		{dir: "watch", imports: "leash/scan", bad: true},
 		{dir: "internal/proc", imports: "errors"},
 		{dir: "internal/proc", imports: "leash/internal/event", bad: true},
 		{dir: "internal/stop", imports: "leash/internal/proc"},

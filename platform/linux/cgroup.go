@@ -25,7 +25,11 @@ func (k *Kernel) newCgroup() *cgroup {
 	if base == "" {
 		return nil
 	}
-	path := base + "/" + leafPrefix + itoa(os.Getpid()) + "-" + itoa(int(k.Tick()))
+	_, ns, err := k.here()
+	if err != nil {
+		return nil
+	}
+	path := base + "/" + leafName(ns, os.Getpid(), k.Tick())
 	if os.Mkdir(path, 0o755) != nil {
 		return nil
 	}

@@ -23,6 +23,8 @@ type Kernel struct {
 	children  bool   // /proc/PID/task/TID/children exists (CONFIG_PROC_CHILDREN)
 	self, dir string // our executable and its folder, with a slash
 	alone     bool   // whoever has the table's lock is stuck: scan without him
+	boot      string
+	ns        uint64
 	buf       []byte
 	dents     []byte
 	loop      *loop
@@ -154,6 +156,9 @@ func (k *Kernel) childrenByTable(parent int, out []int) []int {
 
 // here names this boot (random(4)) and our PID namespace (pid_namespaces(7)).
 func (k *Kernel) here() (boot string, ns uint64, err error) {
+	if k.ns != 0 {
+		return k.boot, k.ns, nil
+	}
 	b, err := k.readFile(unix.AT_FDCWD, pathOf("/proc/sys/kernel/random/boot_id"))
 	if err != nil {
 		return "", 0, fmt.Errorf("/proc/sys/kernel/random/boot_id: %w", err)
@@ -164,6 +169,7 @@ func (k *Kernel) here() (boot string, ns uint64, err error) {
 		return "", 0, err
 	}
 	ns, err = strconv.ParseUint(strings.Trim(link, "pid:[]"), 10, 64)
+	k.boot, k.ns = boot, ns
 	return boot, ns, err
 }
 

@@ -91,6 +91,8 @@ func guardedPID(cmdline []byte) int {
 			value, _, _ = bytes.Cut(cmdline, []byte{0})
 		case value[0] == '=':
 			value = value[1:]
+		default: // another flag that begins so
+			continue
 		}
 		if n, ok := number(value); ok && n < 1<<31 {
 			return int(n)

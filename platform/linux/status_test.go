@@ -193,7 +193,7 @@ func TestGuardedPID(t *testing.T) {
 	}
 }
 
-// FuzzGuardedPID: what it finds stands there, as a whole argument.
+// FuzzGuardedPID: what it finds stands there, in or after an argument of that name.
 func FuzzGuardedPID(f *testing.F) {
 	f.Add([]byte("watchdog\x00guard\x00--worker-pid\x004711\x00"))
 	f.Add([]byte("watchdog\x00--worker-pid=4711"))
@@ -211,8 +211,8 @@ func FuzzGuardedPID(f *testing.F) {
 			return err == nil && int(n) == pid
 		}
 		for i, a := range args {
-			value, ok := strings.CutPrefix(a, "--worker-pid=")
-			if ok && is(value) || a == "--worker-pid" && i+1 < len(args) && is(args[i+1]) {
+			value, ok := strings.CutPrefix(a, "--worker-pid")
+			if value = strings.TrimPrefix(value, "="); ok && is(value) || a == "--worker-pid" && i+1 < len(args) && is(args[i+1]) {
 				return
 			}
 		}

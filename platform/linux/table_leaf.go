@@ -5,6 +5,7 @@ package linux
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,12 @@ import (
 
 const leafPrefix = "leash-"
 
+// leafName names the leaf of one watchdog: its PID means nothing without the
+// PID namespace, and the cgroups of several are seen in one place.
+func leafName(ns uint64, pid int, tick uint64) string {
+	return leafPrefix + strconv.FormatUint(ns, 10) + "-" + itoa(pid) + "-" + strconv.FormatUint(tick, 10)
+}
+
 // leaf reports whether a record names a cgroup such as its watchdog makes: the
 // record may be hostile, and nothing else is to be read or removed.
 func (t *Table) leaf(r *ledger.Record) bool {
@@ -26,11 +33,16 @@ func (t *Table) leaf(r *ledger.Record) bool {
 	_, point := cgroup2Mount(b)
 	dir, name := filepath.Split(r.Cgroup)
 	if point == "" || filepath.Clean(r.Cgroup) != r.Cgroup || !strings.HasPrefix(dir, point+"/") ||
-		!strings.HasPrefix(name, leafPrefix+itoa(r.Watchdog.PID)+"-") {
+		!isLeaf(name, r.NS, r.Watchdog.PID) {
 		return false
 	}
 	var st unix.Stat_t
 	return unix.Lstat(r.Cgroup, &st) == nil && st.Uid == r.UID && st.Mode&unix.S_IFMT == unix.S_IFDIR
+}
+
+func isLeaf(name string, ns uint64, watchdog int) bool {
+	gotNS, pid, _, ok := leafOf(name)
+	return ok && gotNS == ns && pid == watchdog
 }
 
 // RemoveLeaf removes the cgroup of a record, if it is empty.
@@ -49,19 +61,26 @@ func (t *Table) RemoveLeaves() {
 	}
 	entries, _ := os.ReadDir(base)
 	for _, e := range entries {
-		if pid, tick, ok := leafOf(e.Name()); ok && e.IsDir() && t.leafless(pid, tick) {
+		ns, pid, tick, ok := leafOf(e.Name())
+		if ok && ns == t.ns && e.IsDir() && t.leafless(pid, tick) {
 			unix.Rmdir(base + "/" + e.Name())
 		}
 	}
 }
 
-// leafOf reads the PID of the watchdog that made a leaf, and when it did.
-func leafOf(name string) (pid int, tick uint64, ok bool) {
-	rest, ok := strings.CutPrefix(name, leafPrefix)
-	left, right, two := strings.Cut(rest, "-")
-	p, ok1 := number([]byte(left))
-	tick, ok2 := number([]byte(right))
-	return int(p), tick, ok && two && ok1 && ok2 && p > 0 && p < 1<<31
+// leafOf reads what leafName writes.
+func leafOf(name string) (ns uint64, pid int, tick uint64, ok bool) {
+	f := strings.Split(name, "-")
+	if len(f) != 4 || f[0]+"-" != leafPrefix {
+		return 0, 0, 0, false
+	}
+	ns, ok1 := number([]byte(f[1]))
+	p, ok2 := number([]byte(f[2]))
+	tick, ok3 := number([]byte(f[3]))
+	if !ok1 || !ok2 || !ok3 || p == 0 || p >= 1<<31 {
+		return 0, 0, 0, false
+	}
+	return ns, int(p), tick, true
 }
 
 // leafless reports whether a leaf's watchdog is certainly gone: its number is

@@ -14,21 +14,24 @@ import (
 )
 
 func TestLeafOf(t *testing.T) {
-	for name, c := range map[string]struct {
+	type leaf struct {
+		ns   uint64
 		pid  int
 		tick uint64
-	}{
-		"leash-12-345":                    {12, 345},
-		"leash-1-0":                       {1, 0},
-		"leash-2147483647-18446744073709": {1<<31 - 1, 18446744073709},
-		"leash-0-1":                       {}, "leash--1-1": {}, "leash-12": {}, "leash-12-": {}, "leash--345": {},
-		"leash-2147483648-1": {}, "leash-99999999999999999999-1": {}, "leash-1-99999999999999999999": {},
-		"leash-12-345-6": {}, "leash-12-345 ": {}, "leash-12x-345": {}, "leash-+1-2": {}, "leash-a-b": {},
-		"xleash-12-345": {}, "Leash-12-345": {}, "leash": {}, "leash-": {}, "": {}, "user.slice": {},
+	}
+	for name, want := range map[string]leaf{
+		"leash-4026531836-12-345":            {4026531836, 12, 345},
+		"leash-7-1-0":                        {7, 1, 0},
+		leafName(7, 1<<31-1, 18446744073709): {7, 1<<31 - 1, 18446744073709},
+		"leash-12-345":                       {}, "leash-7-0-1": {}, "leash-7--1-1": {}, "leash-7-12": {}, "leash-7-12-": {},
+		"leash-7--345": {}, "leash-7-2147483648-1": {}, "leash-7-99999999999999999999-1": {},
+		"leash-7-1-99999999999999999999": {}, "leash-7-12-345-6": {}, "leash-7-12-345 ": {}, "leash-7-12x-345": {},
+		"leash-7-+1-2": {}, "leash-a-b-c": {}, "leash--1-2": {}, "xleash-7-12-345": {}, "Leash-7-12-345": {},
+		"leash": {}, "leash-": {}, "": {}, "user.slice": {},
 	} {
-		pid, tick, ok := leafOf(name)
-		if ok != (c.pid != 0) || ok && (pid != c.pid || tick != c.tick) {
-			t.Errorf("%q: %d, %d, %t", name, pid, tick, ok)
+		ns, pid, tick, ok := leafOf(name)
+		if got := (leaf{ns, pid, tick}); ok != (want.pid != 0) || got != want {
+			t.Errorf("%q: %+v, %t", name, got, ok)
 		}
 	}
 }
@@ -96,13 +99,13 @@ func exists(dir string) bool {
 // A record may name any path. Only what its watchdog can have made is a leaf.
 func TestLeaf(t *testing.T) {
 	table, base := ownBase(t)
-	good := mkdir(t, base+"/leash-12-345")
-	others := mkdir(t, base+"/leash-12-346")
+	good := mkdir(t, base+"/leash-7-12-345")
+	others := mkdir(t, base+"/leash-7-12-346")
 	if err := os.Chown(others, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
-	outside := mkdir(t, t.TempDir()+"/leash-12-345")
-	link := t.TempDir() + "/leash-12-345"
+	outside := mkdir(t, t.TempDir()+"/leash-7-12-345")
+	link := t.TempDir() + "/leash-7-12-345"
 	if err := os.Symlink(good, link); err != nil {
 		t.Fatal(err)
 	}
@@ -118,22 +121,22 @@ func TestLeaf(t *testing.T) {
 		"not the user's":      {good, 12, 65534, false},
 		"another watchdog's":  {good, 13, 0, false},
 		"a shorter number":    {good, 1, 0, false},
-		"not there":           {base + "/leash-12-347", 12, 0, false},
+		"not there":           {base + "/leash-7-12-347", 12, 0, false},
 		"outside":             {outside, 12, 0, false},
 		"a link":              {link, 12, 0, false},
 		"a link to a leaf":    {"/proc/self/root" + good, 12, 0, false},
 		"a slash at the end":  {good + "/", 12, 0, false},
-		"two slashes":         {base + "//leash-12-345", 12, 0, false},
-		"round about":         {base + "/x/../leash-12-345", 12, 0, false},
+		"two slashes":         {base + "//leash-7-12-345", 12, 0, false},
+		"round about":         {base + "/x/../leash-7-12-345", 12, 0, false},
 		"below the leaf":      {good + "/cgroup.procs", 12, 0, false},
-		"relative":            {"leash-12-345", 12, 0, false},
+		"relative":            {"leash-7-12-345", 12, 0, false},
 		"the cgroup above":    {base, 12, 0, false},
 		"no path":             {"", 12, 0, false},
 		"a NUL in it":         {good + "\x00", 12, 0, false},
 		"another name":        {filepath.Dir(base), 12, 0, false},
 		"a file of that name": {base + "/cgroup.procs", 12, 0, false},
 	} {
-		r := ledger.Record{Cgroup: c.path, UID: c.uid, Watchdog: proc.ID{PID: c.watchdog}}
+		r := ledger.Record{Cgroup: c.path, UID: c.uid, NS: 7, Watchdog: proc.ID{PID: c.watchdog}}
 		if got := table.leaf(&r); got != c.want {
 			t.Errorf("%s: %s of watchdog %d and user %d: %t", name, c.path, c.watchdog, c.uid, got)
 		}
@@ -146,7 +149,7 @@ func TestLeaf(t *testing.T) {
 			t.Errorf("%s was removed", dir)
 		}
 	}
-	r := ledger.Record{Cgroup: good, Watchdog: proc.ID{PID: 12}}
+	r := ledger.Record{Cgroup: good, NS: 7, Watchdog: proc.ID{PID: 12}}
 	sleeper := occupy(t, good)
 	if table.RemoveLeaf(&r); !exists(good) {
 		t.Error("a leaf with somebody in it was removed")
@@ -175,21 +178,24 @@ func TestRemoveLeaves(t *testing.T) {
 	now := itoa(int(table.Kernel.Tick()))
 	mine := itoa(os.Getpid())
 	leaf := func(name string) string { return mkdir(t, base+"/"+name) }
-	full := leaf("leash-" + itoa(gone.PID) + "-1")
+	here := leafName(table.ns, 0, 0)
+	here = here[:len(here)-len("0-0")]
+	full := leaf(here + itoa(gone.PID) + "-1")
 	sleeper := occupy(t, full)
 	stay := []string{
 		full,
-		leaf("leash-" + mine + "-" + now),      // the watchdog lives
-		leaf("leash-" + itoa(gone.PID)),        // no leaf, by their names
-		leaf("leash-" + itoa(gone.PID) + "-x"), //
-		leaf("test-" + itoa(gone.PID) + "-1"),  //
-		leaf(itoa(gone.PID) + "-1"),            //
+		leaf(here + mine + "-" + now),            // the watchdog lives
+		leaf("leash-7-" + itoa(gone.PID) + "-1"), // of another PID namespace
+		leaf(here + itoa(gone.PID)),              // no leaf, by their names
+		leaf(here + itoa(gone.PID) + "-x"),       //
+		leaf("test-" + itoa(gone.PID) + "-1"),    //
+		leaf(itoa(gone.PID) + "-1"),              //
 	}
-	stay = append(stay, mkdir(t, stay[len(stay)-1]+"/leash-"+itoa(gone.PID)+"-2")) // not beside our own
+	stay = append(stay, mkdir(t, stay[len(stay)-1]+"/"+here+itoa(gone.PID)+"-2")) // not beside our own
 	t.Cleanup(func() { os.Remove(stay[len(stay)-1]) })
 	leave := []string{
-		leaf("leash-" + itoa(gone.PID) + "-" + now),
-		leaf("leash-" + mine + "-1"), // the number is another's, who came later
+		leaf(here + itoa(gone.PID) + "-" + now),
+		leaf(here + mine + "-1"), // the number is another's, who came later
 	}
 	table.RemoveLeaves()
 	for _, dir := range stay {
