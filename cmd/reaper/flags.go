@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -33,7 +34,7 @@ type explainFlags struct {
 
 type flags struct {
 	LogFormat string       `env:"LEASH_LOG_FORMAT" default:"text" help:"Form of the event stream on standard error: text or json."`
-	LogLevel  string       `env:"LEASH_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	LogLevel  string       `env:"LEASH_LOG_LEVEL" default:"auto" help:"debug, info, warn or error; auto is info, and on a terminal warn."`
 	Reap      reapFlags    `cmd:"" default:"withargs" help:"End what is left of dead runs (the default command)."`
 	List      listFlags    `cmd:"" help:"Show every run and its processes."`
 	Explain   explainFlags `cmd:"" help:"Say of one process what was seen, what follows from it, and whether it would live or die."`
@@ -52,6 +53,11 @@ var errHelp = errors.New("help was printed")
 // parse reads flags and environment, and finds what is wrong with the call
 // before anything is looked at.
 func parse(args []string, out io.Writer) (command string, f *flags, err error) {
+	for _, name := range []string{"LEASH_LOG_FORMAT", "LEASH_LOG_LEVEL"} {
+		if os.Getenv(name) == "" { // an empty variable says nothing
+			os.Unsetenv(name)
+		}
+	}
 	f = &flags{}
 	helped := false
 	k, err := kong.New(f, kong.Name("reaper"), kong.Description(description),
@@ -98,8 +104,8 @@ func (f *flags) check(command string) error {
 		return nil
 	case !slices.Contains([]string{"text", "json"}, f.LogFormat):
 		return fmt.Errorf("--log-format: %q is neither text nor json", f.LogFormat)
-	case !slices.Contains([]string{"debug", "info", "warn", "error"}, f.LogLevel):
-		return fmt.Errorf("--log-level: %q is none of debug, info, warn and error", f.LogLevel)
+	case !slices.Contains([]string{"auto", "debug", "info", "warn", "error"}, f.LogLevel):
+		return fmt.Errorf("--log-level: %q is none of auto, debug, info, warn and error", f.LogLevel)
 	case f.Reap.Grace < 0 || f.Reap.Grace > maxGrace:
 		return fmt.Errorf("--grace: %v is not between 0s and %v", f.Reap.Grace, maxGrace)
 	}

@@ -16,7 +16,7 @@ import (
 func quiet(t *testing.T) {
 	t.Helper()
 	t.Setenv("LEASH_LOG_FORMAT", "text")
-	t.Setenv("LEASH_LOG_LEVEL", "info")
+	t.Setenv("LEASH_LOG_LEVEL", "auto")
 }
 
 func TestParse(t *testing.T) {
@@ -28,7 +28,7 @@ func TestParse(t *testing.T) {
 	}{
 		{nil, "reap", func(f *flags) bool {
 			r := f.Reap
-			return r.Grace == 2*time.Second && r.RunID == nil && !r.DryRun && !r.Unclaimed && !r.Json && f.LogFormat == "text" && f.LogLevel == "info"
+			return r.Grace == 2*time.Second && r.RunID == nil && !r.DryRun && !r.Unclaimed && !r.Json && f.LogFormat == "text" && f.LogLevel == "auto"
 		}},
 		{[]string{"reap"}, "reap", nil},
 		{[]string{"--dry-run", "--unclaimed", "--json"}, "reap", func(f *flags) bool { return f.Reap.DryRun && f.Reap.Unclaimed && f.Reap.Json }},
@@ -71,8 +71,8 @@ func TestParseRefuses(t *testing.T) {
 		{[]string{"--grace", "5"}, `--grace: expected duration but got "5": time: missing unit in duration "5"`},
 		{[]string{"--log-format", "xml"}, `--log-format: "xml" is neither text nor json`},
 		{[]string{"--log-format", "JSON"}, `--log-format: "JSON" is neither text nor json`},
-		{[]string{"--log-level", "loud"}, `--log-level: "loud" is none of debug, info, warn and error`},
-		{[]string{"list", "--log-level="}, `--log-level: "" is none of debug, info, warn and error`},
+		{[]string{"--log-level", "loud"}, `--log-level: "loud" is none of auto, debug, info, warn and error`},
+		{[]string{"list", "--log-level="}, `--log-level: "" is none of auto, debug, info, warn and error`},
 		{[]string{"list", "--run-id", "abc1234"}, "unknown flag --run-id"},
 		{[]string{"explain"}, `expected "<pid>"`},
 		{[]string{"explain", "0"}, "a PID is a number above 0"},
@@ -132,5 +132,13 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%q: a long line: %s", args, line)
 			}
 		}
+	}
+}
+
+func TestEmptyVariablesSayNothing(t *testing.T) {
+	t.Setenv("LEASH_LOG_FORMAT", "")
+	t.Setenv("LEASH_LOG_LEVEL", "")
+	if _, f, err := parse(nil, io.Discard); err != nil || f.LogFormat != "text" || f.LogLevel != "auto" {
+		t.Errorf("%+v, %v", f, err)
 	}
 }

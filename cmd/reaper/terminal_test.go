@@ -63,7 +63,7 @@ func onTerminal(t *testing.T, columns int, env string, args ...string) string {
 	tty, lines := terminal(t, columns)
 	cmd := exec.Command(testkit.Reaper(t), args...)
 	cmd.Env = environ(t, env)
-	cmd.Stdout = tty
+	cmd.Stdout, cmd.Stderr = tty, tty
 	p := testkit.Start(t, cmd)
 	tty.Close()
 	if status := p.Wait(); status != 0 {
@@ -160,5 +160,18 @@ func TestNoProgress(t *testing.T) {
 		if strings.Contains(all, "\x1b") || strings.Contains(all, "left after") {
 			t.Errorf("%s: %q", name, all)
 		}
+	}
+}
+
+// A person is shown the outcome alone, a log the events.
+func TestEventsOnATerminal(t *testing.T) {
+	id := newID(t)
+	shown := onTerminal(t, 80, "", "reap", "--run-id", id)
+	if !strings.Contains(shown, "nothing to end") || strings.Contains(shown, "reaper.") {
+		t.Errorf("on a terminal: %q", shown)
+	}
+	shown = onTerminal(t, 80, "", "reap", "--run-id", id, "--log-level", "info")
+	if !strings.Contains(shown, "reaper.completed") {
+		t.Errorf("when asked for: %q", shown)
 	}
 }
