@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"leash/internal/proc"
 	"leash/reap"
 	"leash/scan"
 )
@@ -18,6 +19,7 @@ func NewTable() (*Table, error) { return nil, ErrSystem }
 
 func (*Table) Take([]scan.Held) (*scan.Snapshot, error)      { return nil, ErrSystem }
 func (*Table) Open(int) (reap.Handle, error)                 { return nil, ErrSystem }
+func (*Table) Life(proc.ID) scan.Life                        { return scan.Unknown }
 func (*Table) Read(int) (scan.Process, error)                { return scan.Process{}, ErrSystem }
 func (*Table) Sweep(*scan.Snapshot, func(string) bool) error { return ErrSystem }
 func (*Table) Age(uint64) time.Duration                      { return 0 }

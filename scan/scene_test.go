@@ -76,7 +76,6 @@ func mixed(p *Process)               { p.Mixed = true }
 func leash(p *Process)               { p.Leash = true }
 func guards(pid int) change          { return func(p *Process) { p.Leash, p.Guards = true, pid } }
 func state(c byte, n int) change     { return func(p *Process) { p.State, p.Threads = c, n } }
-func named(name string) change       { return func(p *Process) { p.Name = name } }
 func owning(id proc.ID) change       { return ownedBy(ownerText(id, boot, space)) }
 func (s *scene) living(id proc.ID)   { s.Lives[id] = Alive }
 func (s *scene) unknown(id proc.ID)  { s.Lives[id] = Unknown }

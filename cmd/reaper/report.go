@@ -56,6 +56,7 @@ type processReport struct {
 	Reason   string   `json:"reason"`
 
 	proc     scan.Process
+	evidence scan.Evidence
 	verdict  scan.Verdict
 	ending   bool // something was done to it, or is to be
 	watchdog int  // that was ending it

@@ -348,7 +348,7 @@ func TestLeashIsKnown(t *testing.T) {
 		return path
 	}
 	kernels(t, func(t *testing.T, k *Kernel) {
-		k.self, k.dir = filepath.Join(dir, "leashd"), dir+"/"
+		k.dir, k.name = dir+"/", "leashd"
 		look := func(path string, remove bool, args ...string) bool {
 			// With another first argument: what a process calls itself is no evidence.
 			p := testkit.Start(t, &exec.Cmd{Path: path, Args: append([]string{"x"}, args...),
@@ -376,7 +376,7 @@ func TestLeashIsKnown(t *testing.T) {
 				t.Errorf("%s/%s, removed %t: %t", filepath.Base(c.dir), c.name, c.remove, got)
 			}
 		}
-		if info, err := open(t, k, start(t, exec.Command(testkit.NeedPython(t), "-c", pauses, k.self, "watchdog")).PID).Look(); err != nil || info.Leash {
+		if info, err := open(t, k, start(t, exec.Command(testkit.NeedPython(t), "-c", pauses, filepath.Join(dir, "leashd"), "watchdog")).PID).Look(); err != nil || info.Leash {
 			t.Errorf("a name among the arguments: %+v, %v", info, err)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -21,12 +22,13 @@ type Kernel struct {
 	pidfs     bool
 	groupFlag bool
 	children  bool   // /proc/PID/task/TID/children exists (CONFIG_PROC_CHILDREN)
-	self, dir string // our executable and its folder, with a slash
+	dir, name string // the folder of our executable, with a slash, and its name
 	alone     bool   // whoever has the table's lock is stuck: scan without him
 	boot      string
 	ns        uint64
 	buf       []byte
 	dents     []byte
+	link      [512]byte
 	loop      *loop
 	notify    func(*handle)
 	forget    func(*handle)
@@ -39,8 +41,7 @@ func NewKernel() (*Kernel, error) {
 		return nil, errors.New("/proc cannot be read; mount it: without it no process can be told from another")
 	}
 	if exe, err := os.Readlink("/proc/self/exe"); err == nil {
-		k.self = strings.TrimSuffix(exe, deleted)
-		k.dir = k.self[:strings.LastIndexByte(k.self, '/')+1]
+		k.dir, k.name = filepath.Split(strings.TrimSuffix(exe, deleted))
 	}
 	k.children = unix.Access("/proc/thread-self/children", unix.R_OK) == nil
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
@@ -66,21 +67,27 @@ const deleted = " (deleted)"
 // isLeash reports whether the executable is ours or the one installed beside
 // it, also an older build that was replaced since.
 func (k *Kernel) isLeash(at int, p path) bool {
-	if k.self == "" {
-		return false
-	}
-	var b [512]byte
+	return k.beside(k.executable(at, p))
+}
+
+func (k *Kernel) beside(dir, name []byte) bool {
+	return len(dir) > 0 && string(dir) == k.dir && (leashNamed(name) || string(name) == k.name)
+}
+
+// leashNamed reports whether a program is called as ours are.
+func leashNamed(name []byte) bool { return string(name) == "watchdog" || string(name) == "reaper" }
+
+// executable is the program of a process, its folder with a slash at the end;
+// empty if it cannot be read.
+func (k *Kernel) executable(at int, p path) (dir, name []byte) {
 	n, _, e := unix.RawSyscall6(unix.SYS_READLINKAT, uintptr(at), uintptr(unsafe.Pointer(&p)),
-		uintptr(unsafe.Pointer(&b)), uintptr(len(b)), 0, 0)
+		uintptr(unsafe.Pointer(&k.link)), uintptr(len(k.link)), 0, 0)
 	if e != 0 || n == 0 {
-		return false
+		return nil, nil
 	}
-	exe := bytes.TrimSuffix(b[:n], []byte(deleted))
-	if string(exe) == k.self {
-		return true
-	}
-	dir, name := exe[:bytes.LastIndexByte(exe, '/')+1], exe[bytes.LastIndexByte(exe, '/')+1:]
-	return (string(name) == "watchdog" || string(name) == "reaper") && string(dir) == k.dir
+	exe := bytes.TrimSuffix(k.link[:n], []byte(deleted))
+	cut := bytes.LastIndexByte(exe, '/') + 1
+	return exe[:cut], exe[cut:]
 }
 
 // ownerOf is the user that a file of /proc belongs to: the process's effective

@@ -173,6 +173,7 @@ func TestGuardedPID(t *testing.T) {
 		"watchdog --worker-pid=":                              0,
 		"watchdog --worker-pid x":                             0,
 		"watchdog --worker-pid -5":                            0,
+		"watchdog --worker-pid5":                              0,
 		"watchdog --worker-pids 5":                            0,
 		"watchdog --worker-pidx=5":                            0,
 		"watchdog x--worker-pid 5":                            0,
@@ -193,7 +194,7 @@ func TestGuardedPID(t *testing.T) {
 	}
 }
 
-// FuzzGuardedPID: what it finds stands there, in or after an argument of that name.
+// FuzzGuardedPID: what it finds stands there, as a whole argument.
 func FuzzGuardedPID(f *testing.F) {
 	f.Add([]byte("watchdog\x00guard\x00--worker-pid\x004711\x00"))
 	f.Add([]byte("watchdog\x00--worker-pid=4711"))
@@ -211,8 +212,8 @@ func FuzzGuardedPID(f *testing.F) {
 			return err == nil && int(n) == pid
 		}
 		for i, a := range args {
-			value, ok := strings.CutPrefix(a, "--worker-pid")
-			if value = strings.TrimPrefix(value, "="); ok && is(value) || a == "--worker-pid" && i+1 < len(args) && is(args[i+1]) {
+			value, ok := strings.CutPrefix(a, "--worker-pid=")
+			if ok && is(value) || a == "--worker-pid" && i+1 < len(args) && is(args[i+1]) {
 				return
 			}
 		}

@@ -176,7 +176,10 @@ func (r *reader) complete(p *scan.Process, pid int) error {
 	p.UID, p.Memory = st.UIDs[1], st.RSS
 	p.Mixed = st.UIDs[0] != st.UIDs[1] || st.UIDs[1] != st.UIDs[2]
 	p.Foreign = st.Spaces != 1
-	p.Leash = p.Leash || r.isLeash(r.proc, of(pid, "exe"))
+	// One installed elsewhere has nothing but its name. That is taken for it
+	// unless its environment says that it is of a run.
+	dir, name := r.executable(r.proc, of(pid, "exe"))
+	p.Leash = p.Leash || r.beside(dir, name) || leashNamed(name) && len(p.EnvRuns) == 0
 	if !p.Leash {
 		p.Guards = 0
 	}

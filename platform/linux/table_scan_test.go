@@ -273,3 +273,31 @@ func TestTableWaits(t *testing.T) {
 		}
 	}
 }
+
+// A watchdog or a reaper from another folder is known by its name, unless its
+// environment says that it is of a run.
+func TestTableKnowsOthersByName(t *testing.T) {
+	table := newTestTable(t, newTestKernel(t))
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, want := range map[string]bool{"watchdog": true, "reaper": true, "watchdogs": false} {
+		if err := os.WriteFile(dir+"/"+name, b, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		p := start(t, exec.Command(dir+"/"+name, "1000000"))
+		labelled := start(t, exec.Command(dir+"/"+name, "1000000"), "LEASH_RUN_ID=abc1234")
+		if q, err := table.Read(p.PID); err != nil || q.Leash != want {
+			t.Errorf("%s: %+v, %v", name, q, err)
+		}
+		if q, err := table.Read(labelled.PID); err != nil || q.Leash {
+			t.Errorf("%s of a run: %+v, %v", name, q, err)
+		}
+	}
+}
