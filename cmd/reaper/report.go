@@ -125,7 +125,9 @@ func (r *report) add(s *scan.Snapshot, runs []*scan.Run, say intent) {
 			if p.ending {
 				continue
 			}
-			p.Evidence, p.verdict = m.Evidence.Names(), m.Verdict
+			// All that ever spoke for it: a parent may have ended since.
+			p.evidence |= m.Evidence
+			p.Evidence, p.verdict = p.evidence.Names(), m.Verdict
 			p.watchdog, p.seen = m.Watchdog, r.looks
 			p.Action, p.Reason = say(m)
 		}
