@@ -152,7 +152,7 @@ func TestRecordOfGuard(t *testing.T) {
 func TestRecordOfRun(t *testing.T) {
 	dir, parent := stateDir(t), sleeper(t)
 	g := testkit.Start(t, inDir(watchdog(t, "run", "--parent-pid", pid(parent), "--run-id", "abc1234", "--worker-id", "w 1", "--",
-		"sh", "-c", `echo worker $$; exec sleep 1000000`), dir))
+		"sh", "-c", `echo worker $$; echo owner $LEASH_RUN_OWNER; exec sleep 1000000`), dir))
 	g.Stderr.AwaitEvent("watchdog.started")
 	w := identOf(t, g.Stdout, "worker")
 	r := onlyRecord(t, dir)
@@ -161,9 +161,7 @@ func TestRecordOfRun(t *testing.T) {
 	if own := filepath.Base(r.Cgroup); r.Cgroup != "" && !bytes.Contains(cgroups, []byte(own+"\n")) {
 		t.Errorf("cgroup %s, but the worker is in\n%s", r.Cgroup, cgroups)
 	}
-	env, _ := os.ReadFile("/proc/" + itoa(w.PID) + "/environ")
-	_, text, _ := strings.Cut("\x00"+string(env), "\x00LEASH_RUN_OWNER=")
-	text, _, _ = strings.Cut(text, "\x00")
+	text := g.Stdout.Await("owner ")
 	want := owner.Owner{PID: parent.PID, Start: parent.Start, Boot: r.Boot, NS: r.NS}
 	if o, ok := owner.Parse(text); !ok || o != want {
 		t.Errorf("LEASH_RUN_OWNER=%s, not %s", text, want)
