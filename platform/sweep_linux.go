@@ -13,9 +13,13 @@ import (
 // runs records may be touched.
 func (t *Table) Sweep(s *scan.Snapshot, named func(run string) bool) error {
 	var errs []error
+	left := make(map[scan.Key]bool) // of whose members the record may tell that their run is dead
+	for _, run := range scan.Judge(s, scan.Wish{}) {
+		left[run.Key] = true
+	}
 	for i := range t.Entries {
 		e := &t.Entries[i]
-		if !named(e.RunID) || !scan.Stale(s, &e.Record) {
+		if !named(e.RunID) || !scan.Stale(s, &e.Record) || e.Boot == s.Boot && left[scan.Key{ID: e.RunID, UID: e.UID}] {
 			continue
 		}
 		t.RemoveLeaf(&e.Record)

@@ -169,11 +169,17 @@ func (c *claims) worker(n int) (lives, taken bool) {
 	return lives, ok && !lives
 }
 
+// enough runs contradict each other as well as thousands would, which another
+// user could write into his ledger.
+const enough = 8
+
 func (c *claims) add(i int, run Key, e Evidence, record int) {
 	list := c.of[i]
 	at := slices.IndexFunc(list, func(k claim) bool { return k.run == run })
 	if at < 0 {
-		at = len(list)
+		if at = len(list); at == enough {
+			return
+		}
 		list = append(list, claim{run: run})
 		c.of[i] = list
 	}

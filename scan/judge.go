@@ -68,6 +68,7 @@ type Run struct {
 
 	lives   Life // of Owner
 	guarded bool // a living watchdog claims a worker of it
+	held    bool // and watches a parent that has no PID
 }
 
 // OwnerLives reports whether the owner lives, or may: only death is certain.
@@ -137,8 +138,8 @@ func (j *judge) findOwners() {
 		if rec.Boot != j.s.Boot {
 			continue // nobody of it lives, and nobody is left
 		}
-		if len(rec.Parents) == 0 && j.watched(i) {
-			r.guarded = true
+		if len(rec.Parents) == 0 && !rec.Ending && j.watched(i) {
+			r.held = true
 		}
 		for _, id := range rec.Parents {
 			life := Unknown
@@ -219,6 +220,9 @@ func (j *judge) guardUnrecorded(p *Process) {
 		workers = append(slices.Clone(workers), c)
 	}
 	for _, c := range workers {
+		if p.Foreign || p.UID != 0 && p.UID != j.s.Procs[c].UID {
+			continue // its numbers are not ours, or it could not end him
+		}
 		for _, k := range j.counts[c] {
 			j.guard(guarded{c, k.run}, p.PID)
 		}
@@ -245,6 +249,8 @@ func (j *judge) state(r *Run) {
 		r.State, r.Why = AliveRun, fmt.Sprintf("its owner (PID %d) lives", r.Owner.PID)
 	case r.Owner != nil && r.lives == Unknown:
 		r.State, r.Why = AliveRun, j.uncheckable(r.Owner)
+	case r.held:
+		r.State, r.Why = AliveRun, "a watchdog guards it, for a parent that it knows by a lifeline"
 	case r.Owner != nil:
 		r.State, r.Why = DeadRun, j.deadOwner(r.Owner)
 	case r.guarded:

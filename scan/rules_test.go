@@ -220,7 +220,7 @@ func TestWatchdogs(t *testing.T) {
 			s.living(theDog)
 			recorded(s, lifeline)
 			s.add(201, env(runX), owning(theBoss))
-		}, want{"200 x": "dead skip environ+ledger+group+session; (PID 70)", "201 x": "dead end environ"}},
+		}, want{"200 x": "alive leave environ+ledger+group+session; lifeline", "201 x": "alive leave environ; lifeline"}},
 		{"no record: its children are its", func(s *scene) {
 			s.add(71, leash)
 			s.add(200, under(71), env(runX), owning(theBoss))

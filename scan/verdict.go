@@ -83,7 +83,7 @@ func (j *judge) contradicted(i int, k claim) string {
 	if len(all) < 2 {
 		return ""
 	}
-	if !isDirect(k) && !slices.ContainsFunc(all, func(o claim) bool { return !j.run(o.run).Condemned }) {
+	if !isDirect(k) && len(all) < enough && !slices.ContainsFunc(all, func(o claim) bool { return !j.run(o.run).Condemned }) {
 		return ""
 	}
 	var parts []string

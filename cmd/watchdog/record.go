@@ -80,7 +80,11 @@ func (w *watchdog) Survey() {
 	if w.record.dir == nil {
 		return
 	}
-	if stale := w.Refresh(&w.record.Record); stale || !w.record.saved {
+	// What is not written down stays as it was, so that whoever was born before
+	// this look, and not found by it, is still younger than the record next time.
+	fresh := w.record.Record
+	if stale := w.Refresh(&fresh); stale || !w.record.saved {
+		w.record.Record = fresh
 		w.warn(noRecord, w.save())
 	}
 }

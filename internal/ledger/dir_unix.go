@@ -14,6 +14,9 @@ import (
 
 // Save writes the record's file, whole or not at all.
 func Save(dir *os.File, r *Record) error {
+	if err := r.check(); err != nil {
+		return fmt.Errorf("the record of worker %d: %w", r.Worker.PID, err)
+	}
 	name, b := r.Name(), r.Append(make([]byte, 0, 1024))
 	if len(b) > maxSize {
 		return fmt.Errorf("the record of worker %d is larger than %d bytes", r.Worker.PID, maxSize)

@@ -48,6 +48,8 @@ const (
 	// maxSize bounds a file, and with maxFiles what another user can make root
 	// read. A worker ID and a path of 4 KiB each, and some parents, fit.
 	maxSize = 16 << 10
+	// maxParents bounds how many processes one file has the reaper look for.
+	maxParents = 16
 )
 
 var errRecord = errors.New("not a record of this version")
@@ -186,6 +188,8 @@ func (r *Record) check() error {
 		return fmt.Errorf("no run ID: %w", errRecord)
 	case r.Worker.PID <= 1 || r.Watchdog.PID < 1 || r.Worker.Start == 0:
 		return fmt.Errorf("no worker or no watchdog: %w", errRecord)
+	case len(r.Parents) > maxParents:
+		return fmt.Errorf("more than %d parents: %w", maxParents, errRecord)
 	case r.Boot == "":
 		return fmt.Errorf("no boot ID: %w", errRecord)
 	}

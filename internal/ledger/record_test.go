@@ -67,7 +67,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 			Watchdog: proc.ID{PID: 1 + int(ids[0]>>40), Start: ids[1], Inode: ids[2]},
 			Worker:   proc.ID{PID: 2 + int(ids[3]>>40), Start: 1 | ids[4], Inode: ids[5]},
 			Group:    int(ids[0] >> 33), Session: int(ids[3] >> 33), Started: time.UnixMilli(int64(ms)), Seen: seen}
-		for _, p := range parents {
+		for _, p := range parents[:min(len(parents), maxParents)] {
 			r.Parents = append(r.Parents, proc.ID{PID: int(p >> 1), Start: uint64(p) << 32, Inode: seen})
 		}
 		got, err := Parse(r.Append(nil))

@@ -5,6 +5,7 @@ package linux
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -118,7 +119,7 @@ func (r *reader) glance(pid int, w *extras) {
 	}
 	r.seen = append(r.seen, pid)
 	var p scan.Process
-	env, err := r.short(pid, "environ")
+	env, err := r.ofProgram(pid, "environ")
 	if err == unix.EACCES || err == unix.EPERM {
 		r.unread++
 	}
@@ -126,7 +127,7 @@ func (r *reader) glance(pid int, w *extras) {
 		hit = true
 		setLabels(&p, env)
 	}
-	args, err := r.short(pid, "cmdline")
+	args, err := r.ofProgram(pid, "cmdline")
 	if err == nil && (hit || bytes.Contains(args, runFlag)) {
 		hit = true
 		setArgs(&p, args)
@@ -136,12 +137,34 @@ func (r *reader) glance(pid int, w *extras) {
 	}
 }
 
+// ofProgram reads environ or cmdline. Where the first thread has ended and
+// others run, only those others still have them.
+func (r *reader) ofProgram(pid int, name string) ([]byte, error) {
+	b, err := r.short(pid, name)
+	if len(b) > 0 || err != nil && err != unix.ESRCH {
+		return b, err
+	}
+	st, e := r.short(pid, "stat")
+	if e != nil {
+		return b, err
+	}
+	if info, e := ParseStat(st); e != nil || info.State != 'Z' || info.Dead() {
+		return nil, err
+	}
+	r.eachNumber(pathIn(pid, "task"), func(tid int) {
+		if tid != pid && len(b) == 0 {
+			b, err = r.short(pid, "task/"+itoa(tid)+"/"+name)
+		}
+	})
+	return b, err
+}
+
 // read reads all that is wanted of a process.
 func (r *reader) read(pid int) (p scan.Process, err error) {
-	if env, err := r.short(pid, "environ"); err == nil {
+	if env, err := r.ofProgram(pid, "environ"); err == nil {
 		setLabels(&p, env)
 	}
-	if args, err := r.short(pid, "cmdline"); err == nil {
+	if args, err := r.ofProgram(pid, "cmdline"); err == nil {
 		setArgs(&p, args)
 	}
 	return p, r.complete(&p, pid)
@@ -175,6 +198,7 @@ func (r *reader) complete(p *scan.Process, pid int) error {
 	}
 	p.UID, p.Memory = st.UIDs[1], st.RSS
 	p.Mixed = st.UIDs[0] != st.UIDs[1] || st.UIDs[1] != st.UIDs[2]
+	p.Mixed = p.Mixed || p.Owner != "" && r.raised(pid, p.UID)
 	p.Foreign = st.Spaces != 1
 	// One installed elsewhere has nothing but its name. That is taken for it
 	// unless its environment says that it is of a run.
@@ -185,6 +209,32 @@ func (r *reader) complete(p *scan.Process, pid int) error {
 	}
 	return nil
 }
+
+// raised reports whether the program was given rights by execve(2) (set-user-ID
+// and the like; AT_SECURE and AT_UID in getauxval(3)) by another user than it runs as: that
+// one wrote its environment.
+func (r *reader) raised(pid int, uid uint32) bool {
+	b, err := r.ofProgram(pid, "auxv")
+	if err != nil {
+		return true
+	}
+	secure, by := false, uint64(uid)
+	for ; len(b) >= 16; b = b[16:] {
+		switch v := binary.NativeEndian.Uint64(b[8:]); binary.NativeEndian.Uint64(b) {
+		case auxSecure:
+			secure = v != 0
+		case auxUID:
+			by = v
+		}
+	}
+	return secure && by != uint64(uid)
+}
+
+// Entries of the auxiliary vector (elf.h).
+const (
+	auxUID    = 11
+	auxSecure = 23
+)
 
 func setStat(p *scan.Process, b []byte, pid int) error {
 	leash := p.Leash
