@@ -57,7 +57,13 @@ func (t *Table) Take(held []scan.Held) (*scan.Snapshot, error) {
 	for i := range t.Entries {
 		records[i] = t.Entries[i].Record
 	}
-	return t.Table.Take(records, held)
+	s, err := t.Table.Take(records, held)
+	for _, p := range t.Problems {
+		if err == nil && linux.Scarce(p) {
+			s.Torn = p
+		}
+	}
+	return s, err
 }
 
 // Open is reap.Table's.
@@ -78,3 +84,18 @@ func IsTerminal(f *os.File) bool { return posix.IsTerminal(f) }
 // IgnoreBrokenPipes has writing to a pipe that nobody reads fail instead of
 // ending us.
 func IgnoreBrokenPipes() { signal.Ignore(syscall.SIGPIPE) }
+
+// Shield holds back what a terminal or an impatient parent sends to end us,
+// until what it returns is called.
+func Shield() (release func()) {
+	held := make(chan os.Signal, 1)
+	signal.Notify(held, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	return func() {
+		signal.Stop(held) // from now on they end us again
+		select {
+		case sig := <-held:
+			syscall.Kill(os.Getpid(), sig.(syscall.Signal))
+		default:
+		}
+	}
+}

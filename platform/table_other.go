@@ -35,3 +35,6 @@ func IsTerminal(*os.File) bool { return false }
 
 // IgnoreBrokenPipes has nothing to do.
 func IgnoreBrokenPipes() {}
+
+// Shield has nothing to do.
+func Shield() (release func()) { return func() {} }

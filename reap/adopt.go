@@ -19,8 +19,8 @@ type candidate struct {
 // who was judged, and judges again with what is known then. Only who is
 // condemned twice becomes a member. It returns how many are new.
 func (r *Reaper) adopt(s *scan.Snapshot, runs []*scan.Run) int {
-	r.unopened = r.unopened[:0]
-	condemned := r.condemned(runs)
+	r.unopened, r.vanished = r.unopened[:0], r.vanished[:0]
+	condemned := condemned(runs)
 	if len(condemned) == 0 {
 		return 0
 	}
@@ -28,12 +28,17 @@ func (r *Reaper) adopt(s *scan.Snapshot, runs []*scan.Run) int {
 	for i := range s.Procs {
 		p := &s.Procs[i]
 		// Who is over and in the table again is another of the same tick.
-		if m := r.known[key(p.ID)]; !condemned[p.PID] || m != nil && !m.over {
+		run := condemned[p.PID]
+		if m := r.known[key(p.ID)]; run == nil || m != nil && !m.over {
 			continue
 		}
-		if c, ok := r.open(s, i); ok {
-			found = append(found, c)
+		seen := *p
+		c, err := r.open(s, i)
+		if err != nil {
+			r.note(&seen, run, err)
+			continue
 		}
+		found = append(found, c)
 	}
 	if len(found) == 0 {
 		return 0
@@ -46,13 +51,13 @@ func (r *Reaper) adopt(s *scan.Snapshot, runs []*scan.Run) int {
 	return r.enlist(s, found)
 }
 
-// condemned lists the PIDs that are to be ended.
-func (r *Reaper) condemned(runs []*scan.Run) map[int]bool {
-	pids := make(map[int]bool)
+// condemned lists, by PID, the runs of those who are to be ended.
+func condemned(runs []*scan.Run) map[int]*scan.Run {
+	pids := make(map[int]*scan.Run)
 	for _, run := range runs {
 		for i := range run.Members {
 			if m := &run.Members[i]; m.Verdict == scan.End {
-				pids[m.PID] = true
+				pids[m.PID] = run
 			}
 		}
 	}
@@ -64,34 +69,39 @@ func key(id proc.ID) proc.ID { return proc.ID{PID: id.PID, Start: id.Start} }
 
 // open takes a handle on one of them. The snapshot then says of it what was
 // read behind the handle.
-func (r *Reaper) open(s *scan.Snapshot, i int) (candidate, bool) {
+func (r *Reaper) open(s *scan.Snapshot, i int) (candidate, error) {
 	p := &s.Procs[i]
 	h, err := r.Table.Open(p.PID)
 	if err != nil {
-		r.note(p, err)
-		return candidate{}, false
+		return candidate{}, err
 	}
 	if h.Same(p, s.Tick) {
 		p.Inode = h.Inode()
-		return candidate{at: i, h: h, sure: true}, true
+		return candidate{at: i, h: h, sure: true}, nil
 	}
 	// Too young to be told from a later owner of its number by its age: only
 	// what is read now counts.
 	now, err := h.Read()
-	if err != nil || now.Dead() {
-		r.note(p, err)
+	if err == nil && now.Dead() {
+		err = proc.ErrGone
+	}
+	if err != nil {
 		h.Close()
-		return candidate{}, false
+		return candidate{}, err
 	}
 	*p = now
-	return candidate{at: i, h: h}, true
+	return candidate{at: i, h: h}, nil
 }
 
 // note keeps an error with one process. It never stops the others.
-func (r *Reaper) note(p *scan.Process, err error) {
-	if err != nil && !errors.Is(err, proc.ErrGone) {
-		r.unopened = append(r.unopened, Ended{Process: *p, Fate: Survived, Reason: "it could not be opened: " + err.Error()})
+func (r *Reaper) note(p *scan.Process, run *scan.Run, err error) {
+	e := Ended{Process: *p, Run: run.Key, Fate: Survived, Reason: "it could not be opened: " + err.Error()}
+	if errors.Is(err, proc.ErrGone) {
+		e.Reason = "whenever it was to be opened it had just ended: it forks faster than it can be caught"
+		r.vanished = append(r.vanished, e)
+		return
 	}
+	r.unopened = append(r.unopened, e)
 }
 
 // enlist makes members of those who are condemned still.

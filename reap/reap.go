@@ -88,11 +88,16 @@ type Reaper struct {
 	Found    func(*scan.Snapshot, []*scan.Run)
 	Progress func(living, total int)
 	Done     func(*Ended)
+	// Shield holds signals to ourselves back until what it returns is called.
+	Shield func() func()
 
 	members []*member
 	// unopened were to be ended at the last look and could not be opened, for
 	// want of descriptors, say.
 	unopened []Ended
+	// vanished were to be ended at the last look and gone when they were opened:
+	// perhaps they fork and end faster than we look.
+	vanished []Ended
 	dead     map[scan.Key]owner.Owner
 	guarded  []int               // PIDs that watchdogs were ending at the last look
 	known    map[proc.ID]*member // by PID and start time
@@ -106,6 +111,8 @@ const (
 	rescan = time.Second
 	// lookAgain is when to look again for those who cannot be waited for.
 	lookAgain = 100 * time.Millisecond
+	// apart is the time between two looks that are to prove something together.
+	apart = 20 * time.Millisecond
 	// freezes bounds how often newcomers are looked for before a SIGKILL.
 	freezes = 10
 )
@@ -206,6 +213,9 @@ func (r *Reaper) ask() {
 // force stops everyone, so that nobody can fork away, looks who else is there,
 // and kills them all.
 func (r *Reaper) force() {
+	if r.Shield != nil { // nobody is to be left stopped
+		defer r.Shield()()
+	}
 	for range freezes {
 		for _, m := range r.members {
 			if !m.over && !m.killed {
@@ -231,7 +241,8 @@ func (r *Reaper) force() {
 // ended, and now and then while it waits.
 func (r *Reaper) count() stop.Census {
 	c := r.census()
-	if c.Living-len(r.unopened) == c.Denied || !r.looked || r.Table.Now()-r.scanned > rescan {
+	if c.Living-r.missed() == c.Denied || !r.looked || r.Table.Now()-r.scanned > rescan {
+		r.rest()
 		r.look()
 		c = r.census()
 	}
@@ -243,8 +254,21 @@ func (r *Reaper) count() stop.Census {
 	return c
 }
 
+// missed counts those who were seen and not got hold of.
+func (r *Reaper) missed() int { return len(r.unopened) + min(len(r.vanished), 1) }
+
+// rest lets a moment pass before a second look, unless there was nothing to be
+// done so far.
+func (r *Reaper) rest() {
+	if until := r.scanned + apart; r.looked && len(r.members)+r.missed() > 0 && r.Table.Now() < until {
+		if _, err := r.Table.Wait(until); err != nil {
+			r.failed = err
+		}
+	}
+}
+
 func (r *Reaper) census() stop.Census {
-	c := stop.Census{Living: len(r.unopened), Unasked: len(r.unopened)}
+	c := stop.Census{Living: r.missed(), Unasked: r.missed()}
 	for _, m := range r.members {
 		if r.refresh(m); m.over {
 			continue
@@ -305,6 +329,9 @@ func (r *Reaper) look() int {
 		return 0
 	}
 	r.looked = true
+	if s.Torn != nil {
+		return r.blind(s.Torn)
+	}
 	s.Dead = r.dead
 	runs := scan.Judge(s, r.Wish)
 	r.remember(runs)
@@ -322,6 +349,19 @@ func (r *Reaper) look() int {
 	n := r.adopt(s, runs)
 	r.scanned = r.Table.Now()
 	return n
+}
+
+// blind is a look that condemns nobody. When those who are being ended are gone,
+// and with them our handles, there may be means for a better one.
+func (r *Reaper) blind(torn error) int {
+	r.scanned = r.Table.Now()
+	for _, m := range r.members {
+		if !m.over {
+			return 0
+		}
+	}
+	r.failed = fmt.Errorf("the process table cannot be read as a whole: %w", torn)
+	return 0
 }
 
 // remember keeps who was found dead: the process that told of him may be the
@@ -358,10 +398,11 @@ func (r *Reaper) results() []Ended {
 		}
 		all = append(all, m.Ended)
 	}
-	for i := range r.unopened {
-		r.tell(&r.unopened[i])
+	missed := append(r.unopened, r.vanished...)
+	for i := range missed {
+		r.tell(&missed[i])
 	}
-	return append(all, r.unopened...)
+	return append(all, missed...)
 }
 
 func (r *Reaper) whySurvived(m *member) string {

@@ -82,6 +82,9 @@ type Snapshot struct {
 	Parents map[int]Process
 	// Never are we and our ancestors.
 	Never []proc.Info
+	// Torn says that something could not be read for want of means (descriptors,
+	// memory). Such a look condemns nobody: who is missing in it may be the owner.
+	Torn error
 	// Scanned counts the processes that were looked at, Unread those of our own
 	// whose files could not be read.
 	Scanned, Unread int

@@ -34,6 +34,9 @@ func explain(f *flags) error {
 		return err
 	}
 	s, err := j.table.Take(nil)
+	if err == nil && s.Torn != nil {
+		err = torn(s)
+	}
 	if err != nil {
 		return err
 	}

@@ -61,6 +61,9 @@ func reapAll(f *flags) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		if s.Torn != nil {
+			return 0, torn(s)
+		}
 		j.found(s, scan.Judge(s, wish), dry)
 		return 0, j.finish()
 	}
@@ -68,6 +71,7 @@ func reapAll(f *flags) (int, error) {
 		Found:    func(s *scan.Snapshot, runs []*scan.Run) { j.found(s, runs, reaped) },
 		Progress: j.bar.show,
 		Done:     j.ended,
+		Shield:   platform.Shield,
 	}
 	_, err = r.Run()
 	j.bar.clear()
@@ -189,4 +193,9 @@ func (p *progress) clear() {
 		p.shown = false
 		fmt.Fprint(os.Stderr, "\r\x1b[K")
 	}
+}
+
+// torn is a look of which something is missing for want of means.
+func torn(s *scan.Snapshot) error {
+	return fmt.Errorf("the process table cannot be read as a whole: %w", s.Torn)
 }

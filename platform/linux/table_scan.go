@@ -31,6 +31,7 @@ type reader struct {
 	// seen are all that were looked at, unread counts as in scan.Snapshot.
 	seen   []int
 	unread int
+	torn   error // as in scan.Snapshot
 }
 
 // readerBuffer holds the environment and the arguments of nearly everybody.
@@ -65,17 +66,31 @@ func (r *reader) short(pid int, name string) ([]byte, error) {
 	p := of(pid, name)
 	fd, err := openRetry(r.proc, &p, 0)
 	if err != nil {
+		r.note(pid, name, err)
 		return nil, err
 	}
 	n, err := readRaw(fd, r.buf)
 	closeRaw(fd)
 	if err != nil {
+		r.note(pid, name, err)
 		return nil, err
 	}
 	if n == len(r.buf) { // a giant: begin anew, to its end
 		return r.readFile(r.proc, p)
 	}
 	return r.buf[:n], nil
+}
+
+// note keeps that something was there and could not be read for want of means.
+func (r *reader) note(pid int, name string, err error) {
+	if Scarce(err) {
+		r.torn = fmt.Errorf("/proc/%d/%s: %w", pid, name, err)
+	}
+}
+
+// Scarce reports whether an error says that we have too little of something.
+func Scarce(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
 // extras are processes that are taken in though nothing in their arguments or
@@ -264,9 +279,14 @@ type Table struct {
 	uid    uint32
 	never  []proc.Info
 	wait   waiter
+	// most is the highest descriptor for a handle: some are needed to read on.
+	most   int
 	first  *reader
 	second *reader
 }
+
+// spare is how many descriptors are kept free of handles.
+const spare = 8
 
 // NewTable prepares to read the process table.
 func NewTable(k *Kernel) (*Table, error) {
@@ -283,6 +303,10 @@ func NewTable(k *Kernel) (*Table, error) {
 		return nil, err
 	}
 	t.first, t.second = newReader(k, fd), newReader(k, fd)
+	var limit unix.Rlimit
+	if t.most = 1 << 30; unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil && limit.Cur < 1<<30 {
+		t.most = int(limit.Cur) - spare
+	}
 	return t, t.wait.init(k)
 }
 
@@ -313,6 +337,7 @@ func (t *Table) Take(records []ledger.Record, held []scan.Held) (*scan.Snapshot,
 			s.Lives[id] = t.Life(id)
 		}
 	}
+	s.Torn = cmp.Or(t.first.torn, t.second.torn)
 	return s, nil
 }
 
@@ -346,7 +371,7 @@ func (t *Table) glanceAll(w *extras) error {
 		return err
 	}
 	run := func(r *reader) error {
-		r.found, r.seen, r.unread = r.found[:0], r.seen[:0], 0
+		r.found, r.seen, r.unread, r.torn = r.found[:0], r.seen[:0], 0, nil
 		for {
 			n, _, e := unix.RawSyscall(unix.SYS_GETDENTS64, uintptr(t.proc),
 				uintptr(unsafe.Pointer(unsafe.SliceData(r.dents))), uintptr(len(r.dents)))

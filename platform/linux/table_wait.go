@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"leash/internal/proc"
 	"leash/scan"
 )
@@ -93,6 +95,10 @@ func (t *Table) Open(pid int) (*TableHandle, error) {
 	h, err := t.Kernel.open(pid)
 	if err != nil {
 		return nil, err
+	}
+	if h.fd > t.most {
+		h.Close()
+		return nil, unix.EMFILE
 	}
 	return &TableHandle{h, t}, nil
 }
