@@ -29,6 +29,9 @@ type stub struct {
 	held    []scan.Held
 	grace   time.Duration
 	named   []string // runs that are to be ended whatever they are
+	torn    func(look int) error
+	lookAt  []time.Duration
+	shield  func() func()
 }
 
 // stubProc is what a scan sees of a process, and how it is when opened.
@@ -71,6 +74,10 @@ func (s *stub) Take(held []scan.Held) (*scan.Snapshot, error) {
 		snap.Lives[id] = scan.Dead
 	}
 	s.looks++
+	s.lookAt = append(s.lookAt, s.now)
+	if s.torn != nil {
+		snap.Torn = s.torn(s.looks)
+	}
 	if s.looks <= len(s.takes) && s.takes[s.looks-1] != nil {
 		if err := s.takes[s.looks-1](); err != nil {
 			return nil, err
@@ -147,7 +154,7 @@ func newStub(t *testing.T) *stub {
 // run reaps, and checks that all handles were closed.
 func (s *stub) run() ([]Ended, []string, error) {
 	var told []string
-	r := Reaper{Table: s, Wish: scan.Wish{RunIDs: s.named}, Grace: s.grace,
+	r := Reaper{Table: s, Wish: scan.Wish{RunIDs: s.named}, Grace: s.grace, Shield: s.shield,
 		Done: func(e *Ended) { told = append(told, fmt.Sprint(e.PID, " ", e.Fate)) }}
 	all, err := r.Run()
 	for _, p := range s.procs {

@@ -238,6 +238,23 @@ func TestWatchdogs(t *testing.T) {
 			s.add(201, under(200))
 			s.add(202, env(runX))
 		}, want{"200 x": "dead skip environ; (PID 71)", "201 x": "dead skip descendant; (PID 71)", "202 x": "dead end environ"}},
+		{"no record: another user's", func(s *scene) {
+			s.add(71, guards(200), of(1001))
+			s.add(200, env(runX), owning(theBoss))
+		}, want{"200 x": "dead end environ"}},
+		{"no record: root's", func(s *scene) {
+			s.add(71, guards(200), of(0))
+			s.add(200, env(runX), owning(theBoss))
+		}, want{"200 x": "dead skip environ; (PID 71)"}},
+		{"no record: of another PID namespace", func(s *scene) {
+			s.add(71, guards(200), foreign)
+			s.add(200, env(runX), owning(theBoss))
+		}, want{"200 x": "dead end environ"}},
+		{"on a lifeline, and ending", func(s *scene) {
+			s.living(theDog)
+			recorded(s, lifeline, ending)
+			s.add(201, env(runX), owning(theBoss))
+		}, want{"200 x": "dead skip environ+ledger+group+session; (PID 70)", "201 x": "dead end environ"}},
 		{"a dead watchdog's arguments say nothing", func(s *scene) {
 			s.add(71, guards(200), state('Z', 1))
 			s.add(200, env(runX), owning(theBoss))

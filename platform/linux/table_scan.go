@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"slices"
 	"strconv"
@@ -230,12 +231,20 @@ func (r *reader) complete(p *scan.Process, pid int) error {
 // one wrote its environment.
 func (r *reader) raised(pid int, uid uint32) bool {
 	b, err := r.ofProgram(pid, "auxv")
-	if err != nil {
-		return true
+	return err != nil || raisedBy(b, uid)
+}
+
+func raisedBy(auxv []byte, uid uint32) bool {
+	const word = bits.UintSize / 8
+	read := func(b []byte) uint64 {
+		if word == 4 {
+			return uint64(binary.NativeEndian.Uint32(b))
+		}
+		return binary.NativeEndian.Uint64(b)
 	}
 	secure, by := false, uint64(uid)
-	for ; len(b) >= 16; b = b[16:] {
-		switch v := binary.NativeEndian.Uint64(b[8:]); binary.NativeEndian.Uint64(b) {
+	for ; len(auxv) >= 2*word; auxv = auxv[2*word:] {
+		switch v := read(auxv[word:]); read(auxv) {
 		case auxSecure:
 			secure = v != 0
 		case auxUID:

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -298,6 +300,125 @@ func TestTableKnowsOthersByName(t *testing.T) {
 		}
 		if q, err := table.Read(labelled.PID); err != nil || q.Leash {
 			t.Errorf("%s of a run: %+v, %v", name, q, err)
+		}
+	}
+}
+
+// What the first thread's files do not show any more, another thread's do.
+func TestTableFindsWhoseFirstThreadHasEnded(t *testing.T) {
+	table := newTestTable(t, newTestKernel(t))
+	t.Setenv("LEASH_RUN_ID", "abc1234")
+	p := headless(t)
+	os.Unsetenv("LEASH_RUN_ID")
+	s := take(t, table)
+	if q := found(s, p.PID); q == nil || !slices.Equal(q.EnvRuns, []string{"abc1234"}) || len(q.Args) == 0 || q.Dead() {
+		t.Errorf("%+v", q)
+	}
+}
+
+// The environment of a set-user-ID program was written by whoever called it.
+func TestRaised(t *testing.T) {
+	testkit.NeedRoot(t)
+	table := newTestTable(t, newTestKernel(t))
+	own := sleeper(t)
+	if table.first.raised(own.PID, 0) {
+		t.Error("an ordinary program")
+	}
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "leash-raised")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	program := dir + "/sleep"
+	if err := errors.Join(os.WriteFile(program, b, 0o755), os.Chmod(program, 0o755|os.ModeSetuid), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "1000000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	p := start(t, cmd)
+	await(t, "the program", func() bool {
+		b, _ := os.ReadFile("/proc/" + itoa(p.PID) + "/comm")
+		return string(b) == "sleep\n"
+	})
+	if !table.first.raised(p.PID, 0) {
+		t.Error("one that another user has called")
+	}
+	if table.first.raised(p.PID, 65534) {
+		t.Error("it is that user's own word")
+	}
+	if !table.first.raised(table.Kernel.Highest()+1, 0) {
+		t.Error("what cannot be read is in doubt")
+	}
+}
+
+// A look that lacks descriptors says so, and handles leave some free.
+func TestTornTable(t *testing.T) {
+	table := newTestTable(t, newTestKernel(t))
+	p := sleeper(t, "LEASH_RUN_ID=abc1234")
+	if s := take(t, table); s.Torn != nil || found(s, p.PID) == nil {
+		t.Fatalf("%v", s.Torn)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := unix.Rlimit{Cur: 3, Max: limit.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	s, err := table.Take(nil, nil)
+	unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+	if err != nil || s.Torn == nil || !Scarce(s.Torn) {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if s := take(t, table); s.Torn != nil {
+		t.Errorf("it was torn for a while: %v", s.Torn)
+	}
+	table.most = 2
+	if _, err := table.Open(p.PID); !errors.Is(err, unix.EMFILE) {
+		t.Errorf("a handle that leaves too few descriptors: %v", err)
+	}
+}
+
+// A program that was raised and then took all its rights for good looks like
+// any other of its new user; what it says of an owner is its caller's word.
+func TestTableDoubtsWhoWasRaised(t *testing.T) {
+	testkit.NeedRoot(t)
+	table := newTestTable(t, newTestKernel(t))
+	python, err := filepath.EvalSymlinks(testkit.NeedPython(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := testkit.Start(t, exec.Command(python, "-c", `import sys; print(f"{sys.prefix}\n", end="")`)).Stdout.Await("")
+	b, err := os.ReadFile(python)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "leash-raised")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	program := dir + "/python"
+	if err := errors.Join(os.WriteFile(program, b, 0o755), os.Chmod(program, 0o755|os.ModeSetuid), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	for _, uid := range []uint32{0, 65534} {
+		cmd := exec.Command(program, "-c", "import os\nos.setresuid(0, 0, 0)\n"+pauses)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		p := start(t, cmd, "PYTHONHOME="+home, "LEASH_RUN_ID=abc1234", "LEASH_RUN_OWNER=1:2:a:3")
+		p.Stdout.Await("ready")
+		q, err := table.Read(p.PID)
+		if err != nil || q.UID != 0 || q.Mixed != (uid != 0) {
+			t.Errorf("called by user %d: %+v, %v", uid, q, err)
 		}
 	}
 }

@@ -1,0 +1,29 @@
+package scan
+
+import (
+	"fmt"
+	"testing"
+)
+
+// Another user may have his process counted to thousands of runs, in a ledger of
+// his own. A few of them say as much: the evidence contradicts itself.
+func TestRunsOfOneProcessAreBounded(t *testing.T) {
+	s := newScene()
+	for i := range 1000 {
+		s.record(200)
+		s.rec().RunID = fmt.Sprintf("r%06d", i)
+	}
+	s.add(200, inode(9200), session(200))
+	s.add(201, session(200)) // only inherited evidence
+	runs := Judge(&s.Snapshot, Wish{Unclaimed: true})
+	if len(runs) == 0 || len(runs) > enough {
+		t.Fatalf("it counts to %d runs", len(runs))
+	}
+	for _, r := range runs {
+		for _, m := range r.Members {
+			if m.Verdict == End {
+				t.Errorf("%s: %s", r.ID, m.Reason)
+			}
+		}
+	}
+}
