@@ -92,10 +92,12 @@ func TestReaperOfANamedRun(t *testing.T) {
 		r := reap(t, "--run-id="+named.runID)
 		r.expectState(t, named.runID, "alive")
 		testkit.AwaitGone(t, named.members()...)
-		testkit.StillAlive(t, named.parent.Ident)
 		testkit.StillAlive(t, living.members()...)
 		testkit.StillAlive(t, orphans...)
 		testkit.AwaitGone(t, named.watchdogs...)
+		if status := named.parent.Wait(); status != 0 { // it waits for its watchdogs
+			t.Errorf("the parent ended with status %d", status)
+		}
 		reap(t, "--run-id", dead.runID, "--run-id", newRunID()).expectEnded(t, orphans...)
 		testkit.StillAlive(t, living.members()...)
 	})
