@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -114,7 +115,7 @@ func TestSnakepitWorkerOfANamedParent(t *testing.T) {
 // A deaf worker, its loop blocked: the client's grace ends it.
 func TestSnakepitWorkerThatHangsAndIsDeaf(t *testing.T) {
 	parent, worker, port := snakepit(t, nil, "--grace", "0.2", "--deaf")
-	go func() { _ = hang(port) }()
+	go func() { _ = hang(port) }() // ends with the worker
 	parent.Stdout.Await("HANGING")
 	parent.Kill()
 	testkit.AwaitGone(t, worker)
@@ -123,10 +124,16 @@ func TestSnakepitWorkerThatHangsAndIsDeaf(t *testing.T) {
 
 // hang makes the call that never returns.
 func hang(port int) error {
-	conn, err := client.Post(fmt.Sprintf("http://127.0.0.1:%d/leash.Peer/Hang", port),
-		"application/grpc", strings.NewReader("\x00\x00\x00\x00\x00"))
+	req, err := http.NewRequest(http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/leash.Peer/Hang", port),
+		strings.NewReader("\x00\x00\x00\x00\x00"))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/grpc")
+	req.Header.Set("TE", "trailers")
+	resp, err := client.Do(req)
 	if err == nil {
-		conn.Body.Close()
+		resp.Body.Close()
 	}
 	return err
 }
