@@ -216,3 +216,20 @@ func TestOwnerOfTheFile(t *testing.T) {
 		t.Errorf("%v, %v", entries, problems)
 	}
 }
+
+// Of another user's directory less is read than of our own.
+func TestForeignDirectoryIsBounded(t *testing.T) {
+	testkit.NeedRoot(t)
+	dir, r := open(t), sample()
+	for i := range maxForeign + 10 {
+		r.Watchdog.PID = 1000 + i
+		save(t, dir, r)
+	}
+	if entries, _, problems := Read(dir); len(entries) != maxForeign+10 || problems != nil {
+		t.Errorf("%d of our own, %v", len(entries), problems)
+	}
+	must(t, dir.Chown(65534, 65534))
+	if entries, _, problems := Read(dir); len(entries) != maxForeign || len(problems) != 1 {
+		t.Errorf("%d of another's, %v", len(entries), problems)
+	}
+}

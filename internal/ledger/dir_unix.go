@@ -65,6 +65,9 @@ type Entry struct {
 const (
 	// maxFiles bounds what is read of one directory.
 	maxFiles = 20_000
+	// maxForeign is the bound for a directory of another user, who may mean ill:
+	// each record has root look for the processes that it names.
+	maxForeign = 2_000
 	// maxProblems bounds what is told of it.
 	maxProblems = 50
 )
@@ -84,11 +87,16 @@ func readAll(dir *os.File) (entries []Entry, unfinished []string, problems []err
 	if _, err := dir.Seek(0, io.SeekStart); err != nil {
 		return nil, nil, []error{err}
 	}
+	most := maxFiles
+	var st unix.Stat_t
+	if unix.Fstat(int(dir.Fd()), &st) != nil || int(st.Uid) != os.Geteuid() {
+		most = maxForeign
+	}
 	for n := 0; ; {
 		names, err := dir.Readdirnames(1000)
 		for _, name := range names {
-			if n++; n > maxFiles {
-				return entries, unfinished, append(problems, fmt.Errorf("%s: more than %d files: the others are passed over", dir.Name(), maxFiles))
+			if n++; n > most {
+				return entries, unfinished, append(problems, fmt.Errorf("%s: more than %d files: the others are passed over", dir.Name(), most))
 			}
 			switch {
 			case strings.HasSuffix(name, suffix):
