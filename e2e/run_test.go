@@ -46,8 +46,12 @@ func TestRunWithADeadParentStartsNothing(t *testing.T) {
 
 func TestZombieParentIsDead(t *testing.T) {
 	for _, backend := range []string{"event", "poll"} {
-		// The shell becomes a sleep that never waits for its child.
-		p := scriptWorker(t, `sh -c 'echo ready; read x' & echo pid $!; exec sleep 1000000`)
+		// Not a shell: that might wait for its child.
+		p := testkit.Start(t, exec.Command(testkit.NeedPython(t), "-c", `import signal, subprocess
+child = subprocess.Popen(["true"], stdout=subprocess.PIPE)
+child.stdout.read()
+print(f"pid {child.pid}\n", end="", flush=True)
+signal.pause()`))
 		parent := identOf(t, p.Stdout, "pid")
 		w := scriptWorker(t, "echo ready; exec sleep 1000000")
 		g := testkit.Start(t, watchdog(t, "guard", "--backend", backend, "--poll-interval", "20ms",
@@ -168,9 +172,7 @@ func TestJobControl(t *testing.T) {
 	if err := unix.Waitid(unix.P_PID, w.PID, &info, unix.WSTOPPED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
 	}
-	if s := state(t, id.PID); s != "T" {
-		t.Errorf("the worker is in state %s", s)
-	}
+	awaitState(t, id.PID, "T") // it was sent the signal before; to stop takes it a moment
 	w.Signal(unix.SIGCONT)
 	w.Stderr.AwaitMatch(match(`"signal":"SIGCONT"`))
 	if s := state(t, id.PID); s == "T" {
