@@ -33,10 +33,7 @@ func explain(f *flags) error {
 	if err != nil {
 		return err
 	}
-	s, err := j.table.Take(nil)
-	if err == nil && s.Torn != nil {
-		err = torn(s)
-	}
+	s, err := j.take()
 	if err != nil {
 		return err
 	}

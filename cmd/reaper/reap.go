@@ -57,12 +57,9 @@ func reapAll(f *flags) (int, error) {
 		slog.Bool(event.DryRun, f.Reap.DryRun), slog.Bool(event.Unclaimed, f.Reap.Unclaimed),
 		slog.String(event.RunIDs, strings.Join(f.Reap.RunID, ",")), slog.Int64(event.GraceMS, f.Reap.Grace.Milliseconds()))
 	if f.Reap.DryRun {
-		s, err := j.table.Take(nil)
+		s, err := j.take()
 		if err != nil {
 			return 0, err
-		}
-		if s.Torn != nil {
-			return 0, torn(s)
 		}
 		j.found(s, scan.Judge(s, wish), dry)
 		return 0, j.finish()
@@ -195,7 +192,11 @@ func (p *progress) clear() {
 	}
 }
 
-// torn is a look of which something is missing for want of means.
-func torn(s *scan.Snapshot) error {
-	return fmt.Errorf("the process table cannot be read as a whole: %w", s.Torn)
+// take looks once. A look of which something is missing for want of means is none.
+func (j *job) take() (*scan.Snapshot, error) {
+	s, err := j.table.Take(nil)
+	if err == nil && s.Torn != nil {
+		err = fmt.Errorf("the process table cannot be read as a whole: %w", s.Torn)
+	}
+	return s, err
 }

@@ -316,6 +316,25 @@ func TestTableFindsWhoseFirstThreadHasEnded(t *testing.T) {
 	}
 }
 
+// setuidCopy is a program that runs as root whoever calls it.
+func setuidCopy(t *testing.T, program string) string {
+	t.Helper()
+	b, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "leash-raised") // t.TempDir may be closed to others
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	copied := filepath.Join(dir, filepath.Base(program))
+	if err := errors.Join(os.WriteFile(copied, b, 0o755), os.Chmod(copied, 0o755|os.ModeSetuid), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	return copied
+}
+
 // The environment of a set-user-ID program was written by whoever called it.
 func TestRaised(t *testing.T) {
 	testkit.NeedRoot(t)
@@ -328,19 +347,7 @@ func TestRaised(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(sleep)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "leash-raised")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	program := dir + "/sleep"
-	if err := errors.Join(os.WriteFile(program, b, 0o755), os.Chmod(program, 0o755|os.ModeSetuid), os.Chmod(dir, 0o755)); err != nil {
-		t.Fatal(err)
-	}
+	program := setuidCopy(t, sleep)
 	cmd := exec.Command(program, "1000000")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	p := start(t, cmd)
@@ -398,19 +405,7 @@ func TestTableDoubtsWhoWasRaised(t *testing.T) {
 		t.Fatal(err)
 	}
 	home := testkit.Start(t, exec.Command(python, "-c", `import sys; print(f"{sys.prefix}\n", end="")`)).Stdout.Await("")
-	b, err := os.ReadFile(python)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "leash-raised")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	program := dir + "/python"
-	if err := errors.Join(os.WriteFile(program, b, 0o755), os.Chmod(program, 0o755|os.ModeSetuid), os.Chmod(dir, 0o755)); err != nil {
-		t.Fatal(err)
-	}
+	program := setuidCopy(t, python)
 	for _, uid := range []uint32{0, 65534} {
 		cmd := exec.Command(program, "-c", "import os\nos.setresuid(0, 0, 0)\n"+pauses)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: &syscall.Credential{Uid: uid, Gid: uid}}
