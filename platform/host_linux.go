@@ -42,6 +42,8 @@ func (h host) Start(c Command) (proc.Info, error) {
 	return h.Host.Start(c.Path, c.Args, c.Env, c.Keep)
 }
 
+func (h host) RunHook(c Command) error { return h.Host.Hook(c.Path, c.Args, c.Env) }
+
 // CheckWorker says why a process must not be guarded, if so.
 func (h host) CheckWorker(pid int) error { return h.Kernel.CheckWorker(pid) }
 
@@ -71,3 +73,6 @@ func Sink(fd int) (io.Writer, error) { return posix.Sink(fd) }
 
 // CheckKeptFD says what is wrong with a descriptor that the worker is to keep.
 func CheckKeptFD(fd int) error { return linux.CheckKeptFD(fd) }
+
+// TellManager sends a message to a NOTIFY_SOCKET, without waiting.
+func TellManager(address, text string) error { return posix.TellManager(address, text) }

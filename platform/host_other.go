@@ -18,12 +18,15 @@ var ErrSystem = fmt.Errorf("%s is not supported yet: %w", runtime.GOOS, errors.E
 // New fails: there is no host for this system.
 func New(string, time.Duration) (Host, error) { return nil, ErrSystem }
 
-func Replace([]string) error      { return ErrSystem }
-func HearRumours() error          { return ErrSystem }
-func CheckPID(int) error          { return ErrSystem }
-func CheckFD(int, bool) error     { return ErrSystem }
-func CheckKeptFD(int) error       { return ErrSystem }
-func CloseOthers([]int)           {}
+func Replace([]string) error  { return ErrSystem }
+func HearRumours() error      { return ErrSystem }
+func CheckPID(int) error      { return ErrSystem }
+func CheckFD(int, bool) error { return ErrSystem }
+func CheckKeptFD(int) error   { return ErrSystem }
+func CloseOthers([]int)       {}
+func TellManager(_, _ string) error {
+	return ErrSystem
+}
 func Sink(int) (io.Writer, error) { return nil, ErrSystem }
 
 // ParseSignal knows the signals that every system numbers alike.

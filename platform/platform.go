@@ -23,7 +23,15 @@ type Host interface {
 	Survey()
 	Forward(proc.Signal) []stop.Sent
 	Suspend(proc.Signal) []stop.Sent
+	EndHook()
+	Shock(proc.Signal) []stop.Sent
 
+	// RunHook starts the command of a hung worker's last words.
+	RunHook(Command) error
+	// ListenForBeats opens the socket for heartbeats, one of its own making if
+	// address is empty, and returns what NOTIFY_SOCKET must say. others: the
+	// worker may be of another user.
+	ListenForBeats(address string, others bool) (string, error)
 	// Backend is how ends are noticed: event or poll.
 	Backend() string
 	// AddParent watches a process; false if it is dead already.
@@ -36,7 +44,7 @@ type Host interface {
 	CheckWorker(pid int) error
 	// Adopt takes a running worker; proc.ErrGone if there is none.
 	Adopt(pid int) (Adopted, error)
-	// Start starts a worker.
+	// Start starts a worker: the first, or one after the last was ended.
 	Start(Command) (proc.Info, error)
 	// Label sets the labels by which the worker's strays are known.
 	Label(run, worker string)

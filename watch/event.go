@@ -3,6 +3,7 @@ package watch
 import (
 	"fmt"
 
+	"leash/internal/heartbeat"
 	"leash/internal/proc"
 	"leash/internal/stop"
 )
@@ -36,6 +37,23 @@ type (
 	}
 	// Sent tells of one signal that an action sent.
 	Sent struct{ stop.Sent }
+	// Heard: the worker, or one of his tree, said something of itself.
+	Heard struct{ heartbeat.Message }
+	// Drowned: more is said than can be listened to, so a beat may be lost.
+	Drowned struct{}
+	// Deafened: nobody can be listened to any more.
+	Deafened struct{}
+	// Resumed: the watchdog goes on, and may have been stopped before.
+	Resumed struct{}
+	// HookEnded: the command of a hung worker's last words has ended.
+	HookEnded struct{ Err error }
+	// Restarted: the next worker runs.
+	Restarted struct{}
+	// NotRestarted: it could not be started, which is worth this exit status.
+	NotRestarted struct {
+		Status int
+		Err    error
+	}
 	// Tick: the deadline has passed.
 	Tick struct{}
 )
@@ -46,6 +64,13 @@ func (Signalled) event()    {}
 func (Quiet) event()        {}
 func (Counted) event()      {}
 func (Sent) event()         {}
+func (Heard) event()        {}
+func (Drowned) event()      {}
+func (Deafened) event()     {}
+func (Resumed) event()      {}
+func (HookEnded) event()    {}
+func (Restarted) event()    {}
+func (NotRestarted) event() {}
 func (Tick) event()         {}
 
 // Role is what a signal to the watchdog means.
@@ -81,6 +106,16 @@ const (
 	DoForward
 	// DoSuspend stops the job as Signal asks, the watchdog after the worker.
 	DoSuspend
+	// DoHook runs the command of a hung worker's last words; Text says why.
+	// DoEndHook ends it.
+	DoHook
+	DoEndHook
+	// DoHangSignal sends Signal to the worker itself.
+	DoHangSignal
+	// DoPassOn tells the manager above us Text.
+	DoPassOn
+	// DoRestart starts the next worker.
+	DoRestart
 	// DoLog writes Record.
 	DoLog
 	// DoExit ends the watchdog with Status.
@@ -88,21 +123,25 @@ const (
 )
 
 var kindNames = [...]string{
-	"ask", "ask-new", "force", "count", "survey", "forward", "suspend", "log", "exit",
+	"ask", "ask-new", "force", "count", "survey", "forward", "suspend",
+	"hook", "end-hook", "hang-signal", "pass-on", "restart", "log", "exit",
 }
 
 // Action is one thing to do.
 type Action struct {
 	Kind   ActionKind
 	Signal proc.Signal
+	Text   string
 	Record Record
 	Status int
 }
 
 func (a Action) String() string {
 	switch a.Kind {
-	case DoAsk, DoAskNew, DoForward, DoSuspend:
+	case DoAsk, DoAskNew, DoForward, DoSuspend, DoHangSignal:
 		return kindNames[a.Kind] + " " + a.Signal.Name
+	case DoHook, DoPassOn:
+		return fmt.Sprintf("%s %q", kindNames[a.Kind], a.Text)
 	case DoLog:
 		return "log " + a.Record.String()
 	case DoExit:

@@ -27,6 +27,17 @@ type Host interface {
 	// Suspend stops the worker, then the watchdog, and returns when both go on.
 	Suspend(proc.Signal) []stop.Sent
 
+	// Hook starts the command that asks a hung worker for his last words;
+	// HookEnded comes when it has ended. EndHook ends it, with all its group.
+	Hook(reason string) error
+	EndHook()
+	// Shock sends to the worker itself, and wakes it if it is stopped.
+	Shock(proc.Signal) []stop.Sent
+	// PassOn tells the manager above us.
+	PassOn(text string)
+	// Restart starts the next worker, or says with which status to end.
+	Restart() (status int, err error)
+
 	Log(Record)
 }
 
@@ -103,6 +114,22 @@ func (g *guard) perform(a Action) {
 		c := Counted{Census: g.h.Count()}
 		c.Exit, c.Exited = g.h.Exit()
 		g.queue = append(g.queue, c)
+	case DoHook:
+		if err := g.h.Hook(a.Text); err != nil {
+			g.queue = append(g.queue, HookEnded{err})
+		}
+	case DoEndHook:
+		g.h.EndHook()
+	case DoHangSignal:
+		g.sent(g.h.Shock(a.Signal))
+	case DoPassOn:
+		g.h.PassOn(a.Text)
+	case DoRestart:
+		if status, err := g.h.Restart(); err != nil {
+			g.queue = append(g.queue, NotRestarted{status, err})
+		} else {
+			g.queue = append(g.queue, Restarted{})
+		}
 	case DoLog:
 		g.h.Log(a.Record)
 	}

@@ -8,37 +8,50 @@ import (
 	"time"
 
 	"leash/internal/event"
+	"leash/internal/heartbeat"
 	"leash/internal/proc"
 	"leash/internal/stop"
 )
 
 // State is where the machine stands.
 //
-//	            a parent died · a signal that ends
-//	Watching ───────────────────────────────────────► Ending ───► Stopped
-//	   │                                                ▲  the sequence
-//	   └────────────────────────────────────────────────┘  is done
-//	            the worker ended on its own
+//	    a parent died · a signal that ends · the worker ended on its own
+//	Watching ─────────────────────────────────────────► Ending ───► Stopped
+//	 ▲  │ it hangs, or is not ready in time   said, or   ▲   │ the     ▲
+//	 │  └──────────────────────► LastWords ──────────────┘   │ sequence│
+//	 │                                       out of time     │ is done │
+//	 └──────────────── Resting ◄─────────────────────────────┘         │
+//	    another worker     │    another worker is to follow            │
+//	    was started        └───────────────────────────────────────────┘
+//	                       a parent died · a signal that ends
 //
 // A state is entered before its first signal is sent, so that a crash in
-// between errs on the safe side. A claim by a new parent, a hung worker or a
-// restart are further ways from Watching to Ending and back.
+// between errs on the safe side.
 type State int
 
 const (
 	Watching State = iota
+	LastWords
 	Ending
+	Resting
 	Stopped
 )
 
-func (s State) String() string { return [...]string{"watching", "ending", "stopped"}[s] }
+func (s State) String() string {
+	return [...]string{"watching", "last words", "ending", "resting", "stopped"}[s]
+}
 
 // Outcomes, as logged at watchdog.stopped.
 const (
 	WorkerEnded = "worker_exited"
 	ParentEnded = "parent_died"
 	WasAsked    = "signalled"
+	Hung        = "heartbeat_timeout"
+	NotReady    = "startup_timeout"
 )
+
+// hungStatus is what run returns for a hung worker, as timeout(1) does.
+const hungStatus = 124
 
 // Config is what the machine needs to know beforehand.
 type Config struct {
@@ -51,6 +64,22 @@ type Config struct {
 	Uptime time.Duration
 	// Surveys: the tree can lose members unseen, so look at it now and then.
 	Surveys bool
+
+	// Beats is what is asked of the worker; nil: nothing.
+	Beats *heartbeat.Config
+	// HangSignal, if not zero, and the command are a hung worker's last words,
+	// for HangWait at most each.
+	HangSignal  proc.Signal
+	HangCommand bool
+	HangWait    time.Duration
+	// GraceMax bounds the grace that a worker may ask for while it stops.
+	GraceMax time.Duration
+	// Restart may be set if Owns, with MaxRestarts in a row. Seed is for the jitter.
+	Restart     Restart
+	MaxRestarts int
+	Seed        uint64
+	// Debug: records of level debug are wanted.
+	Debug bool
 }
 
 const (
@@ -61,30 +90,43 @@ const (
 // Machine decides. Times are durations since it started, on a clock that
 // stands still while the machine sleeps.
 type Machine struct {
-	cfg     Config
-	state   State
-	outcome string
-	seq     stop.Sequence
-	polite  proc.Signal
+	cfg   Config
+	state State
+	life
 
-	endingAt   time.Duration
 	surveyAt   time.Duration
 	surveyWait time.Duration
 
-	exit       proc.Exit
-	exited     bool
-	method     string
-	survivors  int
 	parentTold bool
+	noMore     bool // a parent died, or we were asked to end: no worker follows
+	restarts   int  // in a row
+	restAt     time.Duration
 
 	out []Action
 }
 
+// life is what is known of one worker.
+type life struct {
+	outcome  string
+	seq      stop.Sequence
+	polite   proc.Signal
+	bornAt   time.Duration
+	endingAt time.Duration
+
+	exit      proc.Exit
+	exited    bool
+	method    string
+	survivors int
+
+	judge           *heartbeat.Judge // nil: nobody asks for beats
+	words           words
+	ready, stopping bool
+}
+
 // NewMachine returns a machine that watches.
 func NewMachine(cfg Config) *Machine {
-	m := &Machine{cfg: cfg, polite: cfg.StopSignal, method: "none"}
-	m.surveyWait = firstSurvey
-	m.surveyAt = firstSurvey
+	m := &Machine{cfg: cfg, surveyWait: firstSurvey, surveyAt: firstSurvey}
+	m.begin(0)
 	return m
 }
 
@@ -95,9 +137,19 @@ func (m *Machine) State() State { return m.state }
 func (m *Machine) Deadline() (at time.Duration, ok bool) {
 	switch m.state {
 	case Watching:
-		return m.surveyAt, m.cfg.Surveys
+		if m.judge != nil {
+			at, ok = m.judge.Deadline()
+		}
+		if m.cfg.Surveys && (!ok || m.surveyAt < at) {
+			at, ok = m.surveyAt, true
+		}
+		return at, ok
+	case LastWords:
+		return m.words.until, true
 	case Ending:
 		return m.seq.Deadline()
+	case Resting:
+		return m.restAt, true
 	}
 	return 0, false
 }
@@ -109,6 +161,7 @@ func (m *Machine) Step(now time.Duration, e Event) []Action {
 	if m.state == Stopped {
 		return nil
 	}
+	m.pass(now, e)
 	switch e := e.(type) {
 	case ParentDied:
 		m.parentDied(now, e)
@@ -128,6 +181,16 @@ func (m *Machine) Step(now time.Duration, e Event) []Action {
 		m.follow(m.seq.Counted(now, e.Census))
 	case Quiet:
 		m.follow(m.seq.Quiet())
+	case Heard:
+		m.heard(now, e.Message)
+	case Deafened:
+		m.deafened()
+	case HookEnded:
+		m.hookEnded(now, e.Err)
+	case Restarted:
+		m.restarted(now)
+	case NotRestarted:
+		m.notRestarted(now, e)
 	case Tick:
 		m.tick(now)
 	}
@@ -137,13 +200,28 @@ func (m *Machine) Step(now time.Duration, e Event) []Action {
 	return m.out
 }
 
+// pass lets the judge know that we run, and since when.
+func (m *Machine) pass(now time.Duration, e Event) {
+	if m.state != Watching || m.judge == nil {
+		return
+	}
+	switch e.(type) {
+	case Resumed:
+		m.judge.Stopped(now)
+	case Drowned:
+		m.judge.Drowned(now)
+	}
+	m.judge.Pass(now)
+}
+
 func (m *Machine) parentDied(now time.Duration, e ParentDied) {
 	if m.parentTold {
 		return
 	}
-	m.parentTold = true
+	m.parentTold, m.noMore = true, true
 	m.end(now, ParentEnded, m.cfg.StopSignal, false)
 	m.log(ParentDeath(e))
+	m.endRest(ParentEnded)
 }
 
 // ParentDeath is the record of a parent's death.
@@ -164,7 +242,7 @@ func (m *Machine) workerExited(now time.Duration, e WorkerExited) {
 	if m.exited {
 		return
 	}
-	if m.state == Watching {
+	if m.state == Watching || m.state == LastWords {
 		m.end(now, WorkerEnded, m.cfg.StopSignal, true)
 	} else {
 		m.follow(m.seq.Quiet())
@@ -186,37 +264,62 @@ func (m *Machine) signalled(now time.Duration, e Signalled) {
 		if !m.cfg.Owns || sig == proc.TERM { // TERM says "stop", and this is the worker's word for it
 			sig = m.cfg.StopSignal
 		}
-		first := m.state == Watching
+		m.noMore = true
+		again := m.state == Ending
 		m.end(now, WasAsked, sig, false)
-		if m.cfg.Owns && !first { // a second Ctrl-C reaches the worker too
+		if m.cfg.Owns && again { // a second Ctrl-C reaches the worker too
 			m.out = append(m.out, Action{Kind: DoForward, Signal: sig})
 		}
+		m.endRest(WasAsked)
 	case Forwarded:
-		m.out = append(m.out, Action{Kind: DoForward, Signal: e.Signal})
+		if m.state != Resting {
+			m.out = append(m.out, Action{Kind: DoForward, Signal: e.Signal})
+		}
 	case Suspends:
-		if m.state == Watching { // what is being ended is not put to sleep
+		if m.state == Watching || m.state == Resting { // what is being ended is not put to sleep
 			m.out = append(m.out, Action{Kind: DoSuspend, Signal: e.Signal})
 		}
 	}
 }
 
+// endRest: no worker follows, and none is there to be ended.
+func (m *Machine) endRest(outcome string) {
+	if m.state == Resting {
+		m.stopped(outcome, m.status())
+	}
+}
+
 func (m *Machine) end(now time.Duration, outcome string, polite proc.Signal, look bool) {
-	if m.state != Watching {
+	switch m.state {
+	case Watching:
+		m.outcome = outcome
+	case LastWords: // what condemned the worker remains the cause
+		m.endHook()
+	default:
 		return
 	}
-	m.state, m.outcome, m.polite, m.endingAt = Ending, outcome, polite, now
+	m.state, m.polite, m.endingAt = Ending, polite, now
 	m.follow(m.seq.Begin(now, m.cfg.Grace, look))
 }
 
 func (m *Machine) tick(now time.Duration) {
-	if m.state == Ending {
+	switch at, ok := m.Deadline(); {
+	case !ok || now < at:
+	case m.state == Ending:
 		m.follow(m.seq.Tick(now))
-		return
-	}
-	if m.cfg.Surveys && now >= m.surveyAt {
-		m.surveyWait = min(3*m.surveyWait, maxSurvey)
-		m.surveyAt = now + m.surveyWait
-		m.out = append(m.out, Action{Kind: DoSurvey})
+	case m.state == LastWords:
+		m.wordsOver(now)
+	case m.state == Resting:
+		m.out = append(m.out, Action{Kind: DoRestart})
+	case m.state == Watching:
+		if m.cfg.Surveys && now >= m.surveyAt {
+			m.surveyWait = min(3*m.surveyWait, maxSurvey)
+			m.surveyAt = now + m.surveyWait
+			m.out = append(m.out, Action{Kind: DoSurvey})
+		}
+		if m.judge != nil {
+			m.listen(now)
+		}
 	}
 }
 
@@ -237,7 +340,6 @@ func (m *Machine) follow(dos []stop.Do) {
 }
 
 func (m *Machine) finish(now time.Duration) {
-	m.state = Stopped
 	if m.survivors == 0 {
 		m.noteExit(now, proc.Exit{})
 	}
@@ -248,8 +350,16 @@ func (m *Machine) finish(now time.Duration) {
 		slog.String(event.Method, m.method),
 		slog.Int64(event.CleanupDuration, (now - m.endingAt).Milliseconds()),
 	}})
-	status := m.status()
-	m.log(StoppedRecord(m.outcome, status))
+	if m.follows() {
+		m.rest(now)
+		return
+	}
+	m.stopped(m.outcome, m.status())
+}
+
+func (m *Machine) stopped(outcome string, status int) {
+	m.state = Stopped
+	m.log(StoppedRecord(outcome, status))
 	m.out = append(m.out, Action{Kind: DoExit, Status: status})
 }
 
@@ -263,6 +373,8 @@ func cleanupText(ok bool) string {
 // status is the exit status of the watchdog.
 func (m *Machine) status() int {
 	switch {
+	case m.cfg.Owns && m.exit.Known && m.condemned():
+		return hungStatus
 	case m.cfg.Owns && m.exit.Known:
 		return m.exit.Status()
 	case m.cfg.Owns:
@@ -279,7 +391,7 @@ func (m *Machine) log(r Record) {
 
 func (m *Machine) logSent(s stop.Sent) {
 	switch {
-	case m.state == Watching || s.Err != nil: // only passed on, or not even sent
+	case m.state != Ending || s.Err != nil: // only passed on, or not even sent
 	case s.Target == "cgroup":
 		m.method = "cgroup"
 	case s.Signal == proc.KILL && m.method != "cgroup":
@@ -310,6 +422,8 @@ func (m *Machine) logTerminated(now time.Duration) {
 	}
 	r.Attrs = append(r.Attrs,
 		slog.String(event.Reason, m.outcome),
-		slog.Int64(event.UptimeMS, (m.cfg.Uptime+now).Milliseconds()))
+		slog.Int64(event.UptimeMS, m.uptime(now).Milliseconds()))
 	m.log(r)
 }
+
+func (m *Machine) uptime(now time.Duration) time.Duration { return m.cfg.Uptime + now - m.bornAt }

@@ -9,6 +9,7 @@ import (
 type Record struct {
 	Event string
 	Text  string // one sentence for people
+	Debug bool
 	Warn  bool
 	Error bool
 	// Parent is the parent that it is about, if not the first.

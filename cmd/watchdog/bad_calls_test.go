@@ -27,8 +27,9 @@ func TestBadCalls(t *testing.T) {
 		{[]string{"--run-id", "abc1234"}, "missing flags: --worker-pid=PID"},
 		{[]string{"bogus"}, "unexpected argument bogus"},
 		{worker("--no-such"), "unknown flag --no-such"},
-		{worker("--gra", "1s"), `unknown flag --gra, did you mean "--grace"?`},
+		{worker("--gra", "1s"), `unknown flag --gra, did you mean one of "--grace", "--grace-max"?`},
 		{worker("--restart", "always"), "unknown flag --restart"},
+		{worker("--max-restarts", "3"), "unknown flag --max-restarts"},
 		{worker("--keep-fd=3"), "unknown flag --keep-fd"},
 		{worker("extra"), "unexpected argument extra"},
 		{worker("--", "true"), "guard takes no command; to start one: watchdog run [flags] -- COMMAND [ARG...]"},
@@ -82,15 +83,21 @@ func TestBadCalls(t *testing.T) {
 		{[]string{"run", "--keep-fd=987", "--", "x"}, "--keep-fd: descriptor 987 is not open"},
 		{[]string{"run", "--grace=-1s", "--", "x"}, "--grace: -1s is not between 0s and 24h0m0s"},
 	} {
-		clean(t)
-		_, err := parse(c.args, io.Discard)
-		if err == nil {
-			t.Errorf("%q was taken", c.args)
-		} else if err.Error() != c.want {
-			t.Errorf("%q gives\n%s; want\n%s", c.args, err, c.want)
-		} else if strings.Contains(err.Error(), "\n") {
-			t.Errorf("%q gives more than one line: %s", c.args, err)
-		}
+		refused(t, c.args, c.want)
+	}
+}
+
+// refused: the call is wrong, and this one line says why.
+func refused(t *testing.T, args []string, want string, env ...string) {
+	t.Helper()
+	clean(t, env...)
+	_, err := parse(args, io.Discard)
+	if err == nil {
+		t.Errorf("%q was taken", args)
+	} else if err.Error() != want {
+		t.Errorf("%q gives\n%s; want\n%s", args, err, want)
+	} else if strings.Contains(err.Error(), "\n") {
+		t.Errorf("%q gives more than one line: %s", args, err)
 	}
 }
 

@@ -28,6 +28,8 @@ type common struct {
 	LogLevel     string        `env:"LEASH_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
 	LogFile      string        `env:"LEASH_LOG_FILE" placeholder:"FILE" help:"Append the event stream to this file. Default: standard error."`
 	LogFd        *int          `env:"LEASH_LOG_FD" placeholder:"FD" help:"Write the event stream to this inherited descriptor."`
+
+	heartbeatFlags `embed:"" group:"Heartbeats:"`
 }
 
 type guardFlags struct {
@@ -35,6 +37,8 @@ type guardFlags struct {
 }
 
 type runFlags struct {
+	restartFlags `embed:""`
+
 	KeepFd  []int    `placeholder:"FD" help:"Let the worker inherit this descriptor too, besides 0 to 2; may be given more than once."`
 	Command []string `arg:"" optional:"" passthrough:"" help:"The worker: a program and its arguments."`
 }
@@ -47,7 +51,7 @@ type flags struct {
 
 const description = `Ends a worker when the process it works for dies, with everything that the worker started.
 
-Exit status: run gives the worker's own, 128+N for signal N; guard gives 0 when nothing of the worker is left, 1 when something survived. 125: the watchdog failed or was called wrongly; 126, 127: the command cannot be executed, is not found.`
+Exit status: run gives the worker's own, 128+N for signal N, 124 when it was ended because it hung or was not ready in time; guard gives 0 when nothing of the worker is left, 1 when something survived. 125: the watchdog failed or was called wrongly; 126, 127: the command cannot be executed, is not found.`
 
 // errHelp says that help was asked for and printed.
 var errHelp = errors.New("help was printed")
@@ -67,6 +71,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
+	forgetEmpty(k.Model.Flags)
 	ctx, err := k.Parse(mine)
 	if helped {
 		return nil, errHelp
@@ -77,6 +82,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	s := newSettings()
 	if strings.HasPrefix(ctx.Command(), "run") {
 		s.run, s.keepFDs = true, f.Run.KeepFd
+		s.restart, s.maxRestarts = f.Run.Restart, f.Run.MaxRestarts
 		s.common(&f.common)
 		s.commandAt = len(os.Args) - len(command)
 		if command == nil {
@@ -98,7 +104,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 		if command != nil {
 			return nil, errors.New("guard takes no command; to start one: watchdog run [flags] -- COMMAND [ARG...]")
 		}
-		s.workerPID = f.Guard.WorkerPid
+		s.workerPID, s.restart = f.Guard.WorkerPid, "never"
 		s.common(&f.common)
 	}
 	return s, s.check()
@@ -111,6 +117,18 @@ func (s *settings) common(c *common) {
 	s.backend, s.pollInterval = c.Backend, c.PollInterval
 	s.logFormat, s.logLevel = c.LogFormat, c.LogLevel
 	s.logFile, s.logFD = c.LogFile, descriptor(c.LogFd)
+	s.heartbeats(&c.heartbeatFlags)
+}
+
+// forgetEmpty makes a variable that is set to nothing count as not set, as
+// scripts mean it. Help still names it.
+func forgetEmpty(flags []*kong.Flag) {
+	for _, f := range flags {
+		if len(f.Tag.Envs) > 0 && os.Getenv(f.Tag.Envs[0]) == "" {
+			f.Help = kong.DefaultHelpValueFormatter(f.Value)
+			f.Tag.Envs = nil
+		}
+	}
 }
 
 // descriptor is none if the flag was not given.
@@ -172,6 +190,12 @@ func (s *settings) check() error {
 	}
 	if _, ok := platform.ParseSignal(s.stopSignal); !ok {
 		return fmt.Errorf("--stop-signal: %q is no signal of this system", s.stopSignal)
+	}
+	if err := s.checkHeartbeats(); err != nil {
+		return err
+	}
+	if err := s.checkRestarts(); err != nil {
+		return err
 	}
 	return s.checkFDs()
 }

@@ -35,7 +35,16 @@ func defaults(pid int) settings {
 		defaultParent: os.Getppid(), parentFD: -1, logFD: -1, workerPID: pid,
 		grace: 3 * time.Second, stopSignal: "TERM", backend: "auto", pollInterval: time.Second,
 		logFormat: "text", logLevel: "info",
+		heartbeat: "off", beatInterval: 2 * time.Second, beatTimeout: 10 * time.Second, maxMissed: 3,
+		onHangTimeout: 5 * time.Second, restart: "never",
 	}
+}
+
+// runDefaults are those of a run whose command has this many words.
+func runDefaults(words int) settings {
+	s := defaults(0)
+	s.run, s.commandAt, s.maxRestarts = true, len(os.Args)-words, 3
+	return s
 }
 
 func TestGoodCalls(t *testing.T) {
@@ -43,11 +52,6 @@ func TestGoodCalls(t *testing.T) {
 	free := freePIDs(t)
 	w, p, q := free[0], free[1], free[2]
 	numbers := strings.NewReplacer("$W", strconv.Itoa(w), "$P", strconv.Itoa(p), "$Q", strconv.Itoa(q))
-	run := func(words int) settings {
-		s := defaults(0)
-		s.run, s.commandAt = true, len(os.Args)-words
-		return s
-	}
 	for name, c := range map[string]struct {
 		args string
 		base settings
@@ -70,11 +74,11 @@ func TestGoodCalls(t *testing.T) {
 		"a log descriptor": {"--worker-pid $W --log-fd 2", defaults(w),
 			func(s *settings) { s.logFD = 2 }},
 
-		"run":                   {"run -- true", run(1), nil},
-		"run without --":        {"run true", run(1), nil},
-		"the worker's flags":    {"run -- worker --grace 9s --run-id=x -- y", run(6), nil},
-		"its flags, without --": {"run worker --grace 9s", run(3), nil},
-		"flags of both": {"run --grace 1s -- worker --grace 9s", run(3),
+		"run":                   {"run -- true", runDefaults(1), nil},
+		"run without --":        {"run true", runDefaults(1), nil},
+		"the worker's flags":    {"run -- worker --grace 9s --run-id=x -- y", runDefaults(6), nil},
+		"its flags, without --": {"run worker --grace 9s", runDefaults(3), nil},
+		"flags of both": {"run --grace 1s -- worker --grace 9s", runDefaults(3),
 			func(s *settings) { s.grace = time.Second }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,11 +87,16 @@ func TestGoodCalls(t *testing.T) {
 			if c.with != nil {
 				c.with(&want)
 			}
-			got, err := parse(strings.Fields(numbers.Replace(c.args)), io.Discard)
-			if err != nil || !reflect.DeepEqual(got, &want) {
-				t.Errorf("%s gives\n%+v, %v; want\n%+v", c.args, got, err, &want)
-			}
+			gives(t, strings.Fields(numbers.Replace(c.args)), want)
 		})
+	}
+}
+
+func gives(t *testing.T, args []string, want settings) {
+	t.Helper()
+	got, err := parse(args, io.Discard)
+	if err != nil || !reflect.DeepEqual(got, &want) {
+		t.Errorf("%q gives\n%+v, %v; want\n%+v", args, got, err, &want)
 	}
 }
 
@@ -120,40 +129,88 @@ func TestEnvironment(t *testing.T) {
 	want.parents, want.workerID, want.runID, want.grace = free[1:3], "w1", "abc1234", time.Minute
 	want.stopSignal, want.backend, want.pollInterval = "QUIT", "event", 2*time.Second
 	want.logFormat, want.logLevel, want.logFile = "json", "warn", "/x"
-	got, err := parse([]string{worker}, io.Discard)
-	if err != nil || !reflect.DeepEqual(got, &want) {
-		t.Errorf("%+v, %v; want\n%+v", got, err, &want)
-	}
+	gives(t, []string{worker}, want)
 	// A flag goes before the environment.
-	got, err = parse([]string{worker, "--grace=5s", fmt.Sprint("--parent-pid=", free[2])}, io.Discard)
 	want.grace, want.parents = 5*time.Second, free[2:3]
-	if err != nil || !reflect.DeepEqual(got, &want) {
-		t.Errorf("%+v, %v; want\n%+v", got, err, &want)
-	}
+	gives(t, []string{worker, "--grace=5s", fmt.Sprint("--parent-pid=", free[2])}, want)
 	clean(t, "LEASH_LOG_FD=2")
-	if got, err = parse([]string{worker}, io.Discard); err != nil || got.logFD != 2 {
+	if got, err := parse([]string{worker}, io.Discard); err != nil || got.logFD != 2 {
 		t.Errorf("LEASH_LOG_FD: %+v, %v", got, err)
 	}
 	clean(t, "LEASH_GRACE=soon")
-	if _, err = parse([]string{worker}, io.Discard); err == nil || !strings.Contains(err.Error(), "--grace") {
+	if _, err := parse([]string{worker}, io.Discard); err == nil || !strings.Contains(err.Error(), "--grace") {
 		t.Errorf("LEASH_GRACE=soon: %v", err)
 	}
 }
 
-func TestHelp(t *testing.T) {
-	for _, args := range []string{"--help", "guard --help", "run --help", "-h"} {
-		clean(t)
-		var out bytes.Buffer
-		_, err := parse(strings.Fields(args), &out)
-		if !errors.Is(err, errHelp) {
-			t.Errorf("%s: %v", args, err)
+// variables are those that the flags name, in the order of their names.
+func variables(t *testing.T) (names []string) {
+	t.Helper()
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[flags]()) {
+		if name, ok := f.Tag.Lookup("env"); ok {
+			names = append(names, name)
 		}
-		for _, word := range []string{"--grace", "3s", "LEASH_GRACE", "--stop-signal", "LEASH_PARENT_PID"} {
-			if !strings.Contains(out.String(), word) {
-				t.Errorf("%s says nothing of %s:\n%s", args, word, out.String())
+	}
+	if len(names) < 20 {
+		t.Fatalf("only %q", names)
+	}
+	return names
+}
+
+// A variable that is set to nothing is one that is not set.
+func TestEmptyVariables(t *testing.T) {
+	var all []string
+	for _, name := range variables(t) {
+		all = append(all, name+"=")
+	}
+	pid := freePIDs(t)[0]
+	clean(t, all...)
+	gives(t, []string{fmt.Sprint("--worker-pid=", pid)}, defaults(pid))
+	gives(t, []string{"run", "--", "true"}, runDefaults(1))
+	// The one beside it still counts, and a blank is not nothing.
+	clean(t, append(all, "LEASH_GRACE=1m")...)
+	want := defaults(pid)
+	want.grace = time.Minute
+	gives(t, []string{fmt.Sprint("--worker-pid=", pid)}, want)
+	clean(t, append(all, "LEASH_GRACE= ")...)
+	if _, err := parse([]string{fmt.Sprint("--worker-pid=", pid)}, io.Discard); err == nil {
+		t.Error("a blank grace was taken")
+	}
+}
+
+func TestHelp(t *testing.T) {
+	words := append(variables(t), "--grace", "3s", "--stop-signal", "--parent-fd", "--heartbeat=", "--notify-socket", "--on-hang-command")
+	for _, args := range []string{"--help", "guard --help", "run --help", "-h"} {
+		for _, env := range [][]string{nil, {"LEASH_GRACE=", "LEASH_MAX_MISSED=5"}} {
+			text := help(t, args, env...)
+			for _, word := range words {
+				if n := strings.Count(text, "($"+word+")"); n != 1 && strings.HasPrefix(word, "LEASH_") {
+					t.Errorf("%s names %s %d times:\n%s", args, word, n, text)
+				} else if !strings.Contains(text, word) {
+					t.Errorf("%s says nothing of %s:\n%s", args, word, text)
+				}
 			}
 		}
 	}
+	// Each command has its own flags.
+	for word, guards := range map[string]bool{"  --worker-pid=": true, "  --restart=\"never\"": false, "  --max-restarts=3": false} {
+		if strings.Contains(help(t, "guard --help"), word) != guards || strings.Contains(help(t, "run --help"), word) == guards {
+			t.Errorf("%s belongs to one of guard and run, and is not told there, or told elsewhere", word)
+		}
+	}
+	if !strings.Contains(help(t, "--help"), "124") {
+		t.Error("no word of exit status 124")
+	}
+}
+
+func help(t *testing.T, args string, env ...string) string {
+	t.Helper()
+	clean(t, env...)
+	var out bytes.Buffer
+	if _, err := parse(strings.Fields(args), &out); !errors.Is(err, errHelp) {
+		t.Errorf("%s: %v", args, err)
+	}
+	return out.String()
 }
 
 // freePIDs are three that nobody has: the highest are seldom given.

@@ -50,8 +50,10 @@ func (w *watchdog) enter(dead bool) error {
 		}
 	}
 	w.record.Record = r
-	if w.record.dir, err = w.StateDir(); err != nil {
-		return err
+	if w.record.dir == nil {
+		if w.record.dir, err = w.StateDir(); err != nil {
+			return err
+		}
 	}
 	return w.save()
 }
@@ -126,6 +128,7 @@ func (w *watchdog) ended(survivors bool) {
 	switch {
 	case w.record.dir == nil:
 	case !survivors && w.record.saved:
+		w.record.saved, w.record.due = false, 0
 		w.warn(staleRecord, ledger.Remove(w.record.dir, w.record.Name()))
 	case survivors && w.record.due != 0:
 		w.warn(noRecord, w.save())

@@ -29,6 +29,20 @@ type settings struct {
 	keepFDs       []int
 	// commandAt is where the worker's command begins in os.Args.
 	commandAt int
+	// heartbeat is off or notify.
+	heartbeat      string
+	beatInterval   time.Duration
+	beatTimeout    time.Duration
+	maxMissed      int
+	startupTimeout time.Duration // 0: none
+	notifySocket   string        // empty: under run one is made
+	onHangSignal   string        // empty: none
+	onHangCommand  string        // empty: none
+	onHangTimeout  time.Duration
+	graceMax       time.Duration // 0: as long as grace
+	// restart is never, on-failure or always.
+	restart     string
+	maxRestarts int
 }
 
 func newSettings() *settings {
@@ -131,6 +145,9 @@ func (s *settings) fields() []any {
 		&s.workerID, &s.runID, &s.grace, &s.stopSignal, &s.backend,
 		&s.pollInterval, &s.logFormat, &s.logLevel, &s.logFile, &s.logFD,
 		&s.keepFDs, &s.commandAt,
+		&s.heartbeat, &s.beatInterval, &s.beatTimeout, &s.maxMissed, &s.startupTimeout,
+		&s.notifySocket, &s.onHangSignal, &s.onHangCommand, &s.onHangTimeout, &s.graceMax,
+		&s.restart, &s.maxRestarts,
 	}
 }
 

@@ -28,12 +28,14 @@ func TestPackRoundTrip(t *testing.T) {
 		{workerID: `a "quoted" \ id` + "\n\t\x00\xff", runID: "abc1234", logFile: "/a b/ c", grace: -1},
 		{workerID: " ", logFile: `"`, stopSignal: "`", backend: "'x'", logFormat: "ä世"},
 		{parents: []int{-1, 0, math.MaxInt}, grace: math.MaxInt64, pollInterval: math.MinInt64, logFD: math.MinInt},
+		{heartbeat: "notify", notifySocket: `@a "b" \`, onHangCommand: "py-spy dump --pid\n; echo 'x'", onHangSignal: "ABRT"},
+		{beatInterval: math.MinInt64, graceMax: math.MaxInt64, maxMissed: math.MinInt, restart: " ", maxRestarts: math.MaxInt},
 	} {
 		if !same(s) {
 			t.Errorf("%+v", s)
 		}
 	}
-	any := func(run bool, ints [6]int, parents, keep []int, texts [7]string, grace, poll int64) bool {
+	any := func(run bool, ints [7]int, parents, keep []int, texts [12]string, times [7]time.Duration) bool {
 		if len(parents) == 0 {
 			parents = nil
 		}
@@ -42,9 +44,12 @@ func TestPackRoundTrip(t *testing.T) {
 		}
 		return same(&settings{
 			run: run, parents: parents, defaultParent: ints[0], parentFD: ints[1], workerPID: ints[2],
-			workerID: texts[0], runID: texts[1], grace: time.Duration(grace), stopSignal: texts[2],
-			backend: texts[3], pollInterval: time.Duration(poll), logFormat: texts[4], logLevel: texts[5],
+			workerID: texts[0], runID: texts[1], grace: times[0], stopSignal: texts[2],
+			backend: texts[3], pollInterval: times[1], logFormat: texts[4], logLevel: texts[5],
 			logFile: texts[6], logFD: ints[3], keepFDs: keep, commandAt: ints[4],
+			heartbeat: texts[7], beatInterval: times[2], beatTimeout: times[3], maxMissed: ints[5],
+			startupTimeout: times[4], notifySocket: texts[8], onHangSignal: texts[9], onHangCommand: texts[10],
+			onHangTimeout: times[5], graceMax: times[6], restart: texts[11], maxRestarts: ints[6],
 		})
 	}
 	if err := quick.Check(any, nil); err != nil {
@@ -96,6 +101,9 @@ func TestUnpackRefuses(t *testing.T) {
 		"an open quote":      change(5, `"x`),
 		"no duration":        change(7, "3s"),
 		"a number too large": change(4, "9223372036854775808"),
+		"no text, late":      change(17, "off"),
+		"no duration, late":  change(18, "2s"),
+		"none of heartbeats": pidPrefix() + strings.Join(words[:17], " "),
 		"the last no number": change(len(words)-1, "x"),
 	} {
 		if got := unpack(text); got != nil {
@@ -108,7 +116,8 @@ func TestUnpackRefuses(t *testing.T) {
 // nothing is taken that does not begin with our PID.
 func FuzzUnpack(f *testing.F) {
 	f.Add(strings.TrimPrefix(newSettings().pack(), pidPrefix()))
-	f.Add(`true 1,2 3 4 5 "a b" "abc1234" 6 "TERM" "auto" 7 "text" "info" "/x" 8 9,10 11`)
+	f.Add(`true 1,2 3 4 5 "a b" "abc1234" 6 "TERM" "auto" 7 "text" "info" "/x" 8 9,10 11 ` +
+		`"notify" 12 13 14 15 "@a b" "ABRT" "py-spy dump --pid" 16 17 "always" 18`)
 	f.Fuzz(func(t *testing.T, rest string) {
 		if !strings.HasPrefix(rest, pidPrefix()) && unpack(rest) != nil {
 			t.Errorf("%q was taken without our PID", rest)
@@ -144,6 +153,7 @@ func plainUnpack(text string) *settings {
 		return n
 	}
 	number := func() int { return int(integer(word())) }
+	span := func() time.Duration { return time.Duration(integer(word())) }
 	quoted := func() string {
 		s, err := strconv.Unquote(word())
 		ok = ok && err == nil
@@ -160,9 +170,12 @@ func plainUnpack(text string) *settings {
 	run, err := strconv.ParseBool(word())
 	s := &settings{run: run}
 	s.parents, s.defaultParent, s.parentFD, s.workerPID = list(), number(), number(), number()
-	s.workerID, s.runID, s.grace, s.stopSignal, s.backend = quoted(), quoted(), time.Duration(number()), quoted(), quoted()
-	s.pollInterval, s.logFormat, s.logLevel, s.logFile = time.Duration(number()), quoted(), quoted(), quoted()
+	s.workerID, s.runID, s.grace, s.stopSignal, s.backend = quoted(), quoted(), span(), quoted(), quoted()
+	s.pollInterval, s.logFormat, s.logLevel, s.logFile = span(), quoted(), quoted(), quoted()
 	s.logFD, s.keepFDs, s.commandAt = number(), list(), number()
+	s.heartbeat, s.beatInterval, s.beatTimeout, s.maxMissed, s.startupTimeout = quoted(), span(), span(), number(), span()
+	s.notifySocket, s.onHangSignal, s.onHangCommand = quoted(), quoted(), quoted()
+	s.onHangTimeout, s.graceMax, s.restart, s.maxRestarts = span(), span(), quoted(), number()
 	if err != nil || !ok {
 		return nil
 	}

@@ -22,14 +22,18 @@ import (
 type watchdog struct {
 	*settings
 	platform.Host
-	log    *event.Logger
-	file   *os.File // of the log, kept from being closed
+	log    *event.Logger // of this worker
+	unborn *event.Logger // without a worker
+	file   *os.File      // of the log, kept from being closed
 	stop   proc.Signal
 	parent int // named in the events
 	worker proc.Info
 	label  string // of the worker, by which its strays are known
 	note   string
 	record record
+
+	beatsAt string // NOTIFY_SOCKET of the worker
+	unheard bool   // by the manager above us, and told so
 }
 
 func newWatchdog(s *settings) (*watchdog, error) {
@@ -100,9 +104,7 @@ func (w *watchdog) guard() (int, error) {
 	if w.worker.PID == 0 {
 		return w.nothingToGuard(first), nil
 	}
-	m := watch.NewMachine(watch.Config{
-		Owns: w.run, Grace: w.grace, StopSignal: w.stop, Surveys: !w.run, Uptime: w.uptime(),
-	})
+	m := watch.NewMachine(w.config())
 	return watch.Guard(m, w, events...)
 }
 
@@ -188,6 +190,9 @@ func (w *watchdog) adopt() error {
 	if w.label = w.workerID; w.label == "" {
 		w.label = label
 	}
+	if err := w.listenForBeats(); err != nil {
+		return err
+	}
 	if !w.Leads() {
 		w.note = "the worker does not lead its process group: it and its descendants are signalled one by one"
 	}
@@ -208,17 +213,15 @@ func (w *watchdog) start(dead bool) error {
 	if err := w.ensureRunID(); err != nil {
 		return err
 	}
-	args := os.Args[w.commandAt:]
-	path, err := exec.LookPath(args[0])
-	if err != nil && !errors.Is(err, exec.ErrDot) {
-		return commandFailed(args[0], err)
-	}
 	if dead {
-		return nil
+		_, err := w.command()
+		return err
 	}
-	w.worker, err = w.Start(platform.Command{Path: path, Args: args, Env: w.workerEnv(), Keep: w.keepFDs})
-	if err != nil {
-		return commandFailed(args[0], err)
+	if err := w.listenForBeats(); err != nil {
+		return err
+	}
+	if err := w.launch(); err != nil {
+		return err
 	}
 	w.label = w.workerID
 	w.Label(w.runID, w.label)
@@ -253,22 +256,18 @@ func (w *watchdog) ensureRunID() (err error) {
 // without what was meant for this watchdog alone.
 func (w *watchdog) workerEnv() []string {
 	env := without(originalEnv(), "LEASH_RUN_ID", "LEASH_WORKER_ID", "LEASH_RUN_OWNER", "SPT_NOENV",
-		"LEASH_PARENT_PID", "LEASH_LOG_FD")
+		"LEASH_PARENT_PID", "LEASH_LOG_FD", "LEASH_NOTIFY_SOCKET")
 	env = append(env, "LEASH_RUN_ID="+w.runID, "SPT_NOENV=1")
 	if w.workerID != "" {
 		env = append(env, "LEASH_WORKER_ID="+w.workerID)
+	}
+	if w.beatsAt != "" {
+		env = append(without(env, managerVars...), w.beatEnv()...)
 	}
 	if owner := w.Owner(); owner != "" {
 		env = append(env, "LEASH_RUN_OWNER="+owner)
 	}
 	return env
-}
-
-func (w *watchdog) uptime() time.Duration {
-	if w.worker.Start == 0 {
-		return 0
-	}
-	return max(0, time.Since(w.Created(w.worker.ID)))
 }
 
 // begin reports that the watch has begun. dead: so is a parent.
@@ -284,7 +283,8 @@ func (w *watchdog) begin(dead bool) {
 	if w.workerID != "" {
 		common = append(common, slog.String(event.WorkerID, w.workerID))
 	}
-	w.log = w.log.With(append(common, slog.Int(event.PID, pid))...)
+	w.unborn = w.log.With(common...)
+	w.log = w.unborn.With(slog.Int(event.PID, pid))
 	started := watch.Record{Event: event.WatchdogStarted, Text: "watching"}
 	if w.note != "" {
 		started.Text += "; " + w.note
@@ -297,10 +297,7 @@ func (w *watchdog) begin(dead bool) {
 	}
 	started.Attrs = append(started.Attrs, slog.String(event.Backend, w.Backend()),
 		slog.String(event.Containment, containment))
-	if w.worker.Start != 0 {
-		started.Attrs = append(started.Attrs,
-			slog.String(event.CreationTime, w.Created(w.worker.ID).UTC().Format("2006-01-02T15:04:05.00Z07:00")))
-	}
+	started.Attrs = w.creation(started.Attrs)
 	w.Log(started)
 	w.warn(noRecord, unrecorded)
 	if w.run && w.worker.PID != 0 {
@@ -312,6 +309,8 @@ func (w *watchdog) begin(dead bool) {
 func (w *watchdog) Log(r watch.Record) {
 	level := slog.LevelInfo
 	switch {
+	case r.Debug:
+		level = slog.LevelDebug
 	case r.Error:
 		level = slog.LevelError
 	case r.Warn:

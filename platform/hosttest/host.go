@@ -403,6 +403,13 @@ func (h *Host) Suspend(s proc.Signal) []stop.Sent {
 	return sent
 }
 
+// Hook, EndHook, Shock, PassOn and Restart are watch.Host's.
+func (h *Host) Hook(string) error               { return nil }
+func (h *Host) EndHook()                        {}
+func (h *Host) Shock(s proc.Signal) []stop.Sent { return nil }
+func (h *Host) PassOn(string)                   {}
+func (h *Host) Restart() (int, error)           { return 125, errHang }
+
 // Log is watch.Host's.
 func (h *Host) Log(r watch.Record) {
 	h.records = append(h.records, r)

@@ -17,17 +17,24 @@ type childWatch struct {
 	again chan struct{}
 }
 
-func (h *Host) waitForChildren() (*childWatch, error) {
+// waitForChildren is called when there is a new one.
+func (h *Host) waitForChildren() error {
+	if h.ends != nil {
+		h.ends.goOn()
+		return nil
+	}
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		return nil, os.NewSyscallError("eventfd", err)
+		return os.NewSyscallError("eventfd", err)
 	}
 	o := &childWatch{fd: fd, token: h.loop.token(), again: make(chan struct{}, 1)}
 	if err := h.loop.add(fd, o.token); err != nil {
-		return nil, err
+		unix.Close(fd)
+		return err
 	}
+	h.ends = o
 	go o.wait()
-	return o, nil
+	return nil
 }
 
 // wait leaves the dead where they are: the main goroutine reaps, so that no
@@ -38,11 +45,17 @@ func (o *childWatch) wait() {
 		if err == unix.EINTR {
 			continue
 		}
-		if err != nil { // ECHILD: nobody is left who could end
-			return
+		if err == nil { // else ECHILD: nobody is there who could end
+			unix.Write(o.fd, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 		}
-		unix.Write(o.fd, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 		<-o.again
+	}
+}
+
+func (o *childWatch) goOn() {
+	select {
+	case o.again <- struct{}{}:
+	default: // it goes on anyway
 	}
 }
 

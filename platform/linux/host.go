@@ -45,6 +45,8 @@ type Host struct {
 	deadly      [2]int // pipe
 	deadlyToken int
 	ends        *childWatch
+	notifier    *notifier // nil: nobody listens for heartbeats
+	hook        hook
 	onToken     func(int)
 	start       time.Time
 }
@@ -155,23 +157,26 @@ func (h *Host) drain(fd int) (alive bool, err error) {
 // Wait is watch.Host's.
 func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 	h.events = h.events[:0]
+	if h.notifier != nil {
+		h.notifier.release() // all that was told has been handled
+	}
 	if h.exited && !h.told {
 		h.tellExit()
 		return h.events, nil
 	}
-	until, polls := h.until(deadline, timed)
 	for len(h.events) == 0 {
-		if err := h.loop.wait(until-h.Now(), timed || polls, h.onToken); err != nil {
+		until, wakes := h.until(deadline, timed)
+		if err := h.loop.wait(until-h.Now(), wakes, h.onToken); err != nil {
 			return nil, fmt.Errorf("cannot wait any longer: %w", err)
 		}
 		now := h.Now()
-		if polls && now >= h.nextPoll {
+		if h.backend != "event" && now >= h.nextPoll {
 			h.pollAll(now)
 		}
+		h.listenAgain(now)
 		if timed && now >= deadline {
 			break
 		}
-		until, polls = h.until(deadline, timed)
 	}
 	return h.events, nil
 }
@@ -184,8 +189,10 @@ func (h *Host) token(token int) {
 		h.readDeadly()
 	case h.ends != nil && token == h.ends.token:
 		h.ends.seen()
-		h.workerEnded() // reaps whoever it was
-		h.ends.again <- struct{}{}
+		h.childrenEnded()
+		h.ends.goOn()
+	case h.notifier != nil && token == h.notifier.token:
+		h.readBeats()
 	case token == h.lifelineToken:
 		h.loop.remove(h.lifeline)
 		h.lifelineToken = 0
@@ -224,6 +231,14 @@ func (h *Host) waiting() bool {
 		}
 	}
 	return n > 0
+}
+
+// childrenEnded reaps whoever it was.
+func (h *Host) childrenEnded() {
+	h.reap()
+	if h.exited && !h.told {
+		h.tellExit()
+	}
 }
 
 func (h *Host) workerEnded() {
@@ -280,6 +295,9 @@ func (h *Host) Survivors() []stop.Left { return h.tree.Survivors() }
 
 // Close lets go of everything, removing the cgroup if it is empty.
 func (h *Host) Close() {
+	if h.notifier != nil {
+		h.notifier.close()
+	}
 	if h.cgroup != nil {
 		h.cgroup.remove()
 	}

@@ -13,10 +13,13 @@ import (
 // endingPoll is the interval while a tree is being ended, where nobody tells.
 const endingPoll = 20 * time.Millisecond
 
-// until is when to stop waiting, and whether polling comes into it.
+// until is when to stop waiting, if ever.
 func (h *Host) until(deadline time.Duration, timed bool) (time.Duration, bool) {
+	if at, paused := h.untilBeats(); paused && (!timed || at < deadline) {
+		deadline, timed = at, true
+	}
 	if h.backend == "event" {
-		return deadline, false
+		return deadline, timed
 	}
 	every := h.interval
 	if h.ending {
@@ -35,9 +38,10 @@ func (h *Host) until(deadline time.Duration, timed bool) (time.Duration, bool) {
 func (h *Host) pollAll(now time.Duration) {
 	h.nextPoll = now
 	h.lookAtParents("poll")
-	if h.child {
+	if h.child || h.hook.pid != 0 {
 		h.reap()
-	} else if h.worker != nil && !h.exited && gone(h.worker.Look()) {
+	}
+	if !h.child && h.worker != nil && !h.exited && gone(h.worker.Look()) {
 		h.exited, h.exit = true, h.worker.exitInfo()
 	}
 	if h.exited && !h.told {

@@ -72,9 +72,7 @@ func (h *Host) Listen(forward bool) error {
 	set := blocked()
 	if !forward {
 		set = unix.Sigset_t{}
-		if h.backend == "poll" {
-			addSignal(&set, int(rumour))
-		}
+		addSignal(&set, int(rumour))
 	}
 	fd, err := unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK)
 	if err != nil {
@@ -120,6 +118,9 @@ func (h *Host) readSignals() {
 }
 
 func (h *Host) signalled(sig syscall.Signal) {
+	if sig == unix.SIGCONT && h.notifier != nil { // told first: what comes with it waited for us
+		h.events = slices.Insert(h.events, 0, watch.Event(watch.Resumed{}))
+	}
 	// The ending sends SIGCONT itself: what only tells of it is not passed on.
 	if sig == rumour && h.lookAtParents(h.how()) {
 		return
@@ -160,10 +161,13 @@ func (h *Host) role(sig syscall.Signal) watch.Role {
 // worker's group is an orphaned one, in which SIGTSTP stops nobody by default
 // (setpgid(2)): so it gets SIGSTOP unless it handles the signal itself.
 func (h *Host) Suspend(s proc.Signal) []stop.Sent {
-	if !h.catches(s) {
-		s = signalOf(int(unix.SIGSTOP))
+	var sent []stop.Sent
+	if !h.exited {
+		if !h.catches(s) {
+			s = signalOf(int(unix.SIGSTOP))
+		}
+		sent = h.tree.Forward(s)
 	}
-	sent := h.tree.Forward(s)
 	unix.Kill(os.Getpid(), unix.SIGSTOP)
 	// SIGCONT, which ended that, comes in as a signal and is forwarded.
 	return sent

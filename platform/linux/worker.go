@@ -84,11 +84,18 @@ func (h *Host) Leads() bool { return h.tree.Leads() }
 // thread that forks it (PR_SET_PDEATHSIG, prctl(2)). The Go runtime ends a
 // thread only when a goroutine ends that was locked to it, and there is none.
 func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, error) {
-	// Children that we had before (a shell that started some and became us)
-	// are bystanders, and their orphans could not be told from the worker's.
-	sole := len(h.Kernel.Children(os.Getpid(), nil)) == 0 &&
-		unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == nil
-	h.cgroup = h.Kernel.newCgroup()
+	sole := h.tree.Parent != 0
+	if h.worker != nil { // whose tree was ended
+		h.forgetWorker()
+	} else {
+		// Children that we had before (a shell that started some and became us)
+		// are bystanders, and their orphans could not be told from the worker's.
+		sole = len(h.Kernel.Children(os.Getpid(), nil)) == 0 &&
+			unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == nil
+	}
+	if h.cgroup == nil {
+		h.cgroup = h.Kernel.newCgroup()
+	}
 	pid, fd, err := h.fork(path, args, env, keep)
 	if err != nil && h.cgroup != nil {
 		// A cgroup may refuse us in many ways, and the command may not exist:
@@ -101,10 +108,7 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 		return proc.Info{}, err
 	}
 	h.child, h.childID = true, pid
-	if h.Kernel.PIDFDs && fd >= 0 {
-		h.worker = h.Kernel.wrap(pid, fd)
-	} else if h.worker, err = h.Kernel.open(pid); err != nil {
-		unix.Kill(pid, unix.SIGKILL) // our own child, not reaped yet
+	if h.worker, err = h.opened(pid, fd); err != nil {
 		return proc.Info{}, err
 	}
 	h.worker.worker = true
@@ -120,14 +124,23 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 	if h.cgroup != nil {
 		h.tree.KillAll = h.cgroup.kill
 	}
-	if h.ends, err = h.waitForChildren(); err != nil {
+	if err := h.waitForChildren(); err != nil {
 		return proc.Info{}, err
 	}
 	return h.tree.Adopt()
 }
 
+// forgetWorker lets go of the worker before this one.
+func (h *Host) forgetWorker() {
+	h.tree.Close()
+	h.worker.Close()
+	h.tree = stop.Tree{Kernel: h.tree.Kernel, Never: h.tree.Never, Employers: h.tree.Employers,
+		RunID: h.tree.RunID, WorkerID: h.tree.WorkerID}
+	h.exited, h.told, h.ending = false, false, false
+	h.dropBeats()
+}
+
 func (h *Host) fork(path string, args, env []string, keep []int) (pid, fd int, err error) {
-	fd = -1
 	files := []uintptr{0, 1, 2}
 	for _, k := range keep {
 		for len(files) <= k {
@@ -136,20 +149,38 @@ func (h *Host) fork(path string, args, env []string, keep []int) (pid, fd int, e
 		files[k] = uintptr(k)
 	}
 	sys := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
-	if h.Kernel.PIDFDs {
-		sys.PidFD = &fd
-	}
 	if h.cgroup != nil {
 		sys.UseCgroupFD, sys.CgroupFD = true, h.cgroup.fd
 	}
-	// A clean start: nothing blocked, nothing ignored. The mask is that of the
-	// thread that forks; handlers the runtime resets.
+	return h.forkExec(path, args, &syscall.ProcAttr{Env: env, Files: files, Sys: sys})
+}
+
+// forkExec gives the child a clean start: nothing blocked, nothing ignored. The
+// mask is that of the thread that forks; handlers the runtime resets. fd is its
+// pidfd, or -1.
+func (h *Host) forkExec(path string, args []string, attr *syscall.ProcAttr) (pid, fd int, err error) {
+	fd = -1
+	if h.Kernel.PIDFDs {
+		attr.Sys.PidFD = &fd
+	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer setMask(setMask(unix.Sigset_t{}))
 	unignore()
-	pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{Env: env, Files: files, Sys: sys})
+	pid, err = syscall.ForkExec(path, args, attr)
 	return pid, fd, err
+}
+
+// opened is the handle on a child that we have just started.
+func (h *Host) opened(pid, fd int) (*handle, error) {
+	if h.Kernel.PIDFDs && fd >= 0 {
+		return h.Kernel.wrap(pid, fd), nil
+	}
+	hd, err := h.Kernel.open(pid)
+	if err != nil {
+		unix.Kill(pid, unix.SIGKILL) // our own child, not reaped yet
+	}
+	return hd, err
 }
 
 // reap collects every child that has ended, ours and those that came to us as
@@ -164,8 +195,11 @@ func (h *Host) reap() (none bool) {
 		if err != nil || pid <= 0 {
 			return err == unix.ECHILD
 		}
-		if pid == h.childID && !h.exited {
+		switch {
+		case pid == h.childID && !h.exited:
 			h.exited, h.exit = true, exitOf(ws)
+		case pid == h.hook.pid:
+			h.hookEnded(exitOf(ws))
 		}
 	}
 }

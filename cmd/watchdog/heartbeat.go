@@ -1,0 +1,166 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"leash/internal/event"
+	"leash/internal/heartbeat"
+	"leash/platform"
+	"leash/watch"
+)
+
+// beats is what was asked of the worker; nil: nothing.
+func (s *settings) beats() *heartbeat.Config {
+	if s.heartbeat != "notify" {
+		return nil
+	}
+	return &heartbeat.Config{Interval: s.beatInterval, Timeout: s.beatTimeout,
+		MaxMissed: s.maxMissed, Startup: s.startupTimeout}
+}
+
+// listenForBeats opens the socket, if heartbeats are wanted.
+func (w *watchdog) listenForBeats() (err error) {
+	if w.heartbeat != "notify" {
+		return nil
+	}
+	others := os.Geteuid() == 0
+	if !w.run {
+		others = int(w.worker.UID) != os.Geteuid()
+	}
+	if w.beatsAt, err = w.ListenForBeats(w.notifySocket, others); err != nil {
+		return fmt.Errorf("--notify-socket: %s: %w", w.notifySocket, err)
+	}
+	return nil
+}
+
+// config is what the machine is to know.
+func (w *watchdog) config() watch.Config {
+	c := watch.Config{
+		Owns: w.run, Grace: w.grace, StopSignal: w.stop, Surveys: !w.run, Uptime: w.uptime(),
+		Beats: w.beats(), HangCommand: w.onHangCommand != "", HangWait: w.onHangTimeout, GraceMax: w.graceMax,
+		MaxRestarts: w.maxRestarts, Debug: w.logLevel == "debug",
+	}
+	if w.onHangSignal != "" {
+		c.HangSignal, _ = platform.ParseSignal(w.onHangSignal)
+	}
+	switch w.restart {
+	case "on-failure":
+		c.Restart = watch.RestartOnFailure
+	case "always":
+		c.Restart = watch.RestartAlways
+	}
+	if c.Restart != watch.RestartNever {
+		var b [8]byte
+		platform.Random.Read(b[:]) // without it all rest alike
+		c.Seed = binary.NativeEndian.Uint64(b[:])
+	}
+	return c
+}
+
+// beatEnv is what a worker must know to beat.
+func (w *watchdog) beatEnv() []string {
+	return []string{
+		"NOTIFY_SOCKET=" + w.beatsAt,
+		"WATCHDOG_USEC=" + strconv.FormatInt(w.beats().Within().Microseconds(), 10),
+	}
+}
+
+// managerVars belong to the manager above us and the processes it knows.
+var managerVars = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+
+// PassOn is watch.Host's. A manager that tells who its main process is
+// (SYSTEMD_EXEC_PID, systemd.exec(5)) is not spoken to by anybody else: the
+// worker of a pool is not its service.
+func (w *watchdog) PassOn(text string) {
+	address := os.Getenv("NOTIFY_SOCKET")
+	main := os.Getenv("SYSTEMD_EXEC_PID")
+	if !w.run || address == "" || main != "" && main != strconv.Itoa(os.Getpid()) {
+		return
+	}
+	err := platform.TellManager(address, text+"MAINPID="+strconv.Itoa(os.Getpid()))
+	if err != nil && !w.unheard {
+		w.unheard = true
+		w.Log(watch.Record{Event: event.WatchdogWarning, Text: "NOTIFY_SOCKET: the manager above does not hear", Warn: true,
+			Attrs: []slog.Attr{slog.String(event.Error, err.Error())}})
+	}
+}
+
+// Hook is watch.Host's.
+func (w *watchdog) Hook(reason string) error {
+	pid := strconv.Itoa(w.worker.PID)
+	command := w.onHangCommand
+	if f := strings.Fields(command); len(f) > 0 && (f[len(f)-1] == "--pid" || f[len(f)-1] == "-p") {
+		command += " " + pid
+	}
+	env := append(without(originalEnv(), managerVars...),
+		"LEASH_WORKER_PID="+pid, "LEASH_RUN_ID="+w.runID, "LEASH_REASON="+reason)
+	if w.label != "" {
+		env = append(env, "LEASH_WORKER_ID="+w.label)
+	}
+	return w.RunHook(platform.Command{Path: "/bin/sh", Args: []string{"sh", "-c", command}, Env: env})
+}
+
+// Restart is watch.Host's.
+func (w *watchdog) Restart() (status int, err error) {
+	if err := w.launch(); err != nil {
+		var c *commandError
+		if errors.As(err, &c) {
+			return c.status, err
+		}
+		return exitFailed, err
+	}
+	w.log = w.unborn.With(slog.Int(event.PID, w.worker.PID))
+	unrecorded := w.enter(false)
+	r := watch.Record{Event: event.ProcessStarted, Text: "the next worker was started"}
+	r.Attrs = w.creation(r.Attrs)
+	w.Log(r)
+	w.warn(noRecord, unrecorded)
+	return 0, nil
+}
+
+// launch starts a worker.
+func (w *watchdog) launch() error {
+	c, err := w.command()
+	if err != nil {
+		return err
+	}
+	c.Env, c.Keep = w.workerEnv(), w.keepFDs
+	if w.worker, err = w.Start(c); err != nil {
+		return commandFailed(c.Args[0], err)
+	}
+	return nil
+}
+
+// command finds the worker's program.
+func (w *watchdog) command() (platform.Command, error) {
+	args := os.Args[w.commandAt:]
+	path, err := exec.LookPath(args[0])
+	if err != nil && !errors.Is(err, exec.ErrDot) {
+		return platform.Command{}, commandFailed(args[0], err)
+	}
+	return platform.Command{Path: path, Args: args}, nil
+}
+
+// creation says when the worker began, where that is known.
+func (w *watchdog) creation(attrs []slog.Attr) []slog.Attr {
+	if w.worker.Start == 0 {
+		return attrs
+	}
+	at := w.Created(w.worker.ID).UTC().Format("2006-01-02T15:04:05.00Z07:00")
+	return append(attrs, slog.String(event.CreationTime, at))
+}
+
+func (w *watchdog) uptime() time.Duration {
+	if w.worker.Start == 0 {
+		return 0
+	}
+	return max(0, time.Since(w.Created(w.worker.ID)))
+}

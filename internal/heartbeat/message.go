@@ -1,0 +1,150 @@
+// Package heartbeat reads what a worker says of itself by the sd_notify
+// protocol, and judges its silence. It is pure: sockets and clocks are
+// elsewhere.
+package heartbeat
+
+import (
+	"bytes"
+	"time"
+	"unicode/utf8"
+)
+
+// MaxSize is the longest datagram that is read; systemd's own bound
+// (NOTIFY_BUFFER_MAX, PIPE_BUF). What is longer is dropped whole.
+const MaxSize = 4096
+
+// Beat is what a message says of the worker's life.
+type Beat uint8
+
+const (
+	NoBeat Beat = iota
+	// Alive: WATCHDOG=1.
+	Alive
+	// Trigger: WATCHDOG=trigger, the worker itself says that it is stuck.
+	Trigger
+)
+
+// Message is one datagram of sd_notify(3): lines of KEY=VALUE.
+type Message struct {
+	Ready, Stopping, Reloading bool
+	Beat                       Beat
+	// Extend is EXTEND_TIMEOUT_USEC; 0 if it was not given.
+	Extend time.Duration
+	// Within is WATCHDOG_USEC, if Rewatch: 0 means that nobody is to watch.
+	Within  time.Duration
+	Rewatch bool
+	// Status is a line for people, without control characters.
+	Status string
+	// Barrier: BARRIER=1 and nothing else. The sender waits until the
+	// descriptor that came with it is closed.
+	Barrier bool
+}
+
+// Longest bounds the times that a message may ask for.
+const Longest = 24 * time.Hour
+
+// maxStatus bounds what is kept of STATUS, in bytes.
+const maxStatus = 1024
+
+// Parse reads a datagram. Unknown keys are passed over, as are values that make
+// no sense; ok is false if the whole is no message at all: too long, or with
+// control characters or without any KEY=VALUE line.
+func Parse(b []byte) (m Message, ok bool) {
+	// Some senders count the terminating NUL (sd_notify of old, C libraries).
+	b = bytes.TrimSuffix(b, []byte{0})
+	if len(b) == 0 || len(b) > MaxSize || bytes.IndexByte(b, 0) >= 0 {
+		return m, false
+	}
+	lines := 0
+	barrier := false
+	for len(b) > 0 {
+		var line []byte
+		line, b, _ = bytes.Cut(b, []byte{'\n'})
+		if len(line) == 0 {
+			continue
+		}
+		key, value, found := bytes.Cut(line, []byte{'='})
+		if !found || !isKey(key) {
+			return Message{}, false
+		}
+		lines++
+		barrier = barrier || string(line) == "BARRIER=1"
+		m.set(string(key), value)
+	}
+	m.Barrier = barrier && lines == 1
+	return m, lines > 0
+}
+
+// isKey: as environment variables are named (sd_notify(3) lists none else).
+func isKey(b []byte) bool {
+	for _, c := range b {
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+func (m *Message) set(key string, value []byte) {
+	one := string(value) == "1"
+	switch key {
+	case "READY":
+		m.Ready = m.Ready || one
+	case "STOPPING":
+		m.Stopping = m.Stopping || one
+	case "RELOADING":
+		m.Reloading = m.Reloading || one
+	case "WATCHDOG":
+		switch {
+		case string(value) == "trigger":
+			m.Beat = Trigger
+		case one && m.Beat == NoBeat:
+			m.Beat = Alive
+		}
+	case "EXTEND_TIMEOUT_USEC":
+		if d, ok := usec(value); ok && d > 0 {
+			m.Extend = d
+		}
+	case "WATCHDOG_USEC":
+		if d, ok := usec(value); ok && (d == 0 || d >= minWithin) {
+			m.Within, m.Rewatch = d, true
+		}
+	case "STATUS":
+		m.Status = printable(value)
+	}
+}
+
+// minWithin keeps a slip of a unit from ending a worker at once.
+const minWithin = time.Millisecond
+
+// usec reads microseconds; more than Longest is Longest.
+func usec(b []byte) (time.Duration, bool) {
+	if len(b) == 0 {
+		return 0, false
+	}
+	n := time.Duration(0)
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = min(10*n+time.Duration(c-'0'), Longest/time.Microsecond)
+	}
+	return n * time.Microsecond, true
+}
+
+// printable makes one line of valid UTF-8 out of whatever was said.
+func printable(b []byte) string {
+	if len(b) > maxStatus {
+		b = b[:maxStatus]
+	}
+	out := make([]byte, 0, len(b))
+	for len(b) > 0 {
+		r, n := utf8.DecodeRune(b)
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError && n == 1 || r == '\u2028' || r == '\u2029' {
+			r = ' '
+		}
+		out = utf8.AppendRune(out, r)
+		b = b[n:]
+	}
+	return string(bytes.TrimSpace(out))
+}

@@ -1,0 +1,288 @@
+//go:build linux
+
+package linux
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"leash/internal/heartbeat"
+	"leash/watch"
+)
+
+// notifier is the socket to which the worker and its tree speak (sd_notify(3)).
+type notifier struct {
+	fd, token int
+	// A socket with a path: its folder, held open so that no other is touched
+	// in the end, its name there and its inode.
+	dir   int
+	name  string
+	inode uint64
+
+	senders senders
+	buf     [heartbeat.MaxSize + 1]byte
+	control [unix.SizeofCmsghdr*3 + 8*3 + 4*maxRights]byte
+	// barriers are descriptors whose senders wait until they are closed.
+	barriers []int
+	closer   chan int
+
+	budget   int           // messages that may be read before a pause
+	refilled time.Duration // when it was last added to
+	pausedAt time.Duration
+	paused   bool
+	deaf     bool // for good
+}
+
+// A flood costs no more than reading so many messages in a second; a burst may
+// be as large as budgetMost. While more come, nobody can tell whether a beat is
+// among them.
+const (
+	budgetPerSecond = 2000
+	budgetMost      = 500
+	pause           = 50 * time.Millisecond
+)
+
+// errInUse: another process listens there.
+var errInUse = errors.New("another process listens there already: give each worker a socket of its own")
+
+// ListenForBeats opens the socket: a path, @name for an abstract one, or of a
+// random name if address is empty. It returns what NOTIFY_SOCKET must say.
+// Without a path nothing is left behind, whatever happens to us. others: the
+// senders may be of another user.
+func (h *Host) ListenForBeats(address string, others bool) (string, error) {
+	if address == "" {
+		var b [8]byte
+		if _, err := (Random{}).Read(b[:]); err != nil {
+			return "", err
+		}
+		address = fmt.Sprintf("@leash-%d-%x", os.Getpid(), b)
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return "", os.NewSyscallError("socket", err)
+	}
+	n := &notifier{fd: fd, dir: -1, budget: budgetMost}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+		unix.Close(fd)
+		return "", os.NewSyscallError("setsockopt SO_PASSCRED", err)
+	}
+	// A pidfd of the sender comes with each message (Linux 6.5).
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSPIDFD, 1)
+	if strings.HasPrefix(address, "@") {
+		err = unix.Bind(fd, &unix.SockaddrUnix{Name: address})
+	} else {
+		err = n.bind(address, others)
+	}
+	if err == unix.EADDRINUSE {
+		err = errInUse
+	}
+	if err == nil {
+		n.token = h.loop.token()
+		err = h.loop.add(fd, n.token)
+	}
+	if err != nil {
+		n.close()
+		return "", err
+	}
+	h.notifier = n
+	return address, nil
+}
+
+// bind makes the socket file. One that nobody listens to any more is replaced;
+// anything else of that name is left as it is.
+func (n *notifier) bind(path string, others bool) error {
+	dir, name := filepath.Split(path)
+	var err error
+	if n.dir, err = unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("the folder %s: %w", dir, err)
+	}
+	mode := uint32(0o600)
+	if others {
+		mode = 0o666 // as systemd's; who speaks is known by credentials
+	}
+	// bind(2) takes the mode of the socket, less the umask.
+	if err := unix.Fchmod(n.fd, mode); err != nil {
+		return err
+	}
+	defer unix.Umask(unix.Umask(0))
+	here := fmt.Sprintf("/proc/self/fd/%d/%s", n.dir, name)
+	err = unix.Bind(n.fd, &unix.SockaddrUnix{Name: here})
+	if err == unix.EADDRINUSE {
+		if err = n.removeStale(here, name); err == nil {
+			err = unix.Bind(n.fd, &unix.SockaddrUnix{Name: here})
+		}
+	}
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(n.dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	n.name, n.inode = name, st.Ino
+	return nil
+}
+
+func (n *notifier) removeStale(here, name string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(n.dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return errors.New("there is something else of that name: remove it, or give another path")
+	}
+	probe, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(probe)
+	if err := unix.Connect(probe, &unix.SockaddrUnix{Name: here}); err != unix.ECONNREFUSED {
+		return errInUse
+	}
+	return unix.Unlinkat(n.dir, name, 0)
+}
+
+func (n *notifier) close() {
+	n.release()
+	unix.Close(n.fd)
+	if n.dir >= 0 {
+		var st unix.Stat_t
+		if n.name != "" && unix.Fstatat(n.dir, n.name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Ino == n.inode {
+			unix.Unlinkat(n.dir, n.name, 0)
+		}
+		unix.Close(n.dir)
+	}
+}
+
+// release lets those go on who wait until all that they said was handled.
+func (n *notifier) release() {
+	for _, fd := range n.barriers {
+		unix.Close(fd)
+	}
+	n.barriers = n.barriers[:0]
+}
+
+// readBeats reads what was said, as long as the budget lasts.
+func (h *Host) readBeats() {
+	n := h.notifier
+	now := h.Now()
+	n.budget = min(budgetMost, n.budget+int((now-n.refilled)*budgetPerSecond/time.Second))
+	n.refilled = now
+	for ; n.budget > 0; n.budget-- {
+		if n.deaf || !h.readBeat() {
+			return
+		}
+	}
+	h.pauseBeats(now)
+}
+
+// pauseBeats leaves the socket alone for a moment.
+func (h *Host) pauseBeats(now time.Duration) {
+	n := h.notifier
+	h.loop.remove(n.fd)
+	n.paused, n.pausedAt = true, now
+	h.events = append(h.events, watch.Drowned{})
+}
+
+// untilBeats is when the socket is to be listened to again, if it is not.
+func (h *Host) untilBeats() (at time.Duration, paused bool) {
+	if n := h.notifier; n != nil && n.paused && !n.deaf {
+		return n.pausedAt + pause, true
+	}
+	return 0, false
+}
+
+func (h *Host) listenAgain(now time.Duration) {
+	if at, paused := h.untilBeats(); paused && now >= at {
+		h.notifier.paused = false
+		h.loop.add(h.notifier.fd, h.notifier.token)
+	}
+}
+
+// readBeat reads one message; false if there is none.
+func (h *Host) readBeat() bool {
+	n := h.notifier
+	size, control, flags, _, err := unix.Recvmsg(n.fd, n.buf[:], n.control[:], unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	if err == unix.EINTR {
+		return true
+	}
+	if err != nil {
+		return false
+	}
+	from := readControl(n.control[:control])
+	m, ok := heartbeat.Parse(n.buf[:min(size, heartbeat.MaxSize)])
+	ok = ok && flags&unix.MSG_TRUNC == 0 && h.speaksForWorker(&from)
+	if from.pidfd >= 0 {
+		unix.Close(from.pidfd)
+	}
+	if ok && m.Barrier && len(from.rights) == 1 {
+		n.barriers, from.rights = append(n.barriers, from.rights[0]), nil
+	}
+	for _, fd := range from.rights {
+		h.discard(fd)
+	}
+	if ok {
+		h.events = append(h.events, watch.Heard{Message: m})
+	}
+	return true
+}
+
+// discard closes a descriptor that somebody sent. close(2) may wait for as long
+// as a file system pleases (FUSE, NFS), so what has a path is closed by a
+// goroutine of its own. If that one is stuck, nobody is listened to any more:
+// silence means nothing then.
+func (h *Host) discard(fd int) {
+	n := h.notifier
+	if !h.Kernel.hasPath(fd) {
+		unix.Close(fd)
+		return
+	}
+	if n.closer == nil {
+		n.closer = make(chan int, 16)
+		go func() {
+			for fd := range n.closer {
+				unix.Close(fd)
+			}
+		}()
+	}
+	select {
+	case n.closer <- fd:
+	default:
+		if !n.deaf {
+			n.deaf = true
+			h.loop.remove(n.fd)
+			h.events = append(h.events, watch.Deafened{})
+		}
+	}
+}
+
+// hasPath reports whether a descriptor is of a file system, and not of a pipe,
+// a socket or the like, without asking that file system.
+func (k *Kernel) hasPath(fd int) bool {
+	link := "/proc/self/fd/" + itoa(fd)
+	n, err := unix.Readlink(link, k.link[:])
+	return err != nil || n == 0 || k.link[0] == '/'
+}
+
+// dropBeats forgets what an earlier worker said.
+func (h *Host) dropBeats() {
+	n := h.notifier
+	if n == nil {
+		return
+	}
+	n.release()
+	n.senders = senders{}
+	for range budgetMost {
+		if !h.readBeat() {
+			break
+		}
+	}
+	n.release()
+	h.events = h.events[:0]
+}
