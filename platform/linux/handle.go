@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -61,11 +62,19 @@ func (k *Kernel) openDir(pid int) (*handle, error) {
 
 func (k *Kernel) wrap(pid, fd int) *handle {
 	h := &handle{k: k, pid: pid, fd: fd}
-	var st unix.Stat_t
-	if k.pidfs && unix.Fstat(fd, &st) == nil {
-		h.inode = st.Ino
+	if k.pidfs {
+		h.inode = inodeOf(fd)
 	}
 	return h
+}
+
+// inodeOf never blocks: it is asked of pidfds only (see loop).
+func inodeOf(fd int) uint64 {
+	var st unix.Stat_t
+	if _, _, err := unix.RawSyscall(unix.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(&st)), 0); err != 0 {
+		return 0
+	}
+	return st.Ino
 }
 
 func openError(pid int, err error) error {

@@ -3,27 +3,34 @@
 package linux
 
 import (
-	"errors"
 	"os"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // loop waits for descriptors in one epoll instance. That instance is itself
 // registered with the Go runtime's poller, so one goroutine waits for all of
-// it without holding a thread, and a read deadline serves as the timer.
+// it without holding a thread. A timerfd is among the descriptors: a deadline
+// of the runtime's that is put off still wakes it once at the old time. The
+// system calls here never block, and are raw ones, because each other call
+// wakes the runtime's monitor thread, in case it should block.
 type loop struct {
 	fd     int
+	timer  int
+	armed  bool
 	file   *os.File
 	conn   syscall.RawConn
 	ready  [16]unix.EpollEvent
 	n      int
 	poll   func(uintptr) bool
 	tokens int
-	dlSet  bool
 }
+
+// timerToken is what no other descriptor has.
+const timerToken = -1
 
 func newLoop() (*loop, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -38,7 +45,11 @@ func newLoop() (*loop, error) {
 		return nil, err
 	}
 	l.poll = l.pollOnce
-	return l, nil
+	// Like our clock it stands still while the machine sleeps.
+	if l.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
+		return nil, os.NewSyscallError("timerfd_create", err)
+	}
+	return l, l.add(l.timer, timerToken)
 }
 
 // token names a descriptor in what wait returns.
@@ -55,29 +66,37 @@ func (l *loop) addEvents(fd, token int, events uint32) error {
 func (l *loop) remove(fd int) { unix.EpollCtl(l.fd, unix.EPOLL_CTL_DEL, fd, nil) }
 
 func (l *loop) pollOnce(fd uintptr) bool {
-	n, err := unix.EpollWait(int(fd), l.ready[:], 0)
+	n, _, err := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd,
+		uintptr(unsafe.Pointer(&l.ready)), uintptr(len(l.ready)), 0, 0, 0)
+	l.n = int(n)
 	if err == unix.EINTR {
-		n = 0
+		l.n = 0
 	}
-	l.n = n
-	return n != 0
+	return l.n != 0
 }
 
 // wait blocks until something is ready or, if timed, for d. It calls on with
 // each token.
 func (l *loop) wait(d time.Duration, timed bool, on func(token int)) error {
 	if timed {
-		l.file.SetReadDeadline(time.Now().Add(d))
-	} else if l.dlSet {
-		l.file.SetReadDeadline(time.Time{})
+		l.arm(max(d, 1)) // 0 would disarm it
+	} else if l.armed {
+		l.arm(0)
 	}
-	l.dlSet = timed
 	l.n = 0
-	if err := l.conn.Read(l.poll); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := l.conn.Read(l.poll); err != nil {
 		return err
 	}
 	for _, e := range l.ready[:max(l.n, 0)] {
-		on(int(e.Fd))
+		if e.Fd != timerToken { // setting it anew takes its readiness away
+			on(int(e.Fd))
+		}
 	}
 	return nil
+}
+
+func (l *loop) arm(d time.Duration) {
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}
+	unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, uintptr(l.timer), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+	l.armed = d > 0
 }

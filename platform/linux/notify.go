@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,8 @@ type notifier struct {
 	inode uint64
 
 	senders senders
+	head    unix.Msghdr
+	part    unix.Iovec
 	buf     [heartbeat.MaxSize + 1]byte
 	control [unix.SizeofCmsghdr*3 + 8*3 + 4*maxRights]byte
 	// barriers are descriptors whose senders wait until they are closed.
@@ -208,18 +211,18 @@ func (h *Host) listenAgain(now time.Duration) {
 // readBeat reads one message; false if there is none.
 func (h *Host) readBeat() bool {
 	n := h.notifier
-	size, control, flags, _, err := unix.Recvmsg(n.fd, n.buf[:], n.control[:], unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	size, control, flags, err := n.receive()
 	if err == unix.EINTR {
 		return true
 	}
-	if err != nil {
+	if err != 0 {
 		return false
 	}
 	from := readControl(n.control[:control])
 	m, ok := heartbeat.Parse(n.buf[:min(size, heartbeat.MaxSize)])
 	ok = ok && flags&unix.MSG_TRUNC == 0 && h.speaksForWorker(&from)
 	if from.pidfd >= 0 {
-		unix.Close(from.pidfd)
+		unix.RawSyscall(unix.SYS_CLOSE, uintptr(from.pidfd), 0, 0)
 	}
 	if ok && m.Barrier && len(from.rights) == 1 {
 		n.barriers, from.rights = append(n.barriers, from.rights[0]), nil
@@ -231,6 +234,18 @@ func (h *Host) readBeat() bool {
 		h.events = append(h.events, watch.Heard{Message: m})
 	}
 	return true
+}
+
+// receive is recvmsg(2), in which nothing blocks (see loop).
+func (n *notifier) receive() (size, control, flags int, err unix.Errno) {
+	n.part.Base = &n.buf[0]
+	n.part.SetLen(len(n.buf))
+	n.head = unix.Msghdr{Iov: &n.part, Control: &n.control[0]}
+	n.head.SetIovlen(1)
+	n.head.SetControllen(len(n.control))
+	got, _, err := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(n.fd), uintptr(unsafe.Pointer(&n.head)),
+		unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	return int(got), int(n.head.Controllen), int(n.head.Flags), err
 }
 
 // discard closes a descriptor that somebody sent. close(2) may wait for as long
