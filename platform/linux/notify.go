@@ -153,14 +153,15 @@ func (n *notifier) removeStale(here, name string) error {
 
 func (n *notifier) close() {
 	n.release()
-	unix.Close(n.fd)
 	if n.dir >= 0 {
+		// While it is open, nobody takes it for stale and no other has its inode.
 		var st unix.Stat_t
 		if n.name != "" && unix.Fstatat(n.dir, n.name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Ino == n.inode {
 			unix.Unlinkat(n.dir, n.name, 0)
 		}
 		unix.Close(n.dir)
 	}
+	unix.Close(n.fd)
 }
 
 // release lets those go on who wait until all that they said was handled.

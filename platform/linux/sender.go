@@ -4,6 +4,7 @@ package linux
 
 import (
 	"encoding/binary"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,8 +21,14 @@ type sender struct {
 const maxRights = 4
 
 // senders remembers whom the last messages came from. The inode of a pidfd is
-// that of no other process until reboot (pidfs, Linux 6.9).
-type senders struct{ ours, stranger uint64 }
+// that of no other process until reboot (pidfs, Linux 6.9). A stranger is soon
+// looked at anew: for want of descriptors, say, anybody looks like one.
+type senders struct {
+	ours, stranger uint64
+	until          time.Duration
+}
+
+const strangerFor = 100 * time.Millisecond
 
 // readControl takes apart what came with a message. Descriptors beyond what
 // the buffer holds were closed by the kernel.
@@ -66,23 +73,20 @@ func (h *Host) speaksForWorker(s *sender) bool {
 		}
 		defer hd.Close()
 	}
-	known := &h.notifier.senders
-	switch hd.inode {
-	case 0:
-	case h.worker.inode, known.ours:
-		return true
-	case known.stranger:
-		return false
-	}
-	ours := h.belongs(hd)
+	known, now := &h.notifier.senders, h.Now()
 	switch {
 	case hd.inode == 0:
-	case ours:
+		return h.belongs(hd)
+	case hd.inode == h.worker.inode, hd.inode == known.ours:
+		return true
+	case hd.inode == known.stranger && now < known.until:
+		return false
+	case h.belongs(hd):
 		known.ours = hd.inode
-	default:
-		known.stranger = hd.inode
+		return true
 	}
-	return ours
+	known.stranger, known.until = hd.inode, now+strangerFor
+	return false
 }
 
 func (h *Host) belongs(hd *handle) bool {
