@@ -23,7 +23,7 @@ func (s *settings) beats() *heartbeat.Config {
 		return nil
 	}
 	return &heartbeat.Config{Interval: s.beatInterval, Timeout: s.beatTimeout,
-		MaxMissed: s.maxMissed, Startup: s.startupTimeout}
+		MaxMissed: s.maxMissed, Startup: s.startupTimeout, Adopted: !s.run}
 }
 
 // listenForBeats opens the socket, if heartbeats are wanted.

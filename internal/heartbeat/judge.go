@@ -10,6 +10,9 @@ type Config struct {
 	MaxMissed         int
 	// Startup is how long READY=1 may take; 0: as long as it likes.
 	Startup time.Duration
+	// Adopted: the worker may have said READY=1 before anybody listened, so a
+	// beat says it too.
+	Adopted bool
 }
 
 // Within is what the worker is told (WATCHDOG_USEC): a library that beats at
@@ -58,7 +61,7 @@ func (j *Judge) Silence(now time.Duration) time.Duration { return max(0, now-j.l
 
 // Heard takes a message; it returns whether the worker says that it hangs.
 func (j *Judge) Heard(now time.Duration, m Message) (trigger bool) {
-	if m.Ready {
+	if m.Ready || j.cfg.Adopted && m.Beat == Alive {
 		j.starting = false
 	}
 	if m.Stopping {

@@ -140,6 +140,9 @@ func (h *handle) path(name string) path {
 
 // probe returns proc.ErrGone once the process has been reaped. EPERM is life.
 func (h *handle) probe() error {
+	if h.fd < 0 { // closed: it proves nothing any more
+		return proc.ErrGone
+	}
 	if !h.dir {
 		if unix.PidfdSendSignal(h.fd, 0, nil, 0) == unix.ESRCH {
 			return proc.ErrGone
@@ -154,6 +157,9 @@ func (h *handle) probe() error {
 }
 
 func (h *handle) Signal(sig proc.Signal) error {
+	if h.fd < 0 {
+		return proc.ErrGone
+	}
 	if !h.dir {
 		return signalError(unix.PidfdSendSignal(h.fd, unix.Signal(sig.Num), nil, 0))
 	}

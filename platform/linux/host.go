@@ -31,6 +31,7 @@ type Host struct {
 
 	worker  *handle
 	child   bool // we started it
+	sole    bool // all our children are of its tree
 	childID int
 	cgroup  *cgroup
 	exit    proc.Exit

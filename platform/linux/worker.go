@@ -84,13 +84,12 @@ func (h *Host) Leads() bool { return h.tree.Leads() }
 // thread that forks it (PR_SET_PDEATHSIG, prctl(2)). The Go runtime ends a
 // thread only when a goroutine ends that was locked to it, and there is none.
 func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, error) {
-	sole := h.tree.Parent != 0
-	if h.worker != nil { // whose tree was ended
+	if h.worker != nil { // and what was of its tree is ended
 		h.forgetWorker()
 	} else {
 		// Children that we had before (a shell that started some and became us)
 		// are bystanders, and their orphans could not be told from the worker's.
-		sole = len(h.Kernel.Children(os.Getpid(), nil)) == 0 &&
+		h.sole = len(h.Kernel.Children(os.Getpid(), nil)) == 0 &&
 			unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == nil
 	}
 	if h.cgroup == nil {
@@ -108,12 +107,13 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 		return proc.Info{}, err
 	}
 	h.child, h.childID = true, pid
+	h.exited, h.told = false, false
 	if h.worker, err = h.opened(pid, fd); err != nil {
 		return proc.Info{}, err
 	}
 	h.worker.worker = true
 	h.tree.Root = h.worker
-	if sole {
+	if h.sole {
 		h.tree.Parent, h.tree.Empty = os.Getpid(), h.noChildren
 	} else {
 		h.tree.Search = h.searchAll
@@ -136,7 +136,7 @@ func (h *Host) forgetWorker() {
 	h.worker.Close()
 	h.tree = stop.Tree{Kernel: h.tree.Kernel, Never: h.tree.Never, Employers: h.tree.Employers,
 		RunID: h.tree.RunID, WorkerID: h.tree.WorkerID}
-	h.exited, h.told, h.ending = false, false, false
+	h.exited, h.told, h.ending = true, true, false // until there is another
 	h.dropBeats()
 }
 
