@@ -111,6 +111,9 @@ func (m *Machine) hung(now time.Duration, outcome, reason string) {
 	m.log(Record{Event: event.BeatTimeout, Text: text, Error: true,
 		Attrs: append(m.silence(now), slog.String(event.Reason, reason))})
 	m.state, m.outcome = LastWords, outcome
+	if outcome == Hung {
+		m.wellUntil = now - m.judge.Silence(now)
+	}
 	if m.cfg.HangCommand {
 		m.words = words{hooking: true, until: now + m.cfg.HangWait}
 		m.out = append(m.out, Action{Kind: DoHook, Text: outcome})

@@ -112,6 +112,8 @@ type life struct {
 	polite   proc.Signal
 	bornAt   time.Duration
 	endingAt time.Duration
+	// wellUntil is when he last showed that he was; start-up does not count.
+	wellUntil time.Duration
 
 	exit      proc.Exit
 	exited    bool
@@ -292,7 +294,7 @@ func (m *Machine) endRest(outcome string) {
 func (m *Machine) end(now time.Duration, outcome string, polite proc.Signal, look bool) {
 	switch m.state {
 	case Watching:
-		m.outcome = outcome
+		m.outcome, m.wellUntil = outcome, now
 	case LastWords: // what condemned the worker remains the cause
 		m.endHook()
 	default:

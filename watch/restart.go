@@ -6,7 +6,6 @@ import (
 
 	"leash/internal/event"
 	"leash/internal/heartbeat"
-	"leash/internal/stop"
 )
 
 // Restart says after which end a worker is followed by another.
@@ -21,7 +20,7 @@ const (
 const (
 	firstRest = 500 * time.Millisecond
 	maxRest   = 30 * time.Second
-	// healthy is how long a worker must live for its end not to be one more
+	// healthy is how long a worker must be well for its end not to be one more
 	// failure in a row.
 	healthy = time.Minute
 	// jitter keeps a thousand workers that failed together from starting
@@ -37,7 +36,7 @@ func (m *Machine) follows() bool {
 	case m.cfg.Restart == RestartOnFailure && m.status() == 0:
 		return false
 	}
-	if m.endingAt-m.bornAt >= healthy {
+	if m.wellUntil-m.bornAt >= healthy {
 		m.restarts = 0
 	}
 	return m.tries()
@@ -89,7 +88,7 @@ func (m *Machine) restarted(now time.Duration) {
 
 // begin is the start of a worker's life.
 func (m *Machine) begin(now time.Duration) {
-	m.life = life{polite: m.cfg.StopSignal, method: "none", bornAt: now, seq: stop.Sequence{}}
+	m.life = life{polite: m.cfg.StopSignal, method: "none", bornAt: now, wellUntil: now}
 	m.state = Watching
 	if m.cfg.Beats != nil {
 		m.judge = heartbeat.NewJudge(*m.cfg.Beats, now)

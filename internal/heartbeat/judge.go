@@ -50,7 +50,7 @@ type Judge struct {
 
 // NewJudge returns a judge of a worker that begins now.
 func NewJudge(cfg Config, now time.Duration) *Judge {
-	return &Judge{cfg: cfg, starting: cfg.Startup > 0, startAt: now + cfg.Startup, seen: now}
+	return &Judge{cfg: cfg, starting: cfg.Startup > 0, startAt: now + cfg.Startup, last: now, seen: now}
 }
 
 // Missed is how many beats in a row were missed.

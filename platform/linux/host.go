@@ -165,7 +165,7 @@ func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 		h.tellExit()
 		return h.events, nil
 	}
-	for len(h.events) == 0 {
+	for h.listenAgain(h.Now()); len(h.events) == 0; {
 		until, wakes := h.until(deadline, timed)
 		if err := h.loop.wait(until-h.Now(), wakes, h.onToken); err != nil {
 			return nil, fmt.Errorf("cannot wait any longer: %w", err)

@@ -40,6 +40,7 @@ type notifier struct {
 	pausedAt time.Duration
 	paused   bool
 	deaf     bool // for good
+	deafTold bool
 }
 
 // A flood costs no more than reading so many messages in a second; a burst may
@@ -203,6 +204,10 @@ func (h *Host) untilBeats() (at time.Duration, paused bool) {
 }
 
 func (h *Host) listenAgain(now time.Duration) {
+	if n := h.notifier; n != nil && n.deaf && !n.deafTold {
+		n.deafTold = true
+		h.events = append(h.events, watch.Deafened{})
+	}
 	if at, paused := h.untilBeats(); paused && now >= at {
 		h.notifier.paused = false
 		h.loop.add(h.notifier.fd, h.notifier.token)
@@ -220,7 +225,7 @@ func (h *Host) readBeat() bool {
 		return false
 	}
 	from := readControl(n.control[:control])
-	m, ok := heartbeat.Parse(n.buf[:min(size, heartbeat.MaxSize)])
+	m, ok := heartbeat.Parse(n.buf[:size])
 	ok = ok && flags&unix.MSG_TRUNC == 0 && h.speaksForWorker(&from)
 	if from.pidfd >= 0 {
 		unix.RawSyscall(unix.SYS_CLOSE, uintptr(from.pidfd), 0, 0)
@@ -273,7 +278,6 @@ func (h *Host) discard(fd int) {
 		if !n.deaf {
 			n.deaf = true
 			h.loop.remove(n.fd)
-			h.events = append(h.events, watch.Deafened{})
 		}
 	}
 }

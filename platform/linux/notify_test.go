@@ -303,3 +303,26 @@ func TestSocketFileRefused(t *testing.T) {
 		t.Errorf("%q, %v", b, err)
 	}
 }
+
+// Who sends descriptors that cannot be closed makes us deaf, and that is told
+// once, also if it was found between two waits.
+func TestDeafened(t *testing.T) {
+	h, at := ear(t, "")
+	n := h.notifier
+	n.closer = make(chan int) // nobody takes them
+	file, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	say(t, at, "READY=1", int(file.Fd()))
+	h.dropBeats()
+	want := []watch.Event{watch.Deafened{}}
+	if got := hear(t, h); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	say(t, at, "READY=1")
+	if got := hear(t, h); len(got) > 0 {
+		t.Errorf("the deaf hears %v", got)
+	}
+}

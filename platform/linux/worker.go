@@ -111,6 +111,15 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 	if h.worker, err = h.opened(pid, fd); err != nil {
 		return proc.Info{}, err
 	}
+	info, err := h.hold()
+	if err != nil { // nobody would watch over it
+		h.worker.Signal(proc.KILL)
+	}
+	return info, err
+}
+
+// hold has us know the tree of the worker that we have just started.
+func (h *Host) hold() (proc.Info, error) {
 	h.worker.worker = true
 	h.tree.Root = h.worker
 	if h.sole {
