@@ -107,7 +107,9 @@ func (g *guard) perform(a Action) {
 	case DoForward:
 		g.sent(g.h.Forward(a.Signal))
 	case DoSuspend:
-		g.sent(g.h.Suspend(a.Signal))
+		sent := g.h.Suspend(a.Signal)
+		g.queue = append(g.queue, Resumed{}) // before all that came of it
+		g.sent(sent)
 	case DoSurvey:
 		g.h.Survey()
 	case DoCount:

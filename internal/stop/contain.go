@@ -63,9 +63,12 @@ func (t *Tree) Contains(h Handle) bool {
 // marked reports whether a process belongs by what is known of itself.
 func (t *Tree) marked(h Handle, info proc.Info) bool {
 	if info.PID == t.root.PID {
-		return t.root.Match(info.ID) != proc.Different
+		return is(t.Root, t.root.ID, info.ID)
 	}
-	if m := t.members[info.PID]; m != nil && m.info.Match(info.ID) != proc.Different {
+	if info.Leash { // held, if at all, to look below it; below the worker it is found by its parents
+		return false
+	}
+	if m := t.members[info.PID]; m != nil && is(m.h, m.info.ID, info.ID) {
 		return true
 	}
 	run, worker := "", ""
@@ -73,6 +76,19 @@ func (t *Tree) marked(h Handle, info proc.Info) bool {
 		run, worker = h.Labels()
 	}
 	return t.Claims(info, run, worker)
+}
+
+// is reports whether a process is the one that is held. Where only numbers tell,
+// they tell as long as the one that is held has not been reaped.
+func is(held Handle, known, found proc.ID) bool {
+	switch known.Match(found) {
+	case proc.Same:
+		return true
+	case proc.Perhaps:
+		_, err := held.Look()
+		return !errors.Is(err, proc.ErrGone)
+	}
+	return false
 }
 
 // Shock sends a signal to the worker itself, then SIGCONT, so that one who is

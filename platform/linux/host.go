@@ -176,6 +176,9 @@ func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 		}
 		h.listenAgain(now)
 		if timed && now >= deadline {
+			if h.backend != "event" && h.notifier != nil && len(h.events) == 0 {
+				h.pollAll(now) // the dead are not judged for their silence
+			}
 			break
 		}
 	}

@@ -145,6 +145,12 @@ func (h *Host) forgetWorker() {
 	h.worker.Close()
 	h.tree = stop.Tree{Kernel: h.tree.Kernel, Never: h.tree.Never, Employers: h.tree.Employers,
 		RunID: h.tree.RunID, WorkerID: h.tree.WorkerID}
+	// A cgroup that was killed once kills whoever is started into it later
+	// (clone3(2) compares its count of kills with that of our own).
+	if h.cgroup != nil {
+		h.cgroup.remove()
+		h.cgroup = nil
+	}
 	h.exited, h.told, h.ending = true, true, false // until there is another
 	h.dropBeats()
 }
