@@ -78,6 +78,9 @@ type Config struct {
 	Restart     Restart
 	MaxRestarts int
 	Seed        uint64
+	// BeatEvery, if not zero, is how often the manager above us wants a beat.
+	// They are ours, not the worker's: they go on while he is ended and follows.
+	BeatEvery time.Duration
 	// Debug: records of level debug are wanted.
 	Debug bool
 }
@@ -97,6 +100,7 @@ type Machine struct {
 	surveyAt   time.Duration
 	surveyWait time.Duration
 
+	beatAt     time.Duration // for the manager above us
 	parentTold bool
 	noMore     bool // a parent died, or we were asked to end: no worker follows
 	restarts   int  // in a row
@@ -137,6 +141,13 @@ func (m *Machine) State() State { return m.state }
 
 // Deadline is when a Tick is due, if any.
 func (m *Machine) Deadline() (at time.Duration, ok bool) {
+	if at, ok = m.due(); m.cfg.BeatEvery > 0 && m.state != Stopped && (!ok || m.beatAt < at) {
+		at, ok = m.beatAt, true
+	}
+	return at, ok
+}
+
+func (m *Machine) due() (at time.Duration, ok bool) {
 	switch m.state {
 	case Watching:
 		if m.judge != nil {
@@ -305,7 +316,11 @@ func (m *Machine) end(now time.Duration, outcome string, polite proc.Signal, loo
 }
 
 func (m *Machine) tick(now time.Duration) {
-	switch at, ok := m.Deadline(); {
+	if m.cfg.BeatEvery > 0 && now >= m.beatAt {
+		m.beatAt = now + m.cfg.BeatEvery
+		m.out = append(m.out, Action{Kind: DoPassOn, Text: "WATCHDOG=1\n"})
+	}
+	switch at, ok := m.due(); {
 	case !ok || now < at:
 	case m.state == Ending:
 		m.follow(m.seq.Tick(now))
@@ -394,9 +409,9 @@ func (m *Machine) log(r Record) {
 func (m *Machine) logSent(s stop.Sent) {
 	switch {
 	case m.state != Ending || s.Err != nil: // only passed on, or not even sent
-	case s.Target == "cgroup":
-		m.method = "cgroup"
-	case s.Signal == proc.KILL && m.method != "cgroup":
+	case s.Target == "cgroup" || s.Target == "job":
+		m.method = s.Target
+	case s.Signal == proc.KILL && m.method != "cgroup" && m.method != "job":
 		m.method = "sigkill"
 	case m.method == "none":
 		m.method = "stop_signal"

@@ -48,6 +48,9 @@ func (w *watchdog) config() watch.Config {
 		Beats: w.beats(), HangCommand: w.onHangCommand != "", HangWait: w.onHangTimeout, GraceMax: w.graceMax,
 		MaxRestarts: w.maxRestarts, Debug: w.logLevel == "debug",
 	}
+	if w.run && w.heartbeat == "notify" {
+		c.BeatEvery = managerWants()
+	}
 	if w.onHangSignal != "" {
 		c.HangSignal, _ = platform.ParseSignal(w.onHangSignal)
 	}
@@ -75,6 +78,16 @@ func (w *watchdog) beatEnv() []string {
 
 // managerVars belong to the manager above us and the processes it knows.
 var managerVars = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+
+// managerWants is how often the manager above us is to hear a beat; 0: never.
+func managerWants() time.Duration {
+	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
+	pid := os.Getenv("WATCHDOG_PID")
+	if err != nil || usec <= 0 || usec > 1e15 || os.Getenv("NOTIFY_SOCKET") == "" || pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return 0
+	}
+	return max(time.Duration(usec)*time.Microsecond/3, time.Millisecond)
+}
 
 // PassOn is watch.Host's. A manager that tells who its main process is
 // (SYSTEMD_EXEC_PID, systemd.exec(5)) is not spoken to by anybody else: the

@@ -33,8 +33,9 @@ func run(args []string) int {
 		} else if err != nil {
 			return fail(err)
 		}
-		platform.CloseOthers(s.openFDs())
-		return fail(fmt.Errorf("cannot execute itself: %w", platform.Replace(s.leanEnv())))
+		if goOn, err := s.secondLife(); !goOn {
+			return fail(err)
+		}
 	}
 	platform.CloseOthers(nil) // what we were given on purpose is not the worker's
 	w, err := newWatchdog(s)

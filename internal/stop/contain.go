@@ -14,7 +14,7 @@ const deepest = 64
 // those above it is or has. What has been reaped cannot be told any more.
 func (t *Tree) Contains(h Handle) bool {
 	info, err := h.Look()
-	if err != nil || t.never(info.ID) {
+	if err != nil || t.Root == nil || t.never(info.ID) { // without a root: between two workers
 		return false
 	}
 	if t.marked(h, info) {
@@ -72,7 +72,8 @@ func (t *Tree) marked(h Handle, info proc.Info) bool {
 		return true
 	}
 	run, worker := "", ""
-	if t.RunID != "" && t.WorkerID != "" {
+	// Another user's environment, of any length, need not be read.
+	if t.RunID != "" && t.WorkerID != "" && info.UID == t.root.UID {
 		run, worker = h.Labels()
 	}
 	return t.Claims(info, run, worker)

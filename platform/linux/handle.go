@@ -118,7 +118,7 @@ func (h *handle) stat() (proc.Info, error) {
 	if err != nil || info.PID != h.pid {
 		return proc.Info{}, errStat
 	}
-	info.UID = ownerOf(h.at(), h.path("stat"))
+	info.UID = ownerOf(h.at(), h.home())
 	info.Leash = !h.worker && h.k.isLeash(h.at(), h.path("exe"))
 	return info, nil
 }
@@ -136,6 +136,14 @@ func (h *handle) path(name string) path {
 		return pathOf(name)
 	}
 	return pathIn(h.pid, name)
+}
+
+// home names the process's directory itself.
+func (h *handle) home() path {
+	if h.dir {
+		return pathOf(".")
+	}
+	return pathIn(h.pid, "")
 }
 
 // probe returns proc.ErrGone once the process has been reaped. EPERM is life.

@@ -159,7 +159,7 @@ func (h *Host) drain(fd int) (alive bool, err error) {
 func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 	h.events = h.events[:0]
 	if h.notifier != nil {
-		h.notifier.release() // all that was told has been handled
+		h.release() // all that was told has been handled
 	}
 	if h.exited && !h.told {
 		h.tellExit()

@@ -90,8 +90,9 @@ func (k *Kernel) executable(at int, p path) (dir, name []byte) {
 	return exe[:cut], exe[cut:]
 }
 
-// ownerOf is the user that a file of /proc belongs to: the process's effective
-// one, or root where the process may not be dumped (proc(5)).
+// ownerOf is the user that a process's directory belongs to: the effective one.
+// The files in it are root's as soon as the process may not be dumped (proc(5)),
+// and for that anybody can ask.
 func ownerOf(at int, p path) uint32 {
 	var st unix.Statx_t
 	if _, _, e := unix.RawSyscall6(unix.SYS_STATX, uintptr(at), uintptr(unsafe.Pointer(&p)),

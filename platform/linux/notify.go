@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -34,6 +35,9 @@ type notifier struct {
 	// barriers are descriptors whose senders wait until they are closed.
 	barriers []int
 	closer   chan int
+	closed   atomic.Int64 // by the closer
+	moved    int64        // closed, when it was last seen to make progress
+	movedAt  time.Duration
 
 	budget   int           // messages that may be read before a pause
 	refilled time.Duration // when it was last added to
@@ -50,6 +54,9 @@ const (
 	budgetPerSecond = 2000
 	budgetMost      = 500
 	pause           = 50 * time.Millisecond
+	// slice bounds one reading: who is far below others takes long to be known
+	// for a stranger, and meanwhile nobody looks at anything else.
+	slice = 20 * time.Millisecond
 )
 
 // errInUse: another process listens there.
@@ -153,7 +160,6 @@ func (n *notifier) removeStale(here, name string) error {
 }
 
 func (n *notifier) close() {
-	n.release()
 	if n.dir >= 0 {
 		// While it is open, nobody takes it for stale and no other has its inode.
 		var st unix.Stat_t
@@ -166,11 +172,11 @@ func (n *notifier) close() {
 }
 
 // release lets those go on who wait until all that they said was handled.
-func (n *notifier) release() {
-	for _, fd := range n.barriers {
-		unix.Close(fd)
+func (h *Host) release() {
+	for _, fd := range h.notifier.barriers {
+		h.discard(fd)
 	}
-	n.barriers = n.barriers[:0]
+	h.notifier.barriers = h.notifier.barriers[:0]
 }
 
 // readBeats reads what was said, as long as the budget lasts.
@@ -179,12 +185,14 @@ func (h *Host) readBeats() {
 	now := h.Now()
 	n.budget = min(budgetMost, n.budget+int((now-n.refilled)*budgetPerSecond/time.Second))
 	n.refilled = now
-	for ; n.budget > 0; n.budget-- {
-		if n.deaf || !h.readBeat() {
+	for ; n.budget > 0 && h.Now()-now < slice && !h.choked(now); n.budget-- {
+		if !h.readBeat() {
 			return
 		}
 	}
-	h.pauseBeats(now)
+	if !n.deaf {
+		h.pauseBeats(now)
+	}
 }
 
 // pauseBeats leaves the socket alone for a moment.
@@ -236,11 +244,21 @@ func (h *Host) readBeat() bool {
 	for _, fd := range from.rights {
 		h.discard(fd)
 	}
-	if ok {
+	switch {
+	case !ok:
+	case m == plainBeat.Message:
+		h.events = append(h.events, beat) // nothing to allocate
+	default:
 		h.events = append(h.events, watch.Heard{Message: m})
 	}
 	return true
 }
+
+// beat is what nearly every message says.
+var (
+	plainBeat             = watch.Heard{Message: heartbeat.Message{Beat: heartbeat.Alive}}
+	beat      watch.Event = plainBeat
+)
 
 // receive is recvmsg(2), in which nothing blocks (see loop).
 func (n *notifier) receive() (size, control, flags int, err unix.Errno) {
@@ -255,39 +273,61 @@ func (n *notifier) receive() (size, control, flags int, err unix.Errno) {
 }
 
 // discard closes a descriptor that somebody sent. close(2) may wait for as long
-// as a file system pleases (FUSE, NFS), so what has a path is closed by a
-// goroutine of its own. If that one is stuck, nobody is listened to any more:
-// silence means nothing then.
+// as a file system, or a socket that lingers (socket(7)), pleases. So all but
+// pipes, whose end nothing holds up, are closed by a goroutine of its own.
 func (h *Host) discard(fd int) {
 	n := h.notifier
-	if !h.Kernel.hasPath(fd) {
+	if h.Kernel.isPipe(fd) {
 		unix.Close(fd)
 		return
 	}
 	if n.closer == nil {
-		n.closer = make(chan int, 16)
+		n.closer = make(chan int, maxClosing)
 		go func() {
 			for fd := range n.closer {
 				unix.Close(fd)
+				n.closed.Add(1)
 			}
 		}()
 	}
 	select {
 	case n.closer <- fd:
-	default:
-		if !n.deaf {
-			n.deaf = true
-			h.loop.remove(n.fd)
-		}
+	default: // deaf by now: it stays open
 	}
 }
 
-// hasPath reports whether a descriptor is of a file system, and not of a pipe,
-// a socket or the like, without asking that file system.
-func (k *Kernel) hasPath(fd int) bool {
-	link := "/proc/self/fd/" + itoa(fd)
-	n, err := unix.Readlink(link, k.link[:])
-	return err != nil || n == 0 || k.link[0] == '/'
+const (
+	// maxClosing descriptors may wait to be closed.
+	maxClosing = 4 * maxRights
+	// stuckAfter is how long none of them is closed before we give up.
+	stuckAfter = 2 * time.Second
+)
+
+// choked reports whether no more descriptors can be taken for now. If those that
+// we have cannot be closed, nobody is listened to any more: silence means
+// nothing then. The socket is closed, or who speaks would wait for us for ever.
+func (h *Host) choked(now time.Duration) bool {
+	n := h.notifier
+	if closed := n.closed.Load(); closed != n.moved || len(n.closer) == 0 {
+		n.moved, n.movedAt = closed, now
+	}
+	if cap(n.closer)-len(n.closer) >= 2*maxRights || n.closer == nil {
+		return false
+	}
+	if now-n.movedAt >= stuckAfter && !n.deaf {
+		n.deaf = true
+		h.loop.remove(n.fd)
+		fd := n.fd
+		n.fd = -1
+		go unix.Close(fd) // it may hold such descriptors itself
+	}
+	return true
+}
+
+// isPipe asks no file system.
+func (k *Kernel) isPipe(fd int) bool {
+	n, err := unix.Readlink("/proc/self/fd/"+itoa(fd), k.link[:])
+	return err == nil && strings.HasPrefix(string(k.link[:n]), "pipe:[")
 }
 
 // dropBeats forgets what an earlier worker said.
@@ -296,13 +336,12 @@ func (h *Host) dropBeats() {
 	if n == nil {
 		return
 	}
-	n.release()
 	n.senders = senders{}
 	for range budgetMost {
-		if !h.readBeat() {
+		if n.deaf || h.choked(h.Now()) || !h.readBeat() {
 			break
 		}
 	}
-	n.release()
+	h.release()
 	h.events = h.events[:0]
 }

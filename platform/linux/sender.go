@@ -17,8 +17,9 @@ type sender struct {
 	rights []int
 }
 
-// maxRights is more than any message of the protocol brings.
-const maxRights = 4
+// maxRights is the most that a message can bring (SCM_MAX_FD). What finds no room
+// the kernel closes within recvmsg(2), and that may take as long as it likes.
+const maxRights = 253
 
 // senders remembers whom the last messages came from. The inode of a pidfd is
 // that of no other process until reboot (pidfs, Linux 6.9). A stranger is soon
@@ -30,8 +31,7 @@ type senders struct {
 
 const strangerFor = 100 * time.Millisecond
 
-// readControl takes apart what came with a message. Descriptors beyond what
-// the buffer holds were closed by the kernel.
+// readControl takes apart what came with a message.
 func readControl(b []byte) sender {
 	s := sender{pidfd: -1}
 	for len(b) >= unix.SizeofCmsghdr {
@@ -63,30 +63,39 @@ func (h *Host) speaksForWorker(s *sender) bool {
 	if h.worker == nil || s.pid <= 0 {
 		return false
 	}
-	var hd *handle
-	if s.pidfd >= 0 {
-		hd = h.Kernel.wrap(s.pid, s.pidfd)
-	} else {
-		var err error
-		if hd, err = h.Kernel.open(s.pid); err != nil {
+	known, now, inode := &h.notifier.senders, h.Now(), uint64(0)
+	if s.pidfd >= 0 && h.Kernel.pidfs {
+		inode = inodeOf(s.pidfd)
+	}
+	if inode != 0 { // nearly all end here, without garbage
+		switch {
+		case inode == h.worker.inode, inode == known.ours:
+			return true
+		case inode == known.stranger && now < known.until:
 			return false
 		}
-		defer hd.Close()
 	}
-	known, now := &h.notifier.senders, h.Now()
+	ours := h.lookAtSender(s)
 	switch {
-	case hd.inode == 0:
-		return h.belongs(hd)
-	case hd.inode == h.worker.inode, hd.inode == known.ours:
-		return true
-	case hd.inode == known.stranger && now < known.until:
-		return false
-	case h.belongs(hd):
-		known.ours = hd.inode
-		return true
+	case inode == 0:
+	case ours:
+		known.ours = inode
+	default:
+		known.stranger, known.until = inode, now+strangerFor
 	}
-	known.stranger, known.until = hd.inode, now+strangerFor
-	return false
+	return ours
+}
+
+func (h *Host) lookAtSender(s *sender) bool {
+	if s.pidfd >= 0 {
+		return h.belongs(h.Kernel.wrap(s.pid, s.pidfd)) // closed by who read it
+	}
+	hd, err := h.Kernel.open(s.pid)
+	if err != nil {
+		return false
+	}
+	defer hd.Close()
+	return h.belongs(hd)
 }
 
 func (h *Host) belongs(hd *handle) bool {

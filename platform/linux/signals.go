@@ -40,7 +40,7 @@ var deadly = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, u
 
 // blocked are the signals that come in through a signalfd: all others but those
 // that a program's own faults raise, those of the Go runtime (URG, PROF) and of
-// C libraries (32 to 34), and SIGCHLD. Package os/signal would do for these
+// C libraries (32 to 34), and SIGCHLD, which the runtime unblocks. Package os/signal would do for these
 // too, but it takes two changes of thread to enable each.
 func blocked() (set unix.Sigset_t) {
 	for n := 1; n <= 64; n++ {

@@ -1,0 +1,16 @@
+//go:build !windows
+
+package main
+
+import (
+	"fmt"
+
+	"leash/platform"
+)
+
+// secondLife has the program execute itself anew in place (see handover). It
+// returns only if that fails.
+func (s *settings) secondLife() (goOn bool, err error) {
+	platform.CloseOthers(s.openFDs())
+	return false, fmt.Errorf("cannot execute itself: %w", platform.Replace(s.leanEnv()))
+}
