@@ -1,13 +1,18 @@
 package watch_test
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"strconv"
 	"testing"
 	"time"
 
+	"leash/internal/heartbeat"
+	"leash/internal/proc"
+	"leash/internal/stop"
 	"leash/platform/hosttest"
+	"leash/watch"
 )
 
 var (
@@ -56,7 +61,19 @@ func TestSimulator(t *testing.T) {
 		t.Logf("failed %d times: %s", count, kind)
 	}
 	t.Log(scene.Stats.String())
+	// A series in which one of these never happens would not test it.
+	for _, reason := range []string{watch.Hung, watch.NotReady, "trigger"} {
+		if n >= enough && scene.Stats.Condemned[reason] < n/500 {
+			t.Errorf("%d workers were condemned for %s", scene.Stats.Condemned[reason], reason)
+		}
+	}
+	if n >= enough && scene.Stats.Restarts < n/500 {
+		t.Errorf("%d restarts", scene.Stats.Restarts)
+	}
 }
+
+// enough runs for each kind to be among them.
+const enough = 10_000
 
 // TestReplay: a seed stands for one run, call for call.
 func TestReplay(t *testing.T) {
@@ -68,6 +85,51 @@ func TestReplay(t *testing.T) {
 		if scene.Play(seed); scene.Report() != once {
 			t.Fatalf("seed %d: two runs differ\n%s\n%s", seed, once, scene.Report())
 		}
+	}
+}
+
+// stopsOnce is a host on which job control stops the watchdog for a second.
+type stopsOnce struct {
+	watch.Host
+	now   time.Duration
+	waits []time.Duration // until when
+}
+
+var errEnough = errors.New("enough was seen")
+
+func (h *stopsOnce) Now() time.Duration { return h.now }
+
+func (h *stopsOnce) Wait(deadline time.Duration, _ bool) ([]watch.Event, error) {
+	h.waits = append(h.waits, deadline)
+	switch len(h.waits) {
+	case 1:
+		return []watch.Event{watch.Heard{Message: heartbeat.Message{Ready: true}}}, nil
+	case 2:
+		h.now += 100 * time.Millisecond
+		return []watch.Event{watch.Signalled{Signal: proc.Signal{Num: 20, Name: "SIGTSTP"}, Role: watch.Suspends}}, nil
+	}
+	return nil, errEnough
+}
+
+func (h *stopsOnce) Suspend(s proc.Signal) []stop.Sent {
+	h.now += time.Second
+	return []stop.Sent{{Signal: s, Target: "group", PID: 200}}
+}
+
+func (h *stopsOnce) Log(watch.Record)   {}
+func (h *stopsOnce) PassOn(text string) {}
+
+// TestSuspended: the time for which the job was stopped is nobody's silence, also
+// if it was too short for a deadline to pass.
+func TestSuspended(t *testing.T) {
+	h := &stopsOnce{}
+	m := watch.NewMachine(watch.Config{Owns: true, Beats: &heartbeat.Config{
+		Interval: time.Second, Timeout: time.Minute, MaxMissed: 1}})
+	if _, err := watch.Guard(m, h); !errors.Is(err, errEnough) {
+		t.Fatal(err)
+	}
+	if before, after := h.waits[1], h.waits[2]; after != before+time.Second {
+		t.Errorf("the next look was due at %v, and after a stop of a second at %v", before, after)
 	}
 }
 

@@ -2,6 +2,7 @@ package watch_test
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"leash/internal/heartbeat"
 	"leash/internal/proc"
 	"leash/internal/stop"
 	"leash/watch"
@@ -103,6 +105,9 @@ func act(a watch.Action) string {
 	if a.Record.Parent != 0 {
 		text += fmt.Sprint(" parent=", a.Record.Parent)
 	}
+	if a.Record.Debug {
+		text += " (debug)"
+	}
 	if a.Record.Warn {
 		text += " (warning)"
 	}
@@ -135,17 +140,65 @@ func readConfig(words []string) (cfg watch.Config, err error) {
 		case "stop":
 			cfg.StopSignal, err = readSignal("SIG" + value)
 		default:
-			err = fmt.Errorf("config %q", w)
+			err = readBeatConfig(&cfg, key, value)
 		}
 		if err != nil {
 			return cfg, err
 		}
 	}
+	if cfg.Beats != nil {
+		cfg.Beats.Adopted = !cfg.Owns
+	}
 	return cfg, nil
 }
 
+// readBeatConfig reads what is set for heartbeats and restarts.
+func readBeatConfig(cfg *watch.Config, key, value string) (err error) {
+	switch key {
+	case "beats": // interval/timeout/max-missed, and the start-up time
+		cfg.Beats, err = readBeats(strings.Split(value, "/"))
+	case "hang-signal":
+		cfg.HangSignal, err = readSignal("SIG" + value)
+	case "hang-command":
+		cfg.HangCommand = true
+	case "hang-wait":
+		cfg.HangWait, err = time.ParseDuration(value)
+	case "grace-max":
+		cfg.GraceMax, err = time.ParseDuration(value)
+	case "restart":
+		policies := map[string]watch.Restart{"on-failure": watch.RestartOnFailure, "always": watch.RestartAlways}
+		if cfg.Restart = policies[value]; cfg.Restart == watch.RestartNever {
+			err = fmt.Errorf("restart %q", value)
+		}
+	case "max-restarts":
+		cfg.MaxRestarts, err = strconv.Atoi(value)
+	case "seed":
+		cfg.Seed, err = strconv.ParseUint(value, 10, 64)
+	case "debug":
+		cfg.Debug = true
+	default:
+		err = fmt.Errorf("config %q", key)
+	}
+	return err
+}
+
+func readBeats(words []string) (*heartbeat.Config, error) {
+	var c heartbeat.Config
+	if len(words) < 3 || len(words) > 4 {
+		return nil, fmt.Errorf("beats %q", words)
+	}
+	var errs [4]error
+	c.Interval, errs[0] = time.ParseDuration(words[0])
+	c.Timeout, errs[1] = time.ParseDuration(words[1])
+	c.MaxMissed, errs[2] = strconv.Atoi(words[2])
+	if len(words) == 4 {
+		c.Startup, errs[3] = time.ParseDuration(words[3])
+	}
+	return &c, errors.Join(errs[:]...)
+}
+
 var signals = []proc.Signal{
-	proc.INT, proc.QUIT, proc.KILL, proc.TERM,
+	proc.INT, proc.QUIT, proc.KILL, proc.TERM, {Num: 6, Name: "SIGABRT"},
 	{Num: 1, Name: "SIGHUP"}, {Num: 10, Name: "SIGUSR1"}, {Num: 20, Name: "SIGTSTP"}, {Num: 18, Name: "SIGCONT"},
 }
 
@@ -184,7 +237,34 @@ func readEvent(words []string) (watch.Event, error) {
 	case kind == "tick" && len(rest) == 0:
 		return watch.Tick{}, nil
 	}
-	return nil, fmt.Errorf("event %q", words)
+	return readBeatEvent(kind, rest)
+}
+
+func readBeatEvent(kind string, rest []string) (watch.Event, error) {
+	switch {
+	case kind == "heard" && len(rest) > 0: // the lines of a datagram
+		text := strings.Join(rest, "\n")
+		m, ok := heartbeat.Parse([]byte(text))
+		if !ok {
+			return nil, fmt.Errorf("message %q", text)
+		}
+		return watch.Heard{Message: m}, nil
+	case kind == "hook-ended" && len(rest) == 0:
+		return watch.HookEnded{}, nil
+	case kind == "hook-failed" && len(rest) > 0:
+		return watch.HookEnded{Err: errors.New(strings.Join(rest, " "))}, nil
+	case kind == "not-restarted" && len(rest) > 1:
+		status, err := strconv.Atoi(rest[0])
+		return watch.NotRestarted{Status: status, Err: errors.New(strings.Join(rest[1:], " "))}, err
+	}
+	for e, name := range map[watch.Event]string{
+		watch.Drowned{}: "drowned", watch.Deafened{}: "deafened", watch.Resumed{}: "resumed", watch.Restarted{}: "restarted",
+	} {
+		if kind == name && len(rest) == 0 {
+			return e, nil
+		}
+	}
+	return nil, fmt.Errorf("event %q %q", kind, rest)
 }
 
 // readExit reads unknown, a status, or the name of a signal.
@@ -263,6 +343,9 @@ func TestTranscriptsAreReadStrictly(t *testing.T) {
 		"config run grace=x", "config run stop=NONE", config + "@1s signalled SIGTERM never",
 		config + "@1s counted living=x", config + "@1s counted dead=1", config + "@1s worker-exited SIGNONE",
 		config + "@1s sent SIGTERM group 7 refused", config + "@1s parent-died x pidfd",
+		"config run beats=2s/10s", "config run beats=2s/10s/3/1s/1s", "config run beats=2s/10s/x", "config run restart=never",
+		"config run hang-signal=NONE", "config run max-restarts=x", config + "@1s heard", config + "@1s heard hello",
+		config + "@1s drowned x", config + "@1s hook-failed", config + "@1s not-restarted x y", config + "@1s not-restarted 1",
 	} {
 		if got, err := replay(text); err == nil {
 			t.Errorf("%q was read:\n%s", text, got)

@@ -43,7 +43,7 @@ type Handle interface {
 // Sent is one signal sent, for the log.
 type Sent struct {
 	Signal proc.Signal
-	Target string // group, process, cgroup
+	Target string // group, process, cgroup, job
 	PID    int
 	Err    error
 }

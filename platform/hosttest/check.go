@@ -26,6 +26,9 @@ type Stats struct {
 	Unasked int
 	// Forked processes, after the first SIGKILL that is: what was not stopped first.
 	Forked int
+	// Condemned workers by reason, and Restarts.
+	Condemned map[string]int
+	Restarts  int
 	// Reused PIDs, of the tree or not; Calls to the kernel; Sent signals.
 	Reused, Calls, Sent int
 }
@@ -58,13 +61,13 @@ func (h *Host) searchAll() []int {
 // known to be left refuses signals.
 func (h *Host) judgeForce() {
 	w := h.W
-	if w.now >= h.causeAt+h.Grace && h.asked {
+	if w.now >= h.graceUntil && h.asked {
 		h.judgeAsked()
 		return
 	}
 	for _, p := range w.live {
 		if p.Tree && !p.Leash && p.open > 0 && p.phase == alive && w.may(p) && p.born < h.countAt {
-			w.fail(fmt.Sprintf("SIGKILL before its time (asked: %v, grace left: %v)", h.asked, h.causeAt+h.Grace-w.now), p)
+			w.fail(fmt.Sprintf("SIGKILL before its time (asked: %v, grace left: %v)", h.asked, h.graceUntil-w.now), p)
 			return
 		}
 	}
@@ -98,7 +101,7 @@ func (s *Scene) judgeEnd(status int, err error) {
 		w.fail(err.Error(), nil)
 		return
 	}
-	if late := w.now - (h.causeAt + h.stalled + h.Grace + stop.ForceBound + slack); late > 0 {
+	if late := w.now - (h.causeAt + h.stalled + max(h.Grace, h.cfg.GraceMax) + stop.ForceBound + slack); late > 0 {
 		w.fail(fmt.Sprintf("the end came %v too late", late), nil)
 	}
 	last, living := s.judgeLeft()
@@ -171,6 +174,9 @@ func (s *Scene) judgeEscape(p *Proc) {
 	switch {
 	case p.open > 0:
 		why = "a handle was held on it"
+	case h.survivors > 0 && w.OpenFails > 0 && named(h.left, p.parent): // who could not be opened, to look below
+		h.Stats.Raced++
+		return
 	// Without the subreaper nobody can tell, nor where a watchdog or reaper in
 	// the tree goes on starting processes.
 	case raced && (t.Parent == 0 || h.survivors > 0 || p.below):
@@ -197,6 +203,10 @@ func (s *Scene) judgeStatus(status int) {
 	h, w := &s.Host, &s.World
 	want := 0
 	switch {
+	case h.heart.resting && !h.parentTold && !h.endsTold:
+		want = h.heart.startStatus
+	case h.Child && w.Worker.phase == reaped && h.heart.condemned:
+		want = 124
 	case h.Child && w.Worker.phase == reaped:
 		want = w.Worker.Exit.Status()
 	case h.Child:
@@ -212,19 +222,23 @@ func (s *Scene) judgeStatus(status int) {
 func (s *Scene) judgeLog() {
 	h, w := &s.Host, &s.World
 	var terminated, cleaned, stopped int
-	for i, r := range h.records {
+	records := h.records[h.firstLog:]
+	for i, r := range records {
 		switch r.Event {
 		case event.ProcessTerminated:
 			terminated++
 		case event.CleanupCompleted:
 			cleaned++
 		case event.WatchdogStopped:
-			if stopped++; i != len(h.records)-1 {
+			if stopped++; i != len(records)-1 {
 				w.fail("watchdog.stopped is not the last record", nil)
 			}
 		case event.SignalSent:
 			h.Stats.Sent++
 		}
+	}
+	if s.root == nil { // the last start failed
+		cleaned++
 	}
 	if cleaned != 1 || stopped != 1 {
 		w.fail(fmt.Sprintf("cleanup_completed logged %d times, watchdog.stopped %d times", cleaned, stopped), nil)
@@ -240,6 +254,9 @@ func (s *Scene) judgeHandles() {
 	for i := range s.World.used {
 		if p := &s.World.slab[i]; p.open != 0 {
 			s.World.fail(fmt.Sprintf("%d handles were left open", p.open), p)
+		}
+		if p := &s.World.slab[i]; p == s.Host.heart.hook && p.phase == alive && !p.pendKill && !p.Tree {
+			s.World.fail("the command of last words was left", p)
 		}
 	}
 }

@@ -24,6 +24,9 @@ type Host struct {
 	Grace time.Duration
 	Stats *Stats
 
+	scene   *Scene
+	cfg     watch.Config // as the machine has it
+	heart   heart
 	parent  *Proc
 	pending []notice
 	waited  []*handle
@@ -31,21 +34,29 @@ type Host struct {
 	records []watch.Record
 	left    []*Proc // whom Survivors named
 
+	parentTold bool
+	endsTold   bool // a signal that ends
+	nextPoll   time.Duration
+	opAt       int // the call at which began whatever is being done
+	generation
+}
+
+// generation is what is known of one worker.
+type generation struct {
 	exit                 proc.Exit
 	exited, told, ending bool
-	parentTold           bool
-	nextPoll             time.Duration
 
-	caused    bool
-	causeAt   time.Duration
-	stalled   time.Duration // how long the watchdog itself was kept from running
-	asked     bool
-	forced    bool
-	countAt   int // the call at which the last count began
-	knownAt   int // the same of the count before, or of the first asking
-	forceAt   int // the same of the last forcing
-	opAt      int // the same of whatever is being done
-	survivors int
+	caused     bool
+	causeAt    time.Duration
+	graceUntil time.Duration // at least: he asked for it
+	stalled    time.Duration // how long the watchdog itself was kept from running
+	asked      bool
+	forced     bool
+	countAt    int // the call at which the last count began
+	knownAt    int // the same of the count before, or of the first asking
+	forceAt    int // the same of the last forcing
+	survivors  int
+	firstLog   int // of his records
 }
 
 // notice is something that the host will be told.
@@ -72,8 +83,8 @@ var errHang = errors.New("nothing will ever happen again, and the watchdog waits
 var _ watch.Host = (*Host)(nil)
 
 func (h *Host) reset(w *World) {
-	*h = Host{W: w, Stats: h.Stats, pending: h.pending[:0], waited: h.waited[:0],
-		events: h.events[:0], records: h.records[:0], left: h.left[:0]}
+	*h = Host{W: w, Stats: h.Stats, scene: h.scene, pending: h.pending[:0], waited: h.waited[:0],
+		events: h.events[:0], records: h.records[:0], left: h.left[:0], heart: heart{said: h.heart.said[:0]}}
 	w.host = h
 }
 
@@ -89,7 +100,7 @@ func (h *Host) ended(p *Proc) {
 		h.notify(noticeEnd, p)
 		return
 	}
-	if h.Child && p.parent == h.W.Self {
+	if p.parent == h.W.Self && (h.Child || p == h.heart.hook) {
 		h.notify(noticeChild, p)
 	}
 	for _, hd := range h.waited {
@@ -142,13 +153,16 @@ func (h *Host) notify(kind noticeKind, p *Proc) {
 // Wait is watch.Host's.
 func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 	h.events = h.events[:0]
-	h.mishap()
+	if h.mishap(); h.heart.on {
+		h.heartMishap()
+	}
 	if h.exited && !h.told {
 		h.tellExit()
 		return h.returned(), nil
 	}
 	for {
 		h.take()
+		h.listen()
 		if len(h.events) > 0 || timed && h.W.now >= deadline {
 			return h.returned(), nil
 		}
@@ -162,6 +176,9 @@ func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 		if h.Poll {
 			next = min(next, h.pollAt())
 		}
+		if len(h.heart.said) > 0 {
+			next = min(next, h.heart.deafUntil)
+		}
 		if next == noTimer || h.W.now > longest {
 			return nil, errHang
 		}
@@ -173,23 +190,42 @@ func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 }
 
 func (h *Host) returned() []watch.Event {
+	if h.heart.on {
+		h.judgeOverdue()
+	}
 	for _, e := range h.events {
 		h.W.Trace.happened(h.W.now, e)
-		if !h.caused {
-			switch e := e.(type) {
-			case watch.ParentDied, watch.WorkerExited:
-				h.cause()
-			case watch.Signalled:
-				if e.Role == watch.Ends {
-					h.cause()
-				}
+		switch e := e.(type) {
+		case watch.ParentDied:
+			h.cause(watch.ParentEnded)
+		case watch.WorkerExited:
+			h.cause(watch.WorkerEnded)
+		case watch.Signalled:
+			if e.Role == watch.Ends {
+				h.endsTold = true
+				h.cause(watch.WasAsked)
 			}
+		default:
+			h.hearts(e)
 		}
 	}
 	return h.events
 }
 
-func (h *Host) cause() { h.caused, h.causeAt = true, h.W.now }
+// cause notes the first cause to end the worker; while none is there, every
+// cause is one to end the watchdog.
+func (h *Host) cause(outcome string) {
+	if h.heart.resting && outcome != watch.WorkerEnded {
+		h.causeAt = h.W.now
+	}
+	if !h.caused {
+		h.caused, h.causeAt = true, h.W.now
+		h.graceUntil = h.causeAt + h.Grace
+		if h.heart.outcome == "" {
+			h.heart.outcome = outcome
+		}
+	}
+}
 
 // mishap: the machine sleeps, or the watchdog is kept from running.
 func (h *Host) mishap() {
@@ -200,9 +236,14 @@ func (h *Host) mishap() {
 	case n < 4:
 		d := h.W.Between(0, 2*time.Second)
 		h.W.Trace.said(h.W.now, "the watchdog was stopped for", d.String(), nil)
-		h.stalled += d
+		h.stall(d)
 		h.W.pass(h.W.now + d)
 	}
+}
+
+func (h *Host) stall(d time.Duration) {
+	h.stalled += d
+	h.heart.stalled(d)
 }
 
 // take turns what is due into events.
@@ -292,9 +333,10 @@ func (h *Host) poll() {
 		h.parentTold = true
 		h.events = append(h.events, watch.ParentDied{PID: h.parent.PID, By: "poll"})
 	}
-	if h.Child {
+	if h.Child || h.heart.hook != nil {
 		h.reap()
-	} else if h.W.Worker.phase != alive {
+	}
+	if !h.Child && h.W.Worker.phase != alive {
 		h.exited = true
 	}
 	if h.exited && !h.told {
@@ -323,6 +365,9 @@ func (h *Host) reap() (none bool) {
 		if p == w.Worker {
 			h.exited, h.exit = true, p.Exit
 		}
+		if p == h.heart.hook {
+			h.hookEnded()
+		}
 		w.reap(p)
 		i--
 	}
@@ -345,7 +390,8 @@ func (h *Host) begin(what, extra string) {
 // Ask is watch.Host's, and so are those that follow.
 func (h *Host) Ask(s proc.Signal) []stop.Sent {
 	h.begin("► ask", s.Name)
-	h.ending, h.asked, h.knownAt = true, true, h.opAt
+	h.begun()
+	h.asked, h.knownAt = true, h.opAt
 	return h.Tree.Ask(s)
 }
 
@@ -358,7 +404,7 @@ func (h *Host) AskNew(s proc.Signal) []stop.Sent {
 func (h *Host) Force() []stop.Sent {
 	h.begin("► force", "")
 	h.forceAt = h.opAt
-	h.ending = true
+	h.begun()
 	if !h.forced {
 		h.judgeForce()
 	}
@@ -367,8 +413,8 @@ func (h *Host) Force() []stop.Sent {
 }
 
 func (h *Host) Count() stop.Census {
-	h.ending = true
 	h.begin("► count", "")
+	h.begun()
 	h.knownAt, h.countAt = max(h.knownAt, h.countAt), h.opAt
 	if h.Child {
 		h.reap()
@@ -394,26 +440,28 @@ func (h *Host) Forward(s proc.Signal) []stop.Sent {
 
 func (h *Host) Suspend(s proc.Signal) []stop.Sent {
 	h.begin("► suspend", s.Name)
-	sent := h.Tree.Forward(stopSignal)
+	var sent []stop.Sent
+	if !h.exited {
+		sent = h.Tree.Forward(stopSignal)
+	}
 	d := h.W.Between(0, time.Second)
-	h.stalled += d
+	well := !h.heart.sick
+	h.stall(d)
 	h.W.pass(h.W.now + d)
+	if h.heart.on {
+		h.heart.resumed = true
+		h.heart.sick = !well // he cannot beat while we keep him from it
+	}
 	h.pending = append(h.pending, notice{at: h.W.now, kind: noticeSignal,
 		sig: watch.Signalled{Signal: contSignal, Role: watch.Forwarded}})
 	return sent
 }
 
-// Hook, EndHook, Shock, PassOn and Restart are watch.Host's.
-func (h *Host) Hook(string) error               { return nil }
-func (h *Host) EndHook()                        {}
-func (h *Host) Shock(s proc.Signal) []stop.Sent { return nil }
-func (h *Host) PassOn(string)                   {}
-func (h *Host) Restart() (int, error)           { return 125, errHang }
-
 // Log is watch.Host's.
 func (h *Host) Log(r watch.Record) {
 	h.records = append(h.records, r)
 	h.W.Trace.logged(h.W.now, &h.records[len(h.records)-1])
+	h.logged(r)
 	switch r.Event {
 	case event.ProcessTerminated:
 		if h.W.Worker.phase == alive {

@@ -10,6 +10,10 @@ func (s *Scene) Report() string {
 	var b strings.Builder
 	h := &s.Host
 	fmt.Fprintf(&b, "%v, labelled %v, grace %v, poll %v, lossy %v, %+v\n", s.Mode, s.Labelled, h.Grace, h.Poll, h.Lossy, s.World.Options)
+	if c := h.cfg; c.Beats != nil || c.Restart != 0 {
+		fmt.Fprintf(&b, "beats %+v, hang signal %v, command %t, wait %v, grace at most %v, restart %d, %d times\n",
+			c.Beats, c.HangSignal, c.HangCommand, c.HangWait, c.GraceMax, c.Restart, c.MaxRestarts)
+	}
 	b.WriteString(s.World.Trace.String())
 	fmt.Fprintf(&b, "survivors %d:", h.survivors)
 	for _, p := range h.left {
@@ -32,6 +36,7 @@ func (s Stats) String() string {
 	}
 	fmt.Fprintf(&b, "escaped where nobody could know: %d; moved during the last count: %d; killed unasked: %d; signals to a watchdog that nobody could know of: %d",
 		s.Unknown, s.Raced, s.Unasked, s.UnknownLeash)
+	fmt.Fprintf(&b, "\ncondemned: %v; next workers: %d", s.Condemned, s.Restarts)
 	return b.String()
 }
 

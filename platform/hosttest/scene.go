@@ -1,10 +1,10 @@
 package hosttest
 
 import (
-	"errors"
 	"time"
 
 	"leash/internal/proc"
+	"leash/internal/stop"
 	"leash/watch"
 )
 
@@ -41,27 +41,28 @@ type Scene struct {
 	Bomb bool
 
 	shell, parent *Proc
+	root          *handle
 	never         []proc.Info
 }
 
 // Play runs the scene of this seed to its end and returns what went wrong.
 func (s *Scene) Play(seed uint64) []string {
 	w := &s.World
-	s.Seed = seed
+	s.Seed, s.root = seed, nil
 	s.build(seed)
 	s.Stats.Runs++
 	s.Stats.Modes[s.Mode]++
-	root, ok := s.adopt()
-	if !ok {
+	if !s.adopt() {
 		s.Stats.Trivial++
 		return w.Failures()
 	}
-	m := watch.NewMachine(watch.Config{Owns: s.Host.Child, Grace: s.Host.Grace, StopSignal: proc.TERM,
-		Surveys: !s.Host.Child})
-	status, err := watch.Guard(m, &s.Host)
+	s.Host.live()
+	status, err := watch.Guard(watch.NewMachine(s.Host.cfg), &s.Host)
 	s.judgeEnd(status, err)
 	s.Host.Tree.Close()
-	root.Close()
+	if s.root != nil {
+		s.root.Close()
+	}
 	s.judgeHandles()
 	s.count()
 	return w.Failures()
@@ -107,7 +108,10 @@ func (s *Scene) build(seed uint64) {
 		o.OpenFails, o.LookFails, o.Busy, o.PIDs = 0, 0, 5, 60
 	}
 	w.Reset(r.Next(), o)
-	s.Host.Stats = &s.Stats
+	if s.Stats.Condemned == nil {
+		s.Stats.Condemned = make(map[string]int)
+	}
+	s.Host.Stats, s.Host.scene = &s.Stats, s
 	s.Host.reset(w)
 	s.Mode, s.Labelled = Mode(w.N(int(modes))), w.Chance(50)
 	if s.Bomb {
@@ -116,6 +120,10 @@ func (s *Scene) build(seed uint64) {
 	s.Host.Child = s.Mode >= RunReaper
 	s.Host.Poll, s.Host.Lossy = w.Chance(3), w.Chance(40)
 	s.Host.Grace = []time.Duration{0, 50 * time.Millisecond, 300 * time.Millisecond, 3 * time.Second}[w.N(4)]
+	s.Host.cfg = watch.Config{Owns: s.Host.Child, Grace: s.Host.Grace, StopSignal: proc.TERM, Surveys: !s.Host.Child}
+	if !s.Bomb && w.Chance(20) {
+		s.drawHeart()
+	}
 	s.people()
 	w.pass(w.now + w.Between(2*tickLength, 5*tickLength)) // whoever is above us was there before
 	s.worker()
@@ -166,13 +174,17 @@ func (s *Scene) people() {
 	s.Host.parent = s.parent
 }
 
-func (s *Scene) worker() {
+// worker starts one, if the system is not full.
+func (s *Scene) worker() bool {
 	w := &s.World
 	from := s.parent
 	if s.Host.Child {
 		from = w.Self
 	}
 	p := w.Fork(from)
+	if p == nil {
+		return false
+	}
 	p.Name, p.UID, p.Run, p.Label, p.Tree, p.contained = "worker", ownUID, w.Run, w.Label, true, true
 	w.Worker = p
 	switch s.Mode {
@@ -197,12 +209,16 @@ func (s *Scene) worker() {
 	if s.Host.Child && s.Mode != RunSearch {
 		w.Self.Subreaper = true
 	}
+	return true
 }
 
 // causes are the parent's death, and before that perhaps something else.
 func (s *Scene) causes() {
 	w, h := &s.World, &s.Host
 	at := w.Between(0, 2*time.Second)
+	if h.heart.on || h.cfg.Restart != watch.RestartNever {
+		at = w.Between(0, []time.Duration{2, 8, 40}[w.N(3)]*time.Second)
+	}
 	if w.Chance(20) {
 		at = 0
 	}
@@ -221,7 +237,7 @@ func (s *Scene) causes() {
 	if h.Child && w.Chance(20) {
 		h.signal(w.Between(0, 3*time.Second), proc.Signal{Num: 1, Name: "SIGHUP"}, watch.Forwarded)
 	}
-	if h.Child && w.Chance(5) {
+	if h.Child && (w.Chance(5) || h.heart.on && w.Chance(20)) {
 		h.signal(w.Between(0, 2*time.Second), proc.Signal{Num: 20, Name: "SIGTSTP"}, watch.Suspends)
 	}
 }
@@ -231,8 +247,44 @@ func (h *Host) signal(in time.Duration, sig proc.Signal, role watch.Role) {
 		sig: watch.Signalled{Signal: sig, Role: role}})
 }
 
+// follow starts the next worker. Nothing that could be known of the one before
+// is left then.
+func (s *Scene) follow() bool {
+	w, h := &s.World, &s.Host
+	if s.root != nil {
+		s.judgeLeft()
+		h.Tree.Close()
+		s.root.Close()
+		s.judgeHandles()
+	}
+	h.Tree, s.root = stop.Tree{Parent: h.Tree.Parent}, nil
+	h.generation = generation{firstLog: len(h.records), exit: h.exit, exited: true, told: true}
+	h.left, h.heart.said = h.left[:0], h.heart.said[:0]
+	if !s.worker() {
+		return false
+	}
+	h.exited, h.told = false, false
+	w.rootSeenTick = 0
+	for s.root == nil { // reading /proc may fail
+		s.adopt()
+	}
+	h.heart.resting, h.heart.startStatus = false, 0
+	h.heart.gens++
+	h.live()
+	if w.Chance(40) {
+		kind := timerExit
+		if w.Chance(50) {
+			kind = timerLeave
+		}
+		w.after(w.Between(0, 2*time.Second), kind, w.Worker)
+	}
+	w.Budget += w.N(10)
+	w.actLater()
+	return true
+}
+
 // adopt does what the real host does with a worker that runs, or was started.
-func (s *Scene) adopt() (root *handle, ok bool) {
+func (s *Scene) adopt() (ok bool) {
 	w, h := &s.World, &s.Host
 	s.never = s.never[:0]
 	for p := w.Self; p != nil; p = p.parent {
@@ -242,14 +294,16 @@ func (s *Scene) adopt() (root *handle, ok bool) {
 	}
 	h.Tree.Kernel, h.Tree.Never = Kernel{w}, s.never
 	if w.Worker.phase == reaped {
-		return nil, false
+		return false
 	}
-	root = w.open(w.Worker)
+	root := w.open(w.Worker)
 	h.Tree.Root = root
 	info, err := h.Tree.Adopt()
-	if errors.Is(err, proc.ErrGone) || err == nil && info.Dead() && !h.Child || err != nil {
-		return nil, false
+	if err == nil && info.Dead() && !h.Child || err != nil {
+		root.Close()
+		return false
 	}
+	s.root = root
 	root.Notify()
 	if s.Labelled {
 		h.Tree.RunID, h.Tree.WorkerID = w.Run, w.Label
@@ -266,7 +320,7 @@ func (s *Scene) adopt() (root *handle, ok bool) {
 		h.Tree.Survey(false)
 		h.Tree.Search = h.searchAll
 	}
-	return root, true
+	return true
 }
 
 // killAll is cgroup.kill.

@@ -60,6 +60,10 @@ func (w *World) deliver(p *Proc, sig proc.Signal) {
 		if !p.stopped {
 			p.stopped, p.stopAt = true, w.calls
 		}
+	case "SIGABRT":
+		if p.canAct() {
+			w.lastWords(p)
+		}
 	case "SIGCONT":
 		p.stopped = false
 		if p.pendTerm && p.canAct() {
@@ -110,6 +114,16 @@ func (w *World) terminate(p *Proc) {
 		if p.temper.onTerm == forksAndDies {
 			w.after(w.soon(), timerExit, p)
 		}
+	}
+}
+
+// lastWords is how a process takes the signal of a hang.
+func (w *World) lastWords(p *Proc) {
+	switch n := w.N(100); {
+	case n < 50:
+		w.exit(p, proc.Exit{Known: true, Signal: abortSignal})
+	case n < 75: // it writes for long
+		w.after(w.Between(0, 4*time.Second), timerExit, p)
 	}
 }
 

@@ -156,6 +156,8 @@ const (
 	timerReap
 	timerWake // out of uninterruptible sleep
 	timerAct
+	timerBeat
+	timerLeave // ends of itself
 )
 
 type timer struct {
@@ -272,6 +274,12 @@ func (w *World) due(t timer) {
 			w.Budget--
 			w.act()
 			w.actLater()
+		}
+	case timerBeat:
+		w.host.beat(t.p)
+	case timerLeave:
+		if t.p.canAct() {
+			w.exit(t.p, proc.Exit{Known: true, Code: w.N(2)})
 		}
 	}
 }

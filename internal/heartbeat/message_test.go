@@ -1,0 +1,110 @@
+package heartbeat
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParse(t *testing.T) {
+	for text, want := range map[string]Message{
+		"READY=1":                           {Ready: true},
+		"READY=1\n":                         {Ready: true},
+		"\n\nREADY=1\n\n":                   {Ready: true},
+		"READY=1\x00":                       {Ready: true},
+		"READY=1\nREADY=0":                  {Ready: true},
+		"READY=1\nSTATUS=ok\nMAINPID=7":     {Ready: true, Status: "ok"},
+		"STOPPING=1":                        {Stopping: true},
+		"RELOADING=1\nMONOTONIC_USEC=99":    {Reloading: true},
+		"WATCHDOG=1":                        {Beat: Alive},
+		"WATCHDOG=trigger":                  {Beat: Trigger},
+		"WATCHDOG=1\nWATCHDOG=trigger":      {Beat: Trigger},
+		"WATCHDOG=trigger\nWATCHDOG=1":      {Beat: Trigger},
+		"EXTEND_TIMEOUT_USEC=2500000":       {Extend: 2500 * time.Millisecond},
+		"WATCHDOG_USEC=1000":                {Within: time.Millisecond, Rewatch: true},
+		"WATCHDOG_USEC=0":                   {Rewatch: true},
+		"WATCHDOG_USEC=00000000000000001e3": {},
+		"WATCHDOG_USEC=0001000":             {Within: time.Millisecond, Rewatch: true},
+		"BARRIER=1":                         {Barrier: true},
+		"BARRIER=1\n":                       {Barrier: true},
+
+		// A barrier comes alone.
+		"BARRIER=1\nREADY=1":   {Ready: true},
+		"BARRIER=1\nBARRIER=1": {},
+		"BARRIER=0":            {},
+		"X_BARRIER=1":          {},
+
+		// Values that make no sense, and keys that nobody knows, are passed over.
+		"READY=0": {}, "READY=": {}, "READY=11": {}, "READY= 1": {}, "ready=1": {}, "WATCHDOG=0": {}, "WATCHDOG=TRIGGER": {},
+		"EXTEND_TIMEOUT_USEC=0": {}, "EXTEND_TIMEOUT_USEC=": {}, "EXTEND_TIMEOUT_USEC=-1": {}, "EXTEND_TIMEOUT_USEC=1.5": {},
+		"EXTEND_TIMEOUT_USEC=1e6": {}, "WATCHDOG_USEC=": {}, "WATCHDOG_USEC=x": {}, "WATCHDOG_USEC=999": {}, "WATCHDOG_USEC=+5000": {},
+		"FDSTORE=1\nFDNAME=x": {}, "a_b9=": {}, "9=9": {}, "ERRNO=2\nSTATUS==x=y": {Status: "=x=y"},
+
+		// The last word counts, where there can be one only.
+		"EXTEND_TIMEOUT_USEC=5\nEXTEND_TIMEOUT_USEC=7": {Extend: 7 * time.Microsecond},
+		"EXTEND_TIMEOUT_USEC=5\nEXTEND_TIMEOUT_USEC=x": {Extend: 5 * time.Microsecond},
+		"WATCHDOG_USEC=5000\nWATCHDOG_USEC=0":          {Rewatch: true},
+		"STATUS=a\nSTATUS=b":                           {Status: "b"},
+
+		// Nobody asks for more than a day, whatever the number.
+		"EXTEND_TIMEOUT_USEC=86400000000":                      {Extend: Longest},
+		"EXTEND_TIMEOUT_USEC=86399999999":                      {Extend: Longest - time.Microsecond},
+		"EXTEND_TIMEOUT_USEC=86400000001":                      {Extend: Longest},
+		"EXTEND_TIMEOUT_USEC=18446744073709551616":             {Extend: Longest},
+		"WATCHDOG_USEC=18446744073709551615":                   {Within: Longest, Rewatch: true},
+		"WATCHDOG_USEC=" + strings.Repeat("9", 4000):           {Within: Longest, Rewatch: true},
+		"EXTEND_TIMEOUT_USEC=" + strings.Repeat("0", 4000):     {},
+		"EXTEND_TIMEOUT_USEC=" + strings.Repeat("0", 99) + "3": {Extend: 3 * time.Microsecond},
+	} {
+		if got, ok := Parse([]byte(text)); !ok || !reflect.DeepEqual(got, want) {
+			t.Errorf("%.60q: %+v, %t, want %+v", text, got, ok, want)
+		}
+	}
+}
+
+func TestNoMessage(t *testing.T) {
+	for _, text := range []string{
+		"", "\x00", "\n", "\n\n\n", "\x00\x00", "READY", "=1", "=", " READY=1", "READY =1", "READY=1\nand so on", "and so on\nREADY=1",
+		"REA\x00DY=1", "READY=1\x00\x00", "READY=1\x00\n", "\xffREADY=1", "KEY-X=1", "KÉY=1", "READY=1\r\nX.Y=1", "\tA=1",
+		"STATUS=" + strings.Repeat("x", MaxSize),
+	} {
+		if got, ok := Parse([]byte(text)); ok || got != (Message{}) {
+			t.Errorf("%.60q was taken for %+v", text, got)
+		}
+	}
+}
+
+func TestLongest(t *testing.T) {
+	fits := "STATUS=" + strings.Repeat("x", MaxSize-len("STATUS="))
+	for _, text := range []string{fits, fits + "\x00"} { // systemd counts no NUL either
+		if m, ok := Parse([]byte(text)); !ok || m.Status != strings.Repeat("x", maxStatus) {
+			t.Errorf("%d bytes: %t, a status of %d bytes", len(text), ok, len(m.Status))
+		}
+	}
+	if _, ok := Parse([]byte(fits + "x")); ok {
+		t.Errorf("%d bytes were taken", MaxSize+1)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	for value, want := range map[string]string{
+		"":                         "",
+		"  working on it\t":        "working on it",
+		"50 %":                     "50 %",
+		"größer \u2192 日本":         "größer \u2192 日本",
+		"a\rb\x1b[31mc\x7fd":       "a b [31mc d",
+		"a\u0085b\u009bc":          "a b c",
+		"a\u2028b\u2029c":          "a b c",
+		"a\xffb\xc3(c\xed\xa0\x80": "a b (c",
+		"a\ufffdb":                 "a\ufffdb",
+		// A letter that the bound cuts through is left out.
+		strings.Repeat("x", maxStatus-1) + "ü": strings.Repeat("x", maxStatus-1),
+		strings.Repeat("x", maxStatus) + "y":   strings.Repeat("x", maxStatus),
+	} {
+		m, ok := Parse([]byte("STATUS=" + value))
+		if !ok || m.Status != want {
+			t.Errorf("%.40q: %.40q (%d bytes), %t, want %.40q", value, m.Status, len(m.Status), ok, want)
+		}
+	}
+}
