@@ -74,6 +74,17 @@ func (m *Machine) logHeard(now time.Duration, msg heartbeat.Message) {
 	}
 }
 
+// drown tells once that silence means nothing for now: anybody may flood us, and
+// so keep a worker alive that hangs.
+func (m *Machine) drown() {
+	if m.judge == nil || m.drowned || m.state != Watching {
+		return
+	}
+	m.drowned = true
+	m.log(Record{Event: event.WatchdogWarning, Warn: true,
+		Text: "more comes in than can be listened to: while it lasts, silence is not counted"})
+}
+
 // deafened: silence means nothing any more.
 func (m *Machine) deafened() {
 	m.cfg.Beats, m.judge = nil, nil

@@ -127,6 +127,7 @@ type life struct {
 	judge           *heartbeat.Judge // nil: nobody asks for beats
 	words           words
 	ready, stopping bool
+	drowned         bool // and told so
 }
 
 // NewMachine returns a machine that watches.
@@ -196,6 +197,8 @@ func (m *Machine) Step(now time.Duration, e Event) []Action {
 		m.follow(m.seq.Quiet())
 	case Heard:
 		m.heard(now, e.Message)
+	case Drowned:
+		m.drown()
 	case Deafened:
 		m.deafened()
 	case HookEnded:

@@ -59,6 +59,9 @@ const (
 	slice = 20 * time.Millisecond
 )
 
+// maxAddress is the longest path of a socket (unix(7)), less the NUL behind it.
+const maxAddress = 107
+
 // errInUse: another process listens there.
 var errInUse = errors.New("another process listens there already: give each worker a socket of its own")
 
@@ -123,6 +126,9 @@ func (n *notifier) bind(path string, others bool) error {
 	}
 	defer unix.Umask(unix.Umask(0))
 	here := fmt.Sprintf("/proc/self/fd/%d/%s", n.dir, name)
+	if len(here) > maxAddress { // and what was given fits
+		here = path
+	}
 	err = unix.Bind(n.fd, &unix.SockaddrUnix{Name: here})
 	if err == unix.EADDRINUSE {
 		if err = n.removeStale(here, name); err == nil {

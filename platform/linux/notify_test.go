@@ -65,7 +65,9 @@ func hear(t *testing.T, h *Host) []watch.Event {
 }
 
 func TestBeatsAreHeard(t *testing.T) {
-	for _, address := range []string{"", "@leash-test-" + filepath.Base(t.TempDir()) + itoa(os.Getpid()), filepath.Join(t.TempDir(), "s")} {
+	long := "/tmp/leash-test-" + itoa(os.Getpid()) + "-"
+	long += strings.Repeat("x", maxAddress-len(long))
+	for _, address := range []string{"", "@leash-test-" + filepath.Base(t.TempDir()) + itoa(os.Getpid()), filepath.Join(t.TempDir(), "s"), long} {
 		h, at := ear(t, address)
 		if address != "" && at != address {
 			t.Errorf("%s instead of %s", at, address)

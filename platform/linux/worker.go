@@ -112,8 +112,11 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 		return proc.Info{}, err
 	}
 	info, err := h.hold()
-	if err != nil { // nobody would watch over it
-		h.worker.Signal(proc.KILL)
+	if err != nil { // or it would live on, beside the next one
+		unix.Kill(-pid, unix.SIGKILL) // our own child, not reaped yet: it leads this group
+		if h.cgroup != nil {
+			h.cgroup.kill()
+		}
 	}
 	return info, err
 }
@@ -202,6 +205,12 @@ func (h *Host) opened(pid, fd int) (*handle, error) {
 // their subreaper, or as PID 1. It reports whether none is left at all.
 func (h *Host) reap() (none bool) {
 	for {
+		// Once it was reaped, an older kernel does not find its group any more.
+		if h.hook.pid != 0 && !h.Kernel.groupFlag {
+			if info, err := h.hook.handle.Look(); gone(info, err) {
+				h.EndHook()
+			}
+		}
 		var ws unix.WaitStatus
 		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
 		if err == unix.EINTR {
