@@ -18,8 +18,15 @@ need node nodejs
 need gunicorn gunicorn
 need setsid util-linux
 need bwrap bubblewrap
+need systemd-notify systemd
+need systemd-analyze systemd
+need busybox busybox
+need setpriv util-linux
+need bash bash
 need_python grpc python3-grpcio
 need_python setproctitle python3-setproctitle
+need_python systemd.daemon python3-systemd
+need_python yaml python3-yaml
 
 [ -n "$missing" ] || exit 0
 if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -73,7 +74,10 @@ func StateDirs() (dirs []*os.File, problems []error, err error) {
 	}
 	if os.Geteuid() == 0 {
 		for _, user := range usersOf(runtimeDirs) {
-			open(filepath.Join(runtimeDirs, strconv.Itoa(user), "leash"), user)
+			dir := filepath.Join(runtimeDirs, strconv.Itoa(user), "leash")
+			if !slices.Contains(defaults(), dir) {
+				open(dir, user)
+			}
 		}
 	}
 	return dirs, problems, nil
@@ -83,11 +87,12 @@ func StateDirs() (dirs []*os.File, problems []error, err error) {
 // logged in, named by his number (pam_systemd(8)).
 const runtimeDirs = "/run/user"
 
-// usersOf lists the users that a folder has a folder for.
+// usersOf lists the users that a folder has a folder for: root too, whose
+// watchdogs may have been started in a login and the reaper at boot.
 func usersOf(dir string) (uids []int) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
-		if uid, err := strconv.Atoi(e.Name()); err == nil && uid > 0 {
+		if uid, err := strconv.Atoi(e.Name()); err == nil && uid >= 0 {
 			uids = append(uids, uid)
 		}
 	}

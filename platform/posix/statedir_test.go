@@ -260,7 +260,7 @@ func TestUsersOf(t *testing.T) {
 	for _, name := range []string{"1000", "1001", "0", "-5", "x", "12x", "leash"} {
 		at(t, filepath.Join(dir, name), 0o755)
 	}
-	if got := usersOf(dir); !slices.Equal(got, []int{1000, 1001}) {
+	if got := usersOf(dir); !slices.Equal(got, []int{0, 1000, 1001}) {
 		t.Error(got)
 	}
 	if got := usersOf(dir + "/nothing"); got != nil {
