@@ -30,6 +30,11 @@ var measures = []struct {
 	{"orphans", (*bench).measureOrphans},
 	{"clean", (*bench).measureClean},
 	{"size", (*bench).measureSize},
+	{"beats", (*bench).measureBeats},
+	{"beatrate", (*bench).measureBeatRate},
+	{"beatmemory", (*bench).measureBeatMemory},
+	{"beatflood", (*bench).measureFlood},
+	{"client", (*bench).measureClient},
 }
 
 func main() {
