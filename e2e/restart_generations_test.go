@@ -1,0 +1,239 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"leash/internal/testkit"
+)
+
+// restarting is a command line of run around a shell script.
+func restarting(t *testing.T, script string, flags ...string) *testkit.Proc {
+	t.Helper()
+	line := slices.Concat([]string{"run", "--grace", "200ms"}, flags, []string{"--", "sh", "-c", script})
+	return testkit.Start(t, watchdog(t, line...))
+}
+
+// generations checks how many workers there were: one record for the start and
+// the clean end of each, in turn, and one for the end of all.
+func generations(t *testing.T, lines *testkit.Lines, want int, outcome string) {
+	t.Helper()
+	lines.AwaitEnd()
+	var order, pids []string
+	for _, e := range lines.Events() {
+		switch e.Name() {
+		case "process.started", "process.terminated", "process.cleanup_completed", "process.restarting", "watchdog.stopped":
+			order = append(order, strings.TrimPrefix(e.Name(), "process."))
+		}
+		if e.Name() == "process.started" {
+			pids = append(pids, itoa(e.Int("process.pid")))
+		}
+		if e.Name() == "process.cleanup_completed" && (e["success"] != true || !slices.Contains(pids, itoa(e.Int("process.pid")))) {
+			t.Errorf("cleanup: %v", e)
+		}
+	}
+	var expected []string
+	for range want {
+		expected = append(expected, "started", "terminated", "cleanup_completed", "restarting")
+	}
+	expected = append(expected[:len(expected)-1], "watchdog.stopped")
+	if !slices.Equal(order, expected) {
+		t.Errorf("%d generations are\n%q, not\n%q", want, order, expected)
+	}
+	slices.Sort(pids)
+	if n := len(slices.Compact(pids)); n != want {
+		t.Errorf("%d different workers, want %d", n, want)
+	}
+	if e := lines.AwaitEvent("watchdog.stopped"); e.Str("outcome") != outcome {
+		t.Errorf("outcome is not %s: %v", outcome, e)
+	}
+}
+
+// delays checks that each wait is about twice the one before, and was kept.
+func delays(t *testing.T, lines *testkit.Lines) {
+	t.Helper()
+	base := 500
+	var since testkit.Event
+	for _, e := range lines.Events() {
+		switch {
+		case e.Name() == "process.restarting":
+			// Some jitter, but never so much that two waits could be mistaken.
+			if d := e.Int("delay_ms"); d < base || d > base*3/2 {
+				t.Errorf("wait of %d ms, about %d were to come", d, base)
+			}
+			since, base = e, min(2*base, 30_000)
+		case e.Name() == "process.started" && since != nil:
+			// The pause begins a little before it is told.
+			if waited, want := e.Time().Sub(since.Time()), time.Duration(since.Int("delay_ms"))*time.Millisecond; waited < want*9/10 {
+				t.Errorf("waited %v instead of %v", waited, want)
+			}
+		}
+	}
+}
+
+func TestFailingWorkerIsStartedAgainSomeTimes(t *testing.T) {
+	t.Parallel()
+	w := restarting(t, "echo here; exit 3", "--restart", "on-failure", "--max-restarts", "2")
+	if status := w.Wait(); status != 3 {
+		t.Errorf("status %d", status)
+	}
+	generations(t, w.Stderr, 3, "worker_exited")
+	delays(t, w.Stderr)
+	for i, e := range named(w.Stderr, "process.restarting") {
+		if e.Int("attempt") != i+1 {
+			t.Errorf("attempt %d: %v", i+1, e)
+		}
+	}
+	if out := w.Stdout.AwaitEnd(); out != "here\nhere\nhere" {
+		t.Errorf("output %q", out)
+	}
+}
+
+// What counts as a failure, and what does not.
+func TestWhatIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	run, wait := together(t)
+	defer wait()
+	for _, c := range []struct {
+		restart, script string
+		generations     int
+		status          int
+	}{
+		{"on-failure", "exit 0", 1, 0},
+		{"on-failure", "kill -KILL $$", 2, 137},
+		{"on-failure", "exit 1", 2, 1},
+		{"always", "exit 0", 2, 0},
+		{"always", "exit 4", 2, 4},
+		{"never", "exit 3", 1, 3},
+	} {
+		run(c.restart+", "+c.script, func(t *testing.T) {
+			w := restarting(t, c.script, "--restart", c.restart, "--max-restarts", "1")
+			if status := w.Wait(); status != c.status {
+				t.Errorf("status %d, want %d", status, c.status)
+			}
+			generations(t, w.Stderr, c.generations, "worker_exited")
+		})
+	}
+}
+
+// Without the flag, and with no restarts allowed, there is one worker.
+func TestNoRestartByItself(t *testing.T) {
+	t.Parallel()
+	for _, flags := range [][]string{nil, {"--restart", "always", "--max-restarts", "0"}} {
+		w := restarting(t, "exit 3", flags...)
+		if status := w.Wait(); status != 3 {
+			t.Errorf("%q: status %d", flags, status)
+		}
+		generations(t, w.Stderr, 1, "worker_exited")
+	}
+}
+
+// A worker that hangs is followed by one that is well. The watchdog hears the
+// new one at the same socket, and what it said before counts no more.
+func TestHungWorkerIsFollowedByAnother(t *testing.T) {
+	t.Parallel()
+	p := runPatient(t, append(patience, "--restart", "on-failure", "--on-hang-signal", "ABRT"), "--child")
+	old := p.tree()
+	socket := p.socket
+	p.hang("gil")
+	testkit.AwaitGone(t, old...)
+	p.meet(true)
+	if p.worker.PID == old[0].PID || p.socket != socket {
+		t.Errorf("worker %v at %s follows %v at %s", p.worker, p.socket, old[0], socket)
+	}
+	p.does("later 0")
+	stacks(t, p.Stderr.All(), "hold_the_gil")
+	for range 2 {
+		p.log.AwaitEvent("process.ready")
+	}
+	for range 8 {
+		beatOf(p.log, p.worker)
+	}
+	testkit.StillAlive(t, p.tree()...)
+
+	// The second hang is one too: of the second, with status 124 at the end.
+	p.hang("gil")
+	testkit.AwaitGone(t, p.tree()...)
+	p.meet(true)
+	p.does("stopping")
+	p.order("hang sleep") // silent, and well: it is stopping
+	p.log.AwaitEvent("process.stopping")
+	p.Kill()
+	testkit.AwaitGone(t, p.worker)
+	if n := len(named(p.log, "heartbeat.timeout")); n != 2 {
+		t.Errorf("%d times hung", n)
+	}
+}
+
+// beatOf waits for a beat of this worker.
+func beatOf(lines *testkit.Lines, worker testkit.Ident) {
+	for lines.AwaitEvent("heartbeat.received").Int("process.pid") != worker.PID {
+	}
+}
+
+// Workers that hang each time are no end in themselves.
+func TestWorkerThatHangsAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	w := restarting(t, "systemd-notify --ready; systemd-notify WATCHDOG=trigger; exec sleep 1000000",
+		"--heartbeat", "notify", "--restart", "always", "--max-restarts", "1")
+	testkit.Need(t, "systemd-notify")
+	if status := w.Wait(); status != 124 {
+		t.Errorf("status %d", status)
+	}
+	generations(t, w.Stderr, 2, "heartbeat_timeout")
+}
+
+// Nothing of a generation is left when the next one starts: not its deaf
+// daemon either, which had to be killed.
+func TestGenerationsDoNotMeet(t *testing.T) {
+	t.Parallel()
+	list := filepath.Join(t.TempDir(), "daemons")
+	write(t, list, "")
+	if err := unix.Mkfifo(list+".fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := restarting(t, fmt.Sprintf(`
+		while read -r daemon; do
+			[ -e /proc/$daemon ] && echo "MET $daemon"
+		done <%[1]s
+		setsid sh -c 'trap "" TERM; echo $$ >>%[1]s; echo "DAEMON $$"; echo deaf now >%[1]s.fifo; exec sleep 1000000' &
+		read -r line <%[1]s.fifo
+		exit 3`, list), "--restart", "on-failure", "--max-restarts", "2")
+	if status := w.Wait(); status != 3 {
+		t.Errorf("status %d", status)
+	}
+	if out := w.Stdout.AwaitEnd(); strings.Contains(out, "MET") || strings.Count(out, "DAEMON") != 3 {
+		t.Errorf("output %q", out)
+	}
+	generations(t, w.Stderr, 3, "worker_exited")
+	for _, e := range named(w.Stderr, "process.cleanup_completed") {
+		if m := e.Str("method"); m != "cgroup" && m != "sigkill" {
+			t.Errorf("it was deaf: %v", e)
+		}
+	}
+}
+
+// A command that is gone when it is to be started again.
+func TestCommandThatVanishes(t *testing.T) {
+	t.Parallel()
+	command := filepath.Join(t.TempDir(), "command")
+	if err := os.WriteFile(command, []byte("#!/bin/sh\nrm \"$0\"\nexit 3\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	status, _, stderr := testkit.Run(t, watchdog(t, "run", "--restart", "on-failure", "--max-restarts", "1", "--", command))
+	if status != 127 || !strings.Contains(stderr, command) {
+		t.Errorf("status %d\n%s", status, stderr)
+	}
+	if n := strings.Count(stderr, "watchdog.stopped"); n != 1 {
+		t.Errorf("%d times stopped\n%s", n, stderr)
+	}
+}

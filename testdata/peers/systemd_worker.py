@@ -1,0 +1,30 @@
+#!/usr/bin/python3
+"""A worker that knows nothing of Leash: it speaks to its service manager with python3-systemd, as
+daemons of the distribution do. A line on its standard input stops the beats; another stops it."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+from systemd import daemon
+
+
+def main() -> None:
+    """Beat at half of what is asked for, until told otherwise."""
+    interval = int(os.environ["WATCHDOG_USEC"]) / 2e6
+    if not daemon.notify("READY=1\nSTATUS=as a daemon"):
+        sys.exit("nobody to notify")
+    print(f"READY {os.getpid()}\n", end="", flush=True)
+    while not select.select([0], [], [], interval)[0]:
+        daemon.notify("WATCHDOG=1")
+    sys.stdin.readline()
+    print("SILENT\n", end="", flush=True)
+    sys.stdin.readline()
+    daemon.notify("STOPPING=1")
+    sys.exit(5)
+
+
+if __name__ == "__main__":
+    main()
