@@ -149,7 +149,7 @@ func (h *Host) forgetWorker() {
 	h.tree = stop.Tree{Kernel: h.tree.Kernel, Never: h.tree.Never, Employers: h.tree.Employers,
 		RunID: h.tree.RunID, WorkerID: h.tree.WorkerID}
 	// A cgroup that was killed once kills whoever is started into it later
-	// (clone3(2) compares its count of kills with that of our own).
+	// (seen on Linux 6.18).
 	if h.cgroup != nil {
 		h.cgroup.remove()
 		h.cgroup = nil
