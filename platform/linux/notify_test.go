@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"leash/internal/heartbeat"
+	"leash/internal/testkit"
 	"leash/watch"
 )
 
@@ -32,7 +33,7 @@ func ear(t *testing.T, address string) (h *Host, at string) {
 	}
 	h.worker = open(t, h.Kernel, os.Getpid())
 	if h.worker.inode == 0 {
-		t.Skip("without an inode of its pidfd this process is not told from another")
+		testkit.Skip(t, "without an inode of its pidfd this process is not told from another")
 	}
 	return h, at
 }
