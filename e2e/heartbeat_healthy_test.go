@@ -203,9 +203,9 @@ func TestDraining(t *testing.T) {
 		flags       []string
 		status      int
 	}{
-		{"stretched", "1.5", []string{"--grace", "300ms", "--grace-max", "50s"}, 7},
-		{"not stretched", "1000000", []string{"--grace", "300ms"}, 137},
-		{"too far", "1000000", []string{"--grace", "300ms", "--grace-max", "1s"}, 137},
+		{"stretched", "3.5", []string{"--grace", "2s", "--grace-max", "50s"}, 7},
+		{"not stretched", "1000000", []string{"--grace", "2s"}, 137},
+		{"too far", "1000000", []string{"--grace", "2s", "--grace-max", "4s"}, 137},
 	} {
 		run(c.name, func(t *testing.T) {
 			p := runPatient(t, slices.Concat([]string{"--heartbeat", "notify"}, c.flags), "--drain", c.drain, "--child")
@@ -224,10 +224,10 @@ func TestDrainingAfterTheParentsDeath(t *testing.T) {
 	t.Parallel()
 	run, wait := together(t)
 	defer wait()
-	flags := []string{"--heartbeat", "notify", "--grace", "300ms", "--grace-max", "50s"}
+	flags := []string{"--heartbeat", "notify", "--grace", "2s", "--grace-max", "50s"}
 	run("run", func(t *testing.T) {
 		parent := sleeper(t)
-		p := runPatient(t, append(flags, "--parent-pid", pid(parent)), "--drain", "1.5")
+		p := runPatient(t, append(flags, "--parent-pid", pid(parent)), "--drain", "3.5")
 		p.log.AwaitEvent("process.ready")
 		parent.Kill()
 		p.Stdout.Await("DRAINED")
@@ -235,7 +235,7 @@ func TestDrainingAfterTheParentsDeath(t *testing.T) {
 	})
 	run("guard", func(t *testing.T) {
 		parent := sleeper(t)
-		p := alone(t, "@leash-e2e-"+newRunID(), "--drain", "1.5")
+		p := alone(t, "@leash-e2e-"+newRunID(), "--drain", "3.5")
 		g := guardPatient(t, p, append(flags, "--parent-pid", pid(parent))...)
 		parent.Kill()
 		p.Stdout.Await("DRAINED")
