@@ -1,0 +1,25 @@
+// Package darwin is the macOS side of Leash: kqueue, process groups, sysctl(3).
+//
+// What decides carries no build tag and stands on two small interfaces, system
+// and queue, so that it is tested everywhere; only their thin implementations
+// are for macOS alone. No cgo: what libproc could tell, kern.proc and
+// kern.procargs2 tell.
+//
+// What macOS lacks, and what follows from it:
+//
+//   - No pidfd. A handle is a PID and a start time in microseconds, compared
+//     before each signal. What remains possible: the process ends after that look,
+//     is reaped, and its number is given anew before kill(2), a few microseconds
+//     later. Numbers are given out in turn, from 100 to 99998 and round again, so
+//     all others would have to be used up in between.
+//   - No subreaper. Who loses his parent becomes launchd's child. He is found by
+//     the worker's group and session, by his labels, or because he was seen
+//     before; who has left all of these unseen gets away. Nothing proves that a
+//     tree is empty.
+//   - No PR_SET_PDEATHSIG and no job object. A worker whose watchdog is killed by
+//     SIGKILL lives on, under run as under guard; the ledger tells the reaper.
+//   - No credentials with a datagram. Heartbeats are refused, because anybody
+//     could send them.
+//   - Programs under System Integrity Protection (all in /bin and /usr/bin) show
+//     their environment to nobody: of them groups, descent and the ledger tell.
+package darwin

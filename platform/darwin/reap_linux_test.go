@@ -1,0 +1,119 @@
+//go:build linux
+
+package darwin
+
+import (
+	"crypto/rand"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"leash/internal/owner"
+	"leash/internal/runid"
+	"leash/internal/testkit"
+	"leash/reap"
+	"leash/scan"
+)
+
+// reaped is the table as package platform completes it.
+type reaped struct{ *Table }
+
+func (r reaped) Take(held []scan.Held) (*scan.Snapshot, error) { return r.Table.Take(nil, held) }
+
+func (r reaped) Open(pid int) (reap.Handle, error) {
+	h, err := r.Table.Open(pid)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// Only the run of this test is named: the machine may have dead ones of others.
+func TestReap(t *testing.T) {
+	s := newStandIn(t)
+	k, err := newKernel(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.dir, k.name = "/nowhere/", "none" // else we are the watchdog of what we start
+	table, err := newTable(k, s, uint32(os.Geteuid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := runid.New(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := sleeper(t)
+	h, err := k.open(parent.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := owner.Owner{PID: parent.PID, Start: h.start, Boot: table.boot}.String()
+	g := newGuarded(t, "event") // for what its worker says
+	cmd := exec.Command(testkit.NeedPython(t), "-c", stays, g.fifo)
+	cmd.Env = append(os.Environ(), "LEASH_RUN_ID="+run, "LEASH_RUN_OWNER="+of)
+	worker := testkit.Start(t, cmd)
+	ids := append(g.members(), worker.Ident)
+	grep := exec.Command("sh", "-c", "echo ready; : --run-id="+run+"; read line")
+	in, err := grep.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	bystander := testkit.Start(t, grep)
+	bystander.Stdout.Await("ready")
+
+	wish := scan.Wish{RunIDs: []string{run}}
+	state := func() scan.State {
+		t.Helper()
+		snapshot, err := reaped{table}.Take(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range scan.Judge(snapshot, wish) {
+			if r.ID == run {
+				return r.State
+			}
+		}
+		t.Fatal("the run is not found")
+		return 0
+	}
+	if got := state(); got != scan.AliveRun {
+		t.Errorf("%v, while its owner lives", got)
+	}
+	parent.Kill()
+	parent.Wait()
+	if got := state(); got != scan.DeadRun {
+		t.Errorf("%v, after its owner's end", got)
+	}
+	r := reap.Reaper{Table: reaped{table}, Wish: wish, Grace: 300 * time.Millisecond}
+	ended, err := r.Run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fates := make(map[int]reap.Fate)
+	for _, e := range ended {
+		fates[e.PID] = e.Fate
+	}
+	for i, id := range ids {
+		want := reap.Terminated
+		if i == 2 { // hears no TERM
+			want = reap.Killed
+		}
+		if fates[id.PID] != want {
+			t.Errorf("%v: fate %v, want %v", id, fates[id.PID], want)
+		}
+	}
+	if len(ended) != len(ids) {
+		t.Errorf("%d were ended, want %d", len(ended), len(ids))
+	}
+	testkit.AwaitGone(t, ids...)
+	testkit.StillAlive(t, bystander.Ident)
+	if p, err := table.Read(bystander.PID); err != nil || !strings.Contains(strings.Join(p.Args, " "), strconv.Quote(run)[1:8]) {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

@@ -1,0 +1,80 @@
+//go:build darwin
+
+package darwin
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// HearRumours has nothing to ask for: macOS tells nobody of his parent's end. But
+// until Listen HUP and PIPE would be deadly. Ignoring lasts through execve(2).
+func HearRumours() error {
+	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+	return nil
+}
+
+// CheckPID says what is wrong with a PID that somebody gave us, if anything. A
+// process that does not exist (any more) is no mistake.
+func CheckPID(pid int) error { return checkPID(pid) }
+
+// CheckFD says what is wrong with a descriptor that somebody gave us.
+func CheckFD(fd int, write bool) error {
+	if fd < 0 {
+		return errors.New("a descriptor is a number from 0 on")
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return fmt.Errorf("descriptor %d is not open", fd)
+	}
+	switch mode := flags & unix.O_ACCMODE; {
+	case write && mode == unix.O_RDONLY:
+		return fmt.Errorf("descriptor %d is not open for writing", fd)
+	case !write && mode == unix.O_WRONLY:
+		return fmt.Errorf("descriptor %d is not open for reading", fd)
+	}
+	return nil
+}
+
+// CheckKeptFD says what is wrong with a descriptor that the worker is to keep.
+func CheckKeptFD(fd int) error {
+	if fd < 3 {
+		return fmt.Errorf("%d is not above 2", fd)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		return fmt.Errorf("descriptor %d is not open", fd)
+	}
+	return nil
+}
+
+// CloseOthers marks every descriptor above 2 close-on-exec but those kept, so
+// that neither we nor the worker hold what was left open to us by accident.
+func CloseOthers(keep []int) {
+	if dir, err := os.Open("/dev/fd"); err == nil {
+		names, _ := dir.Readdirnames(-1)
+		dir.Close()
+		for _, name := range names {
+			if fd, err := strconv.Atoi(name); err == nil && fd > 2 {
+				unix.CloseOnExec(fd)
+			}
+		}
+	}
+	for _, fd := range keep {
+		unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+	}
+}
+
+// Replace executes this very program anew in place, with the same PID and
+// arguments. It returns only if it could not.
+func Replace(env []string) error {
+	path, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return unix.Exec(path, os.Args, env)
+}

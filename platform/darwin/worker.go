@@ -1,0 +1,210 @@
+package darwin
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"leash/internal/proc"
+	"leash/internal/runid"
+	"leash/internal/stop"
+	"leash/watch"
+)
+
+// Adopted is what was learnt of a worker that was running already.
+type Adopted struct {
+	Info     proc.Info
+	RunID    string // from its arguments or environment
+	WorkerID string // from its environment
+}
+
+// Adopt takes a running worker. proc.ErrGone if it has ended.
+func (h *Host) Adopt(pid int) (Adopted, error) {
+	var a Adopted
+	hd, err := h.Kernel.open(pid)
+	if err != nil {
+		return a, err
+	}
+	hd.worker = true
+	h.worker, h.tree.Root = hd, hd
+	if a.Info, err = h.tree.Adopt(); err != nil {
+		return a, err
+	}
+	if a.Info.Dead() {
+		return a, proc.ErrGone
+	}
+	if err := hd.Signal(proc.Signal{}); errors.Is(err, proc.ErrDenied) {
+		return a, fmt.Errorf("process %d belongs to another user (%w): run the watchdog as that user or as root", pid, err)
+	}
+	if p, ok := hd.args(); ok {
+		a.RunID, a.WorkerID = runid.FromEnviron(p.Env)
+		if id := runid.FromArgs(p.Args); id != "" {
+			a.RunID = id
+		}
+	}
+	hd.Notify()
+	h.tree.Survey(false)
+	h.tree.Search = h.search
+	return a, nil
+}
+
+// Label sets the labels by which the worker's strays are known.
+func (h *Host) Label(run, worker string) { h.tree.RunID, h.tree.WorkerID = run, worker }
+
+// Containment says what holds the tree together, strongest first. Nothing here
+// holds it for certain (see the package comment), and nothing ends it when we
+// are killed.
+func (h *Host) Containment() string {
+	parts := []string{"process"}
+	if h.tree.Leads() {
+		parts[0] = "group"
+	}
+	if root := h.tree.Worker(); root.SID == root.PID {
+		parts = append(parts, "session")
+	}
+	parts = append(parts, "descendants")
+	if h.tree.RunID != "" && h.tree.WorkerID != "" && h.tree.Search != nil {
+		parts = append(parts, "environment")
+	}
+	return strings.Join(parts, ",")
+}
+
+// Leads reports whether the worker leads its process group.
+func (h *Host) Leads() bool { return h.tree.Leads() }
+
+// Start starts the worker in a session of its own: the first, or one after the
+// last was ended.
+func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, error) {
+	if h.worker != nil {
+		h.forgetWorker()
+	}
+	pid, err := h.launcher.Start(start{Path: path, Args: args, Env: env, Keep: keep, Session: true})
+	if err != nil {
+		return proc.Info{}, err
+	}
+	h.exited, h.told, h.reaped, h.exit = false, false, false, proc.Exit{}
+	hd, err := h.opened(pid)
+	if err != nil {
+		return proc.Info{}, err
+	}
+	h.child = true
+	hd.worker = true
+	h.worker, h.tree.Root = hd, hd
+	h.tree.Search = h.search
+	info, err := h.tree.Adopt()
+	if err == nil {
+		hd.Notify() // if it has ended by now, the first Wait tells
+	}
+	return info, err
+}
+
+// opened is the handle on a child that we have just started: until we reap it,
+// it keeps its number.
+func (h *Host) opened(pid int) (*handle, error) {
+	hd, err := h.Kernel.open(pid)
+	if err != nil {
+		h.Kernel.sys.Kill(pid, proc.KILL.Num)
+		h.launcher.Reap(pid, true)
+	}
+	return hd, err
+}
+
+// forgetWorker lets go of the worker before this one.
+func (h *Host) forgetWorker() {
+	h.tree.Close()
+	h.reapWorker()
+	h.worker.Close()
+	h.worker = nil
+	h.tree = stop.Tree{Kernel: h.tree.Kernel, Never: h.tree.Never, Employers: h.tree.Employers,
+		RunID: h.tree.RunID, WorkerID: h.tree.WorkerID}
+	h.exited, h.told, h.ending = true, true, false // until there is another
+}
+
+// RunHook starts the command that asks a hung worker for his last words, in a
+// process group of its own.
+func (h *Host) RunHook(path string, args, env []string) error {
+	pid, err := h.launcher.Start(start{Path: path, Args: args, Env: env})
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	hd, err := h.opened(pid)
+	if err != nil {
+		return err
+	}
+	h.hook = hd
+	hd.Notify()
+	return nil
+}
+
+// EndHook ends it, with its group. Its end is told as ever.
+func (h *Host) EndHook() {
+	if h.hook != nil {
+		h.hook.SignalGroup(proc.KILL)
+	}
+}
+
+// reapHook collects it if it has ended. Nobody of its group outlives it: while
+// it is a zombie it still holds the group's number.
+func (h *Host) reapHook(certain bool) {
+	hook := h.hook
+	if hook == nil || !certain && !gone(hook.Look()) {
+		return
+	}
+	h.EndHook()
+	exit := h.reap(hook)
+	hook.Close()
+	h.hook = nil
+	var err error
+	if status := exit.Status(); status != 0 {
+		err = fmt.Errorf("the command ended with status %d", status)
+	}
+	h.events = append(h.events, watch.HookEnded{Err: err})
+}
+
+// search lists processes that may belong to the worker's tree although no walk
+// reaches them: of its group, its session, or with its labels. Each is opened
+// and looked at before it counts.
+func (h *Host) search() []int {
+	root := h.tree.Worker()
+	group, session := h.tree.Leads(), root.SID == root.PID
+	labels := h.tree.RunID != "" && h.tree.WorkerID != ""
+	if !group && !session && !labels {
+		return nil
+	}
+	all, err := h.Kernel.sys.Processes()
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for i := range all {
+		e := &all[i]
+		switch {
+		case e.PID <= 1 || e.over() || e.Flags&flagSystem != 0:
+		case group && e.PGID == root.PID,
+			session && h.Kernel.session(*e) == root.PID,
+			labels && e.UID == root.UID && h.labelled(e.PID):
+			pids = append(pids, e.PID)
+		}
+	}
+	return pids
+}
+
+// labelled reports whether a process has the worker's labels, by one glance.
+func (h *Host) labelled(pid int) bool {
+	b, err := h.Kernel.sys.ProcArgs(pid)
+	if err != nil {
+		return false
+	}
+	p, err := parseProcArgs2(b)
+	if err != nil {
+		return false
+	}
+	run, worker := runid.FromEnviron(p.Env)
+	return run == h.tree.RunID && worker == h.tree.WorkerID
+}
+
+// errBeats: on macOS nobody knows who sent a datagram.
+var errBeats = errors.New("heartbeats are not supported on macOS: the system does not say who sent one")
+
+// ListenForBeats fails.
+func (h *Host) ListenForBeats(string, bool) (string, error) { return "", errBeats }
