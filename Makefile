@@ -30,6 +30,7 @@ check:
 test: check
 	scripts/test-deps.sh
 	LEASH_SIM_N=$(LEASH_SIM_N) go test -timeout 12m ./...
+	scripts/wine/test.sh
 
 bench:
 	go run ./bench

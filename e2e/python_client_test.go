@@ -155,9 +155,7 @@ func TestSnakepitWorkerWhoseWatchdogIsStopped(t *testing.T) {
 	parent.Kill()
 	testkit.AwaitGone(t, worker)
 	portIsFree(t, port)
-	if err := watchdog.Signal(unix.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	_ = watchdog.Signal(unix.SIGCONT) // unless the parent's death woke it: it may be gone
 	testkit.AwaitGone(t, watchdog)
 }
 

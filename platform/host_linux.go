@@ -12,6 +12,9 @@ import (
 
 type host struct{ *linux.Host }
 
+// Holds: run can lose nobody of the worker's tree (subreaper, PR_SET_CHILD_SUBREAPER).
+const Holds = true
+
 // New returns the host of this system. The backend is auto, event or poll.
 func New(backend string, interval time.Duration) (Host, error) {
 	k, err := linux.NewKernel()

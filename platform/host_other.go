@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !windows && !darwin
 
 package platform
 
@@ -14,6 +14,9 @@ import (
 
 // ErrSystem says that there is no host for this system yet.
 var ErrSystem = fmt.Errorf("%s is not supported yet: %w", runtime.GOOS, errors.ErrUnsupported)
+
+// Holds: see the other systems.
+const Holds = false
 
 // New fails: there is no host for this system.
 func New(string, time.Duration) (Host, error) { return nil, ErrSystem }

@@ -36,6 +36,9 @@ func (w *watchdog) listenForBeats() (err error) {
 		others = int(w.worker.UID) != os.Geteuid()
 	}
 	if w.beatsAt, err = w.ListenForBeats(w.notifySocket, others); err != nil {
+		if w.notifySocket == "" {
+			return fmt.Errorf("--heartbeat notify: %w", err)
+		}
 		return fmt.Errorf("--notify-socket: %s: %w", w.notifySocket, err)
 	}
 	return nil
@@ -44,7 +47,7 @@ func (w *watchdog) listenForBeats() (err error) {
 // config is what the machine is to know.
 func (w *watchdog) config() watch.Config {
 	c := watch.Config{
-		Owns: w.run, Grace: w.grace, StopSignal: w.stop, Surveys: !w.run, Uptime: w.uptime(),
+		Owns: w.run, Grace: w.grace, StopSignal: w.stop, Surveys: !w.run || !platform.Holds, Uptime: w.uptime(),
 		Beats: w.beats(), HangCommand: w.onHangCommand != "", HangWait: w.onHangTimeout, GraceMax: w.graceMax,
 		MaxRestarts: w.maxRestarts, Debug: w.logLevel == "debug",
 	}

@@ -58,14 +58,3 @@ func fail(err error) int {
 	}
 	return exitFailed
 }
-
-// openFDs lists the descriptors above 2 that we were given on purpose.
-func (s *settings) openFDs() []int {
-	fds := append([]int(nil), s.keepFDs...)
-	for _, fd := range []int{s.parentFD, s.logFD} {
-		if fd > 2 {
-			fds = append(fds, fd)
-		}
-	}
-	return fds
-}

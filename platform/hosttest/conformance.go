@@ -363,8 +363,8 @@ func denied(t *testing.T, s System) {
 }
 
 var (
-	stopSignal = proc.Signal{Num: 19, Name: "SIGSTOP"}
-	contSignal = proc.Signal{Num: 18, Name: "SIGCONT"}
+	stopSignal = stop.STOP
+	contSignal = stop.CONT
 
 	abortSignal = proc.Signal{Num: 6, Name: "SIGABRT"}
 )

@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// standIn makes a copy of the test program stand for the watchdog: it tells
+// what it was given.
+const standIn = "LEASH_TEST_STAND_IN"
+
+func init() {
+	if os.Getenv(standIn) != "" {
+		fmt.Printf("%q\n", os.Args[1:])
+		os.Exit(7)
+	}
+}
+
+// place copies a file.
+func place(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The batch file finds the program, gives it these arguments and hands on its
+// status. Without a program, or called wrongly: one line and 125.
+func TestBatchFile(t *testing.T) {
+	tree := filepath.Join(t.TempDir(), "with a space")
+	batch := filepath.Join(tree, "scripts", "watchdog.bat")
+	place(t, filepath.Join("..", "scripts", "watchdog.bat"), batch)
+	call := func(env string, args ...string) (int, string, string) {
+		cmd := exec.Command("cmd", append([]string{"/c", batch}, args...)...)
+		cmd.Env = append(os.Environ(), standIn+"=1", "PROCESSOR_ARCHITECTURE=AMD64", "LOCALAPPDATA="+tree, env)
+		var stdout, stderr strings.Builder
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		err := cmd.Run()
+		if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		return cmd.ProcessState.ExitCode(), strings.TrimSpace(stdout.String()), strings.TrimSpace(stderr.String())
+	}
+	wrong := func(says, env string, args ...string) {
+		t.Helper()
+		status, stdout, stderr := call(env, args...)
+		if status != 125 || stdout != "" || strings.Contains(stderr, "\n") || !strings.Contains(stderr, says) {
+			t.Errorf("%q: status %d, %q, %q; want 125 and %q", args, status, stdout, stderr, says)
+		}
+	}
+	wrong("nobody watches the worker", "", "12", "34")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The first of these that is there is called.
+	places := []string{
+		"scripts/watchdog-windows-amd64.exe", "scripts/watchdog.exe", "bin/watchdog-windows-amd64.exe",
+		"bin/cross/watchdog-windows-amd64.exe", "Programs/leash/bin/watchdog.exe",
+	}
+	for i := len(places) - 1; i >= 0; i-- {
+		if i+1 < len(places) {
+			// Nothing that can be started: it would be noticed.
+			place(t, batch, filepath.Join(tree, places[i+1]))
+		}
+		place(t, self, filepath.Join(tree, places[i]))
+		if status, stdout, stderr := call("", "12", "34"); status != 7 || stdout != `["guard" "--parent-pid=12" "--worker-pid=34"]` {
+			t.Errorf("%s: status %d, %q, %q", places[i], status, stdout, stderr)
+		}
+	}
+	want := `["guard" "--parent-pid=12" "--worker-pid=34" "--worker-id=w-1" "--grace=0.5s"]`
+	if status, stdout, stderr := call("WATCHDOG_GRACE_PERIOD=0.5", "12", "34", "w-1"); status != 7 || stdout != want {
+		t.Errorf("status %d, %q, %q; want %s", status, stdout, stderr, want)
+	}
+	want = `["guard" "--parent-pid=12" "--worker-pid=34" "--poll-interval=2s"]`
+	if status, stdout, stderr := call("WATCHDOG_CHECK_INTERVAL=2", "12", "34"); status != 7 || stdout != want {
+		t.Errorf("status %d, %q, %q; want %s", status, stdout, stderr, want)
+	}
+	wrong("usage:", "")
+	wrong("usage:", "", "12")
+	wrong("usage:", "", "12", "34", "w", "more")
+}

@@ -1,0 +1,228 @@
+package testkit
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// killStatus is the exit status of what these tests kill, as on Linux.
+const killStatus = 137
+
+// Ident names one process: its PID, and when it was created, in units of
+// 100 ns, which tells it from a later process of the same PID.
+type Ident struct {
+	PID   int
+	Start uint64
+}
+
+// Identify looks up a process, an ended one perhaps that somebody has still
+// open. The test fails if there is none.
+func Identify(t testing.TB, pid int) Ident {
+	t.Helper()
+	id, ok := Lookup(pid)
+	if !ok {
+		t.Fatalf("there is no process %d", pid)
+	}
+	return id
+}
+
+// Lookup tells which process has the PID now, if any.
+func Lookup(pid int) (id Ident, ok bool) {
+	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
+	if err != nil {
+		return Ident{}, false
+	}
+	defer windows.CloseHandle(h)
+	start, err := created(h)
+	return Ident{pid, start}, err == nil
+}
+
+// Alive tells whether the process still runs.
+func (id Ident) Alive() bool {
+	h, err := id.open()
+	if err != nil {
+		return false
+	}
+	defer windows.CloseHandle(h)
+	return !ended(h, 0)
+}
+
+// Kill ends the process at once. One that has ended already is no error.
+func (id Ident) Kill() error {
+	h, err := id.open()
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer windows.CloseHandle(h)
+	if err := windows.TerminateProcess(h, killStatus); err != nil && !ended(h, 0) {
+		return err
+	}
+	return nil
+}
+
+// String gives PID, creation time and the program.
+func (id Ident) String() string {
+	program := "?"
+	if h, err := id.open(); err == nil {
+		defer windows.CloseHandle(h)
+		text := make([]uint16, windows.MAX_LONG_PATH)
+		n := uint32(len(text))
+		if windows.QueryFullProcessImageName(h, 0, &text[0], &n) == nil {
+			program = windows.UTF16ToString(text[:n])
+		}
+	}
+	return fmt.Sprintf("%d (created at %d): %s", id.PID, id.Start, program)
+}
+
+var errGone = errors.New("the process is gone")
+
+// open takes a handle first and checks the creation time after, so that the
+// handle cannot belong to a later process.
+func (id Ident) open() (windows.Handle, error) {
+	const access = windows.SYNCHRONIZE | windows.PROCESS_TERMINATE | windows.PROCESS_QUERY_LIMITED_INFORMATION
+	h, err := windows.OpenProcess(access, false, uint32(id.PID))
+	if errors.Is(err, windows.ERROR_INVALID_PARAMETER) {
+		return 0, errGone // nobody has this PID
+	}
+	if err != nil {
+		return 0, err
+	}
+	if start, err := created(h); err != nil || start != id.Start {
+		windows.CloseHandle(h)
+		return 0, errGone
+	}
+	return h, nil
+}
+
+func created(h windows.Handle) (uint64, error) {
+	var start, end, kernel, user windows.Filetime
+	err := windows.GetProcessTimes(h, &start, &end, &kernel, &user)
+	return uint64(start.HighDateTime)<<32 | uint64(start.LowDateTime), err
+}
+
+// ended waits for the end of the process behind a handle.
+func ended(h windows.Handle, patience time.Duration) bool {
+	event, err := windows.WaitForSingleObject(h, uint32(max(patience.Milliseconds(), 0)))
+	return err == nil && event == windows.WAIT_OBJECT_0
+}
+
+// AwaitGone waits until all the processes have ended. The test fails and
+// names the rest if that takes longer than Patience.
+func AwaitGone(t testing.TB, ids ...Ident) {
+	t.Helper()
+	if left := awaitGone(ids, Patience); len(left) > 0 {
+		t.Fatalf("%d of %d processes still live:\n%s", len(left), len(ids), list(left))
+	}
+}
+
+// StillAlive fails the test if one of the processes has ended.
+func StillAlive(t testing.TB, ids ...Ident) {
+	t.Helper()
+	for _, id := range ids {
+		if !id.Alive() {
+			t.Fatalf("process %d should still live", id.PID)
+		}
+	}
+}
+
+// Adopt ends the process when the test ends. It is for processes that are no
+// children of the test, such as grandchildren which printed their PID.
+func Adopt(t testing.TB, ids ...Ident) {
+	t.Helper()
+	t.Cleanup(func() { end(t, ids) })
+}
+
+// Descendants lists the live processes below pid, children before their own
+// children.
+func Descendants(t testing.TB, pid int) []Ident {
+	t.Helper()
+	found, err := descendants(Identify(t, pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// descendants asks for the table of all processes, which names the PID that
+// the parent had. If that parent is gone, the PID may be another's by now: one
+// that was created later than its child is no parent.
+func descendants(of Ident) (found []Ident, err error) {
+	table, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPPROCESS, 0)
+	if err != nil {
+		return nil, fmt.Errorf("table of processes: %w", err)
+	}
+	defer windows.CloseHandle(table)
+	children := make(map[int][]int)
+	row := windows.ProcessEntry32{Size: uint32(unsafe.Sizeof(windows.ProcessEntry32{}))}
+	for err = windows.Process32First(table, &row); err == nil; err = windows.Process32Next(table, &row) {
+		parent := int(row.ParentProcessID)
+		children[parent] = append(children[parent], int(row.ProcessID))
+	}
+	if !errors.Is(err, windows.ERROR_NO_MORE_FILES) {
+		return nil, fmt.Errorf("table of processes: %w", err)
+	}
+	seen := map[int]bool{of.PID: true}
+	for next := []Ident{of}; len(next) > 0; next = next[1:] {
+		for _, pid := range children[next[0].PID] {
+			id, ok := Lookup(pid)
+			if !ok || seen[pid] || id.Start < next[0].Start {
+				continue
+			}
+			seen[pid] = true
+			next = append(next, id) // those below an ended one count too
+			if id.Alive() {
+				found = append(found, id)
+			}
+		}
+	}
+	return found, nil
+}
+
+// end kills the processes and waits until they are gone.
+func end(t testing.TB, ids []Ident) {
+	for _, id := range ids {
+		if err := id.Kill(); err != nil {
+			t.Errorf("kill %v: %v", id, err)
+		}
+	}
+	if left := awaitGone(ids, Patience); len(left) > 0 {
+		t.Errorf("processes survived TerminateProcess:\n%s", list(left))
+	}
+}
+
+func list(ids []Ident) string {
+	var b strings.Builder
+	for _, id := range ids {
+		fmt.Fprintln(&b, " ", id)
+	}
+	return b.String()
+}
+
+// awaitGone waits for all the processes to end and returns those that did
+// not.
+func awaitGone(ids []Ident, patience time.Duration) (left []Ident) {
+	late := time.Now().Add(patience)
+	for _, id := range ids {
+		h, err := id.open()
+		if errors.Is(err, errGone) {
+			continue
+		}
+		if err != nil { // access denied, say: no answer is possible
+			panic(fmt.Sprintf("testkit: open process %d: %v", id.PID, err))
+		}
+		if !ended(h, time.Until(late)) {
+			left = append(left, id)
+		}
+		windows.CloseHandle(h)
+	}
+	return left
+}

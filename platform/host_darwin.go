@@ -1,0 +1,76 @@
+package platform
+
+import (
+	"crypto/rand"
+	"io"
+	"time"
+
+	"leash/internal/proc"
+	"leash/platform/darwin"
+	"leash/platform/posix"
+)
+
+type host struct{ *darwin.Host }
+
+// Holds: run loses who leaves group and tree between two looks; there is no subreaper.
+const Holds = false
+
+// New returns the host of this system. The backend is auto, event or poll.
+func New(backend string, interval time.Duration) (Host, error) {
+	k, err := darwin.NewKernel()
+	if err != nil {
+		return nil, err
+	}
+	if backend == "auto" {
+		backend = "event"
+	}
+	h, err := darwin.NewHost(k, backend, interval)
+	if err != nil {
+		return nil, err
+	}
+	return host{h}, nil
+}
+
+func (h host) Adopt(pid int) (Adopted, error) {
+	a, err := h.Host.Adopt(pid)
+	return Adopted(a), err
+}
+
+func (h host) Start(c Command) (proc.Info, error) {
+	return h.Host.Start(c.Path, c.Args, c.Env, c.Keep)
+}
+
+func (h host) RunHook(c Command) error { return h.Host.RunHook(c.Path, c.Args, c.Env) }
+
+// CheckWorker says why a process must not be guarded, if so.
+func (h host) CheckWorker(pid int) error { return h.Kernel.CheckWorker(pid) }
+
+// Replace executes this program anew in place, and returns only if it cannot.
+func Replace(env []string) error { return darwin.Replace(env) }
+
+// HearRumours has signals that would be deadly too early ignored.
+func HearRumours() error { return darwin.HearRumours() }
+
+// CheckPID says what is wrong with a PID that somebody gave us, if anything.
+func CheckPID(pid int) error { return darwin.CheckPID(pid) }
+
+// CheckFD says what is wrong with a descriptor that somebody gave us.
+func CheckFD(fd int, write bool) error { return darwin.CheckFD(fd, write) }
+
+// CheckKeptFD says what is wrong with a descriptor that the worker is to keep.
+func CheckKeptFD(fd int) error { return darwin.CheckKeptFD(fd) }
+
+// CloseOthers lets no descriptor above 2 be inherited but those kept.
+func CloseOthers(keep []int) { darwin.CloseOthers(keep) }
+
+// ParseSignal reads TERM, SIGTERM or 15.
+func ParseSignal(s string) (proc.Signal, bool) { return darwin.ParseSignal(s) }
+
+// Random is the system's source of random bytes.
+var Random io.Reader = rand.Reader
+
+// Sink returns a writer that never waits for its reader.
+func Sink(fd int) (io.Writer, error) { return posix.Sink(fd) }
+
+// TellManager sends a message to a NOTIFY_SOCKET, without waiting.
+func TellManager(address, text string) error { return posix.TellManager(address, text) }

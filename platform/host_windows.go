@@ -1,0 +1,92 @@
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"leash/internal/proc"
+	"leash/platform/windows"
+)
+
+// ErrSystem says what this system has no means for yet.
+var ErrSystem = fmt.Errorf("windows is not supported yet: %w", errors.ErrUnsupported)
+
+type host struct{ *windows.Host }
+
+// Holds: run can lose nobody of the worker's tree (job object).
+const Holds = true
+
+// New returns the host of this system. The backend is auto, event or poll.
+func New(backend string, interval time.Duration) (Host, error) {
+	k, err := windows.NewKernel()
+	if err != nil {
+		return nil, err
+	}
+	if backend == "auto" { // every process handle can be waited for
+		backend = "event"
+	}
+	h, err := windows.NewHost(k, backend, interval)
+	if err != nil {
+		return nil, err
+	}
+	return host{h}, nil
+}
+
+func (h host) Adopt(pid int) (Adopted, error) {
+	a, err := h.Host.Adopt(pid)
+	return Adopted(a), err
+}
+
+func (h host) Start(c Command) (proc.Info, error) {
+	return h.Host.Start(c.Path, c.Args, c.Env, c.Keep)
+}
+
+// CheckWorker says why a process must not be guarded, if so.
+func (h host) CheckWorker(pid int) error { return h.Kernel.CheckWorker(pid) }
+
+// StateDir opens the directory of the ledger.
+func (h host) StateDir() (*os.File, error) { return windows.StateDir() }
+
+var errBeats = errors.New("heartbeats are not supported on Windows yet")
+
+// ListenForBeats fails.
+func (h host) ListenForBeats(string, bool) (string, error) { return "", errBeats }
+
+// RunHook fails: who hears no heartbeats has no hung worker.
+func (h host) RunHook(Command) error { return errBeats }
+
+// EndHook has nothing to do.
+func (h host) EndHook() {}
+
+// Replace fails: no process can execute another program in place.
+func Replace([]string) error { return errors.ErrUnsupported }
+
+// HearRumours has nothing to do: a parent's end is told by its handle.
+func HearRumours() error { return nil }
+
+// CheckPID says what is wrong with a PID that somebody gave us, if anything.
+func CheckPID(pid int) error { return windows.CheckPID(pid) }
+
+// CheckFD says what is wrong with a descriptor that somebody gave us.
+func CheckFD(fd int, write bool) error { return windows.CheckFD(fd, write) }
+
+// CheckKeptFD says what is wrong with a descriptor that the worker is to keep.
+func CheckKeptFD(fd int) error { return windows.CheckKeptFD(fd) }
+
+// CloseOthers has nothing to do: a worker inherits only what it is given.
+func CloseOthers([]int) {}
+
+// ParseSignal reads TERM, SIGTERM or 15.
+func ParseSignal(s string) (proc.Signal, bool) { return windows.ParseSignal(s) }
+
+// Random is the system's source of random bytes.
+var Random io.Reader = windows.Random{}
+
+// Sink returns a writer that never waits long for its reader.
+func Sink(fd int) (io.Writer, error) { return windows.Sink(fd) }
+
+// TellManager fails.
+func TellManager(_, _ string) error { return errBeats }

@@ -1,0 +1,95 @@
+//go:build windows
+
+package windows
+
+import (
+	"os"
+	"testing"
+
+	win "golang.org/x/sys/windows"
+
+	"leash/internal/stop"
+	"leash/platform/hosttest"
+)
+
+// realSystem is this system, with actors that fork when told to.
+type realSystem struct {
+	k      *Kernel
+	groups map[int]int
+}
+
+type realProcess struct {
+	*actor
+	s realSystem
+}
+
+func TestKernelConforms(t *testing.T) {
+	hosttest.Conform(t, func(t *testing.T) hosttest.System {
+		k, groups := newTestKernel(t), make(map[int]int)
+		k.exe = `C:\elsewhere\watchdog.exe` // the actors are not watchdogs
+		// Wine does not tell the group of a process: there, it is as we made it.
+		k.group = func(h *handle) int {
+			if group := groupOf(h); group != 0 {
+				return group
+			}
+			return groups[h.pid]
+		}
+		return realSystem{k, groups}
+	})
+}
+
+func (s realSystem) Kernel() stop.Kernel { return s.k }
+
+// Plain: nobody becomes a zombie, can be stopped, or leads a session.
+func (s realSystem) Plain() {}
+
+func (s realSystem) Start(t *testing.T, how hosttest.How) hosttest.Process {
+	t.Helper()
+	var flags uint32
+	if how != hosttest.InOurGroup {
+		flags = win.CREATE_NEW_PROCESS_GROUP
+	}
+	a := start(t, "fork", flags)
+	s.groups[a.PID()] = os.Getpid()
+	if flags != 0 {
+		s.groups[a.PID()] = a.PID()
+	}
+	return realProcess{a, s}
+}
+
+// Reuse cannot be had: the system gives out the number it likes.
+func (s realSystem) Reuse(*testing.T, int) (hosttest.Process, bool) { return nil, false }
+
+// Foreign: in a session of one user there is nobody we may not signal (see
+// TestDenied).
+func (s realSystem) Foreign(*testing.T) (int, bool) { return 0, false }
+
+func (s realSystem) Await(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	await(t, what, is)
+}
+
+func (p realProcess) Fork(t *testing.T) int {
+	t.Helper()
+	pid := p.fork(t, "plain")
+	p.s.groups[pid] = p.s.groups[p.PID()]
+	return pid
+}
+
+// End returns when it has ended; a handle is held to it still.
+func (p *actor) End(t *testing.T) {
+	t.Helper()
+	h, err := win.OpenProcess(win.SYNCHRONIZE, false, uint32(p.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer win.CloseHandle(h)
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := win.WaitForSingleObject(h, uint32(late.Milliseconds())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *actor) Reap(*testing.T) { p.cmd.Wait() }

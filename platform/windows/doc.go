@@ -1,0 +1,12 @@
+// Package windows is the host for Windows 10 and later: process handles, job
+// objects, consoles. What only decides carries no build tag.
+//
+// A comment names the page of Microsoft's documentation that a fact is from, by
+// its title. Two facts carry the rest:
+//   - A process object, and with it its number, lives until the last handle to it
+//     is closed ("Terminating a Process"). So a number cannot change hands while
+//     we hold a handle, and children of a process that has ended can still be
+//     told by the number of their parent, which the system never changes.
+//   - That number says nothing by itself: it may be of one who ended long ago, and
+//     belong to another by now. Only who was created before is a parent.
+package windows

@@ -1,0 +1,292 @@
+//go:build windows
+
+package windows
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strings"
+
+	win "golang.org/x/sys/windows"
+
+	"leash/internal/proc"
+	"leash/internal/runid"
+	"leash/internal/stop"
+)
+
+// handle is a process handle, the best that we may have.
+type handle struct {
+	k      *Kernel
+	pid    int
+	h      win.Handle
+	rights uint32
+	start  uint64
+	ppid   int // never changes, even if that process is gone
+	uid    uint32
+	group  int // console process group, as far as known
+	exe    string
+	entry  *waited // whose wait it is in, nil: none
+	worker bool    // never taken for a watchdog: somebody wants it guarded
+	forced bool    // we ended it
+}
+
+var _ stop.Handle = (*handle)(nil)
+
+// wanted are the sets of rights that are tried, the most first ("Process
+// Security and Access Rights"). The limited right is granted where the full one
+// is refused; without PROCESS_TERMINATE the process can only be watched.
+var wanted = []uint32{
+	win.SYNCHRONIZE | win.PROCESS_TERMINATE | win.PROCESS_QUERY_INFORMATION | win.PROCESS_VM_READ | win.PROCESS_SET_QUOTA,
+	win.SYNCHRONIZE | win.PROCESS_TERMINATE | win.PROCESS_QUERY_INFORMATION,
+	win.SYNCHRONIZE | win.PROCESS_TERMINATE | win.PROCESS_QUERY_LIMITED_INFORMATION,
+	win.SYNCHRONIZE | win.PROCESS_QUERY_LIMITED_INFORMATION,
+	win.PROCESS_QUERY_LIMITED_INFORMATION,
+}
+
+// Open takes a handle on whoever has the number now. A console's host is nobody:
+// it ends with the last process of its console, and would take all others of it
+// along if it were ended before.
+func (k *Kernel) Open(pid int) (stop.Handle, error) {
+	h, err := k.open(pid)
+	if err != nil {
+		return nil, err
+	}
+	if isConsoleHost(h.exe) {
+		h.Close()
+		return nil, proc.ErrGone
+	}
+	return h, nil
+}
+
+func (k *Kernel) open(pid int) (*handle, error) { return k.openWith(pid, wanted) }
+
+func (k *Kernel) openWith(pid int, wanted []uint32) (*handle, error) {
+	if pid <= 0 || uint64(pid) > maxPID {
+		return nil, proc.ErrGone
+	}
+	var err error
+	for _, rights := range wanted {
+		var h win.Handle
+		if h, err = win.OpenProcess(rights, false, uint32(pid)); err == nil {
+			return k.wrap(pid, h, rights)
+		}
+		if !errors.Is(err, win.ERROR_ACCESS_DENIED) {
+			break
+		}
+	}
+	switch {
+	case errors.Is(err, win.ERROR_INVALID_PARAMETER): // nobody has it ("OpenProcess function")
+		return nil, proc.ErrGone
+	case errors.Is(err, win.ERROR_ACCESS_DENIED):
+		return nil, fmt.Errorf("process %d: %w", pid, proc.ErrDenied)
+	}
+	return nil, fmt.Errorf("process %d: %w", pid, err)
+}
+
+// maxPID: a process number is a DWORD.
+const maxPID = 1<<32 - 1
+
+// wrap looks at who was opened. It closes h if it fails.
+func (k *Kernel) wrap(pid int, h win.Handle, rights uint32) (*handle, error) {
+	p := &handle{k: k, pid: pid, h: h, rights: rights}
+	// The system rounds a number down to a multiple of four: that is another one.
+	if got, err := win.GetProcessId(h); err != nil || int(got) != pid {
+		p.Close()
+		return nil, proc.ErrGone
+	}
+	if p.ended() { // only a handle that somebody holds keeps it there
+		p.Close()
+		return nil, proc.ErrGone
+	}
+	var created, exited, kernel, user win.Filetime
+	if err := win.GetProcessTimes(h, &created, &exited, &kernel, &user); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("process %d: %w", pid, err)
+	}
+	p.start = ticks(created)
+	p.ppid = parentOf(h)
+	p.uid, p.exe = userOf(h), imageOf(h)
+	return p, nil
+}
+
+func (h *handle) closed() bool { return h.h == 0 }
+
+func (h *handle) may(right uint32) bool { return h.rights&right == right }
+
+// ended reports whether the process has. Its object is signalled then, and
+// stays so until the last handle is closed ("Terminating a Process").
+func (h *handle) ended() bool {
+	if h.may(win.SYNCHRONIZE) {
+		ev, err := win.WaitForSingleObject(h.h, 0)
+		return err == nil && ev == win.WAIT_OBJECT_0
+	}
+	var code uint32
+	return win.GetExitCodeProcess(h.h, &code) == nil && code != stillActive
+}
+
+// stillActive is STILL_ACTIVE ("GetExitCodeProcess function"). One who ends with
+// this very code is taken to live where nothing better may be asked.
+const stillActive = 259
+
+func (h *handle) Close() {
+	if h.closed() {
+		return
+	}
+	if h.entry != nil {
+		h.k.forget(h)
+	}
+	win.CloseHandle(h.h)
+	h.h = 0
+}
+
+// Look tells what does not change, if the process still runs. There are no
+// zombies: one that has ended is gone, whoever holds a handle to it.
+func (h *handle) Look() (proc.Info, error) {
+	if h.closed() || h.ended() {
+		return proc.Info{}, proc.ErrGone
+	}
+	info := proc.Info{ID: proc.ID{PID: h.pid, Start: h.start}, State: 'S', UID: h.uid,
+		PPID: h.parent(), PGID: h.console()}
+	info.Leash = !h.worker && h.k.isLeash(h.exe)
+	return info, nil
+}
+
+// parent is 0 once he has ended: the number may be another's then.
+func (h *handle) parent() int {
+	p, err := win.OpenProcess(win.SYNCHRONIZE|win.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(h.ppid))
+	if errors.Is(err, win.ERROR_ACCESS_DENIED) {
+		table, err := h.k.table()
+		if start, ok := startIn(table, h.ppid); err != nil || ok && start <= h.start {
+			return h.ppid
+		}
+		return 0
+	}
+	if err != nil {
+		return 0
+	}
+	defer win.CloseHandle(p)
+	parent := handle{h: p, rights: win.SYNCHRONIZE}
+	var created, x win.Filetime
+	if parent.ended() || win.GetProcessTimes(p, &created, &x, &x, &x) != nil || ticks(created) > h.start {
+		return 0
+	}
+	return h.ppid
+}
+
+// console is the process group; 0 if it cannot be told.
+func (h *handle) console() int {
+	if h.group == 0 {
+		h.group = h.k.group(h)
+	}
+	return h.group
+}
+
+// Signal ends the process, or asks it by an event of its console.
+func (h *handle) Signal(sig proc.Signal) error {
+	if h.closed() || h.ended() {
+		return proc.ErrGone
+	}
+	switch sig {
+	case stop.STOP, stop.CONT:
+		return nil
+	case proc.Signal{}:
+		if !h.may(win.PROCESS_TERMINATE) {
+			return proc.ErrDenied
+		}
+		return nil
+	case proc.KILL:
+		return h.terminate()
+	}
+	return h.k.ask(h, sig)
+}
+
+func (h *handle) terminate() error {
+	if !h.may(win.PROCESS_TERMINATE) {
+		return proc.ErrDenied
+	}
+	h.forced = true
+	err := win.TerminateProcess(h.h, killCode)
+	switch {
+	case err == nil:
+		return nil
+	case h.ended(): // that is refused too ("TerminateProcess function")
+		return proc.ErrGone
+	case errors.Is(err, win.ERROR_ACCESS_DENIED):
+		return proc.ErrDenied
+	}
+	return err
+}
+
+// SignalGroup asks the console process group that this process leads or led:
+// its number is not given out anew while we hold the handle. A group cannot be
+// ended by force; that is what the job object is for.
+func (h *handle) SignalGroup(sig proc.Signal) error {
+	if h.closed() {
+		return proc.ErrGone
+	}
+	if h.console() != h.pid || sig == proc.KILL {
+		return errors.ErrUnsupported
+	}
+	switch sig {
+	case proc.Signal{}, stop.STOP, stop.CONT:
+		return nil
+	}
+	return h.k.ask(h, sig)
+}
+
+// Labels are read from the memory of the process.
+func (h *handle) Labels() (run, worker string) {
+	if h.closed() || h.ended() {
+		return "", ""
+	}
+	env, err := h.environ()
+	if err != nil {
+		return "", ""
+	}
+	return runid.FromEnviron(env)
+}
+
+func (h *handle) Notify() {
+	if h.k.notify != nil {
+		h.k.notify(h)
+	}
+}
+
+// exit is how it ended, once it has.
+func (h *handle) exit() proc.Exit {
+	var code uint32
+	if win.GetExitCodeProcess(h.h, &code) != nil {
+		return proc.Exit{}
+	}
+	return exitOf(code, h.forced)
+}
+
+// userOf stands for the security identifier of the process's user; 0 if it
+// cannot be read. It is only ever compared.
+func userOf(h win.Handle) uint32 {
+	var t win.Token
+	if win.OpenProcessToken(h, win.TOKEN_QUERY, &t) != nil {
+		return 0
+	}
+	defer t.Close()
+	u, err := t.GetTokenUser()
+	if err != nil {
+		return 0
+	}
+	sum := fnv.New32a()
+	sum.Write([]byte(u.User.Sid.String()))
+	return max(sum.Sum32(), 1)
+}
+
+// imageOf is the path of its program; empty if it cannot be read.
+func imageOf(h win.Handle) string {
+	var b [1 << 10]uint16
+	n := uint32(len(b))
+	if win.QueryFullProcessImageName(h, 0, &b[0], &n) != nil {
+		return ""
+	}
+	return win.UTF16ToString(b[:n])
+}
+
+func sameFold(a, b string) bool { return strings.EqualFold(a, b) }

@@ -1,0 +1,154 @@
+//go:build windows
+
+package windows
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"unsafe"
+
+	win "golang.org/x/sys/windows"
+
+	"leash/internal/proc"
+	"leash/internal/stop"
+)
+
+// Kernel is the process table and the signals of this system.
+type Kernel struct {
+	exe    string // our own
+	buf    []byte
+	list   []entry
+	notify func(*handle)
+	forget func(*handle)
+	asked  asked
+	// group reads the console process group of a process; 0 if it cannot.
+	group func(*handle) int
+	// mine reports whether a process is known to be of the worker's tree.
+	mine func(pid int) bool
+}
+
+var _ stop.Kernel = (*Kernel)(nil)
+
+// NewKernel prepares to look at processes.
+func NewKernel() (*Kernel, error) {
+	k := &Kernel{group: groupOf, buf: make([]byte, 64<<10)}
+	k.exe, _ = os.Executable()
+	if _, err := k.table(); err != nil {
+		return nil, fmt.Errorf("the process table cannot be read: %w", err)
+	}
+	return k, nil
+}
+
+// table lists every process. A Toolhelp snapshot has no creation times, and
+// they can be asked only of whom we may open; this call tells them of everybody
+// ("NtQuerySystemInformation function", SystemProcessInformation). It is valid
+// until the next call.
+func (k *Kernel) table() ([]entry, error) {
+	for {
+		var need uint32
+		err := win.NtQuerySystemInformation(win.SystemProcessInformation, unsafe.Pointer(&k.buf[0]), uint32(len(k.buf)), &need)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, win.STATUS_INFO_LENGTH_MISMATCH) {
+			return nil, err
+		}
+		k.buf = make([]byte, max(2*len(k.buf), int(need)))
+	}
+	k.list = k.list[:0]
+	for b := k.buf; ; {
+		var p win.SYSTEM_PROCESS_INFORMATION // which Wine does not align
+		if uintptr(len(b)) < unsafe.Sizeof(p) {
+			return nil, errTable
+		}
+		word := func(offset uintptr) uint64 { return binary.LittleEndian.Uint64(b[offset:]) }
+		k.list = append(k.list, entry{
+			pid:   int(word(unsafe.Offsetof(p.UniqueProcessID))),
+			ppid:  int(word(unsafe.Offsetof(p.InheritedFromUniqueProcessID))),
+			start: word(unsafe.Offsetof(p.CreateTime)),
+		})
+		next := binary.LittleEndian.Uint32(b)
+		if next == 0 {
+			return k.list, nil
+		}
+		if int(next) > len(b) {
+			return nil, errTable
+		}
+		b = b[next:]
+	}
+}
+
+var errTable = errors.New("it is not as documented")
+
+// Children lists those who were created by the process that has the number now.
+func (k *Kernel) Children(pid int, out []int) []int {
+	table, err := k.table()
+	if err != nil {
+		return out
+	}
+	start, ok := startIn(table, pid)
+	if !ok {
+		return out
+	}
+	for _, e := range table {
+		if e.ppid == pid && e.pid != pid && e.start >= start {
+			out = append(out, e.pid)
+		}
+	}
+	return out
+}
+
+func startIn(table []entry, pid int) (uint64, bool) {
+	for _, e := range table {
+		if e.pid == pid {
+			return e.start, true
+		}
+	}
+	return 0, false
+}
+
+// Tick is the present in the unit of creation times.
+func (k *Kernel) Tick() uint64 { return now() }
+
+// ancestors are ourselves and those above us, who are never signalled.
+func (k *Kernel) ancestors() (all []proc.Info) {
+	table, err := k.table()
+	if err != nil {
+		return nil
+	}
+	for _, e := range above(table, os.Getpid()) {
+		all = append(all, proc.Info{ID: proc.ID{PID: e.pid, Start: e.start}, PPID: e.ppid})
+	}
+	return all
+}
+
+// CheckWorker says why a process must not be guarded: it would be signalled.
+func (k *Kernel) CheckWorker(pid int) error {
+	if pid == systemPID {
+		return errors.New("process 4 is the system itself and is never signalled")
+	}
+	for i, a := range k.ancestors() {
+		switch {
+		case a.PID != pid:
+		case i == 0:
+			return fmt.Errorf("%d is the watchdog itself", pid)
+		default:
+			return fmt.Errorf("%d is an ancestor of the watchdog, and those are never signalled: let its parent start the watchdog", pid)
+		}
+	}
+	return nil
+}
+
+const systemPID = 4
+
+// isLeash reports whether a program is ours or the one installed beside it.
+func (k *Kernel) isLeash(exe string) bool {
+	if exe == "" || !sameFold(filepath.Dir(exe), filepath.Dir(k.exe)) {
+		return false
+	}
+	name := filepath.Base(exe)
+	return sameFold(name, "watchdog.exe") || sameFold(name, "reaper.exe") || sameFold(name, filepath.Base(k.exe))
+}

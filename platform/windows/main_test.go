@@ -1,0 +1,202 @@
+//go:build windows
+
+package windows
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	win "golang.org/x/sys/windows"
+
+	"leash/internal/testkit"
+)
+
+// roleVar makes the test binary one of the processes that the tests are about.
+const roleVar = "LEASH_TEST_ROLE"
+
+const late = testkit.Patience
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVar); role != "" {
+		play(role)
+	}
+	// Events that the tests send to a console come to whoever is attached to it.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	testkit.Main(m)
+}
+
+// play is a process of a test.
+func play(role string) {
+	switch role {
+	case "sleep":
+		fmt.Println("ready")
+		stay()
+	case "fork":
+		fork()
+	case "deaf":
+		signal.Notify(make(chan os.Signal, 1), os.Interrupt) // and nobody reads it
+		fork()
+	case "polite": // ends with 42 if it is asked
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, os.Interrupt)
+		go func() {
+			<-c
+			os.Exit(42)
+		}()
+		fork()
+	case "exit3":
+		os.Exit(3)
+	}
+	fmt.Println("no such role:", role)
+	os.Exit(99)
+}
+
+// fork starts a child for each line, of the role or kind that it says.
+func fork() {
+	fmt.Println(word("ready"))
+	for in := bufio.NewReader(os.Stdin); ; {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			stay()
+		}
+		child := command("sleep")
+		switch strings.TrimSpace(line) {
+		case "group":
+			child.SysProcAttr = &syscall.SysProcAttr{CreationFlags: win.CREATE_NEW_PROCESS_GROUP}
+		case "polite":
+			child = command("polite")
+			child.Env = append(child.Env, childVar+"=1")
+			child.Stdout = os.Stdout
+		}
+		if err := child.Start(); err != nil {
+			fmt.Println(err)
+			continue
+		}
+		fmt.Println(child.Process.Pid)
+	}
+}
+
+// word lets the readiness of a child be told from its parent's.
+func word(s string) string {
+	if os.Getenv(childVar) != "" {
+		return "child " + s
+	}
+	return s
+}
+
+const childVar = "LEASH_TEST_CHILD"
+
+// stay waits for ever; an empty select would be a deadlock to the runtime.
+func stay() { win.SleepEx(win.INFINITE, false) }
+
+// command is the test binary in a role.
+func command(role string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), roleVar+"="+role)
+	return cmd
+}
+
+// actor is a process of a test that does as it is told.
+type actor struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+func start(t *testing.T, role string, flags uint32, env ...string) *actor {
+	t.Helper()
+	cmd := command(role)
+	cmd.Env = append(cmd.Env, env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: flags}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	a := &actor{cmd: cmd, in: in, out: bufio.NewReader(out)}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	if got := a.line(t); got != "ready" {
+		t.Fatalf("%q", got)
+	}
+	return a
+}
+
+func (a *actor) line(t *testing.T) string {
+	t.Helper()
+	line, err := a.out.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(line)
+}
+
+func (a *actor) PID() int { return a.cmd.Process.Pid }
+
+// fork has it start a child, and ends that with the test.
+func (a *actor) fork(t *testing.T, how string) int {
+	t.Helper()
+	fmt.Fprintln(a.in, how)
+	pid, err := strconv.Atoi(a.line(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Kill(); p.Release() })
+	return pid
+}
+
+// await waits for what the system tells nobody.
+func await(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	over := time.NewTimer(late)
+	defer over.Stop()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for !is() {
+		select {
+		case <-again.C:
+		case <-over.C:
+			t.Fatalf("%v without %s", late, what)
+		}
+	}
+}
+
+func newTestKernel(t *testing.T) *Kernel {
+	t.Helper()
+	k, err := NewKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func opened(t *testing.T, k *Kernel, pid int) *handle {
+	t.Helper()
+	h, err := k.open(pid)
+	if err != nil {
+		t.Fatalf("open %d: %v", pid, err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}

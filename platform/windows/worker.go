@@ -1,0 +1,325 @@
+//go:build windows
+
+package windows
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	win "golang.org/x/sys/windows"
+
+	"leash/internal/proc"
+	"leash/internal/stop"
+)
+
+// Adopted is what was learnt of a worker that was running already.
+type Adopted struct {
+	Info     proc.Info
+	RunID    string // from its arguments or environment
+	WorkerID string // from its environment
+}
+
+// Adopt takes a running worker. proc.ErrGone if it has ended.
+func (h *Host) Adopt(pid int) (Adopted, error) {
+	var a Adopted
+	hd, err := h.Kernel.open(pid)
+	if err != nil {
+		return a, refused(pid, err)
+	}
+	hd.worker = true
+	h.worker, h.tree.Root = hd, hd
+	if a.Info, err = h.tree.Adopt(); err != nil {
+		return a, err
+	}
+	if err := hd.Signal(proc.Signal{}); err != nil {
+		return a, refused(pid, err)
+	}
+	a.RunID, a.WorkerID = hd.Labels()
+	if id := hd.runInArgs(); id != "" {
+		a.RunID = id
+	}
+	hd.Notify()
+	h.follow()
+	// Whoever is created from now on is in the job, and need not be looked for.
+	if h.job, err = newJob(false); err == nil && h.job.add(hd.h) != nil {
+		h.job.close(true)
+		h.job = nil
+	}
+	if h.job != nil {
+		h.kin.enlist = func(hd *handle) {
+			if !h.Kernel.isLeash(hd.exe) && !h.job.has(hd.h) {
+				h.job.add(hd.h) // one who is in another job may not be
+			}
+		}
+		h.tree.KillAll = h.endJob
+	}
+	h.tree.Survey(false)
+	h.tree.Search = h.search
+	return a, nil
+}
+
+func refused(pid int, err error) error {
+	if errors.Is(err, proc.ErrDenied) {
+		return fmt.Errorf("process %d belongs to another user, or to an elevated one (%w): run the watchdog as that user or as administrator", pid, proc.ErrDenied)
+	}
+	return err
+}
+
+// follow begins to note who descends from the worker.
+func (h *Host) follow() {
+	h.kin = newKin(h.Kernel, h.worker)
+	h.tree.Inside = h.inside
+	h.Kernel.mine = h.mine
+}
+
+// inside lists who is in the job, and who descends from the worker.
+func (h *Host) inside() []int {
+	pids := slices.Clone(h.kin.living())
+	if h.job != nil {
+		for _, pid := range h.job.pids() {
+			if pid != h.worker.pid && !slices.Contains(pids, pid) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+func (h *Host) mine(pid int) bool {
+	return h.kin.has(pid) || h.job != nil && slices.Contains(h.job.pids(), pid)
+}
+
+func (h *Host) endJob() bool { return h.job != nil && h.job.end() == nil }
+
+// empty proves that nobody is left in the job but the hosts of consoles, which
+// end by themselves then.
+func (h *Host) empty() bool {
+	if h.job.empty() {
+		return true
+	}
+	pids := h.job.pids()
+	for _, pid := range pids {
+		hd, err := h.Kernel.open(pid)
+		if err != nil {
+			return false
+		}
+		host := isConsoleHost(hd.exe)
+		if hd.Close(); !host {
+			return false
+		}
+	}
+	return len(pids) > 0 // else the list could not be had
+}
+
+// search lists those of the whole table that may belong by their environment or
+// their console's process group, and that are no older than the worker.
+func (h *Host) search() (pids []int) {
+	table, err := h.Kernel.table()
+	if err != nil {
+		return nil
+	}
+	for _, e := range slices.Clone(table) {
+		if e.start < h.worker.start || e.pid == h.worker.pid || h.kin.has(e.pid) {
+			continue
+		}
+		hd, err := h.Kernel.openWith(e.pid, wanted[:1]) // others could not be read
+		if err != nil {
+			continue
+		}
+		if info, err := hd.Look(); err == nil {
+			run, worker := "", ""
+			if h.tree.RunID != "" && h.tree.WorkerID != "" {
+				run, worker = hd.Labels()
+			}
+			if h.tree.Claims(info, run, worker) {
+				pids = append(pids, e.pid)
+			}
+		}
+		hd.Close()
+	}
+	return pids
+}
+
+// Label sets the labels by which the worker's strays are known.
+func (h *Host) Label(run, worker string) { h.tree.RunID, h.tree.WorkerID = run, worker }
+
+// Containment says what holds the tree together, strongest first.
+func (h *Host) Containment() string {
+	var parts []string
+	if h.job != nil {
+		parts = append(parts, "job")
+	}
+	if h.tree.Leads() {
+		parts = append(parts, "group")
+	} else {
+		parts = append(parts, "process")
+	}
+	parts = append(parts, "descendants")
+	if h.tree.RunID != "" && h.tree.WorkerID != "" && h.tree.Search != nil {
+		parts = append(parts, "environment")
+	}
+	return strings.Join(parts, ",")
+}
+
+// Leads reports whether the worker leads its console process group.
+func (h *Host) Leads() bool { return h.tree.Leads() }
+
+// Start starts the worker: it is created suspended, put into a job object that
+// ends with us, and only then let go, so that it has no child outside. If we are
+// killed in between, what is left is a process that never ran.
+func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, error) {
+	if h.worker != nil {
+		h.forgetWorker()
+	}
+	j, err := newJob(true)
+	if err != nil {
+		return proc.Info{}, notStarted(err)
+	}
+	pi, err := create(path, args, env, keep)
+	if err != nil {
+		j.close(false)
+		return proc.Info{}, err
+	}
+	defer win.CloseHandle(pi.Thread)
+	info, err := h.hold(j, pi)
+	if err != nil {
+		win.TerminateProcess(pi.Process, killCode)
+		j.close(false)
+		return info, notStarted(err)
+	}
+	if _, err := win.ResumeThread(pi.Thread); err != nil {
+		h.job.end()
+		return info, notStarted(err)
+	}
+	return info, nil
+}
+
+// hold takes the worker while it does not run yet.
+func (h *Host) hold(j *job, pi win.ProcessInformation) (proc.Info, error) {
+	if err := j.add(pi.Process); err != nil {
+		return proc.Info{}, err
+	}
+	hd, err := h.Kernel.wrap(int(pi.ProcessId), pi.Process, win.PROCESS_ALL_ACCESS|win.SYNCHRONIZE)
+	if err != nil {
+		return proc.Info{}, err
+	}
+	hd.worker = true
+	if hasConsole() {
+		hd.group = hd.pid // created so, see create
+	}
+	h.worker, h.job, h.child = hd, j, true
+	h.exited, h.told = false, false
+	h.tree.Root = hd
+	h.follow()
+	h.tree.KillAll, h.tree.Empty = h.endJob, h.empty
+	info, err := h.tree.Adopt()
+	hd.Notify()
+	return info, err
+}
+
+// want marks what is no fault of the command: want of means, or of rights.
+type want struct{ error }
+
+func (want) Is(target error) bool { return target == syscall.EAGAIN }
+
+func notStarted(err error) error {
+	return want{fmt.Errorf("the worker cannot be put into a job object: %w", err)}
+}
+
+// forgetWorker lets go of the worker before this one.
+func (h *Host) forgetWorker() {
+	h.Close()
+	h.worker.Close()
+	h.tree = stop.Tree{Kernel: h.tree.Kernel, Never: h.tree.Never, Employers: h.tree.Employers,
+		RunID: h.tree.RunID, WorkerID: h.tree.WorkerID}
+	h.exited, h.told, h.ending = true, true, false // until there is another
+}
+
+// create creates the worker, suspended. It inherits its standard streams and what
+// is kept, and nothing else ("UpdateProcThreadAttribute function",
+// PROC_THREAD_ATTRIBUTE_HANDLE_LIST). If we have a console it shares it, as the
+// leader of a process group. Else it gets one of its own, without a window; it
+// leads no group then, because who is created as a leader does not hear CTRL_C
+// ("Process Creation Flags").
+func create(path string, args, env []string, keep []int) (win.ProcessInformation, error) {
+	var pi win.ProcessInformation
+	app, err := win.UTF16PtrFromString(path)
+	if err != nil {
+		return pi, err
+	}
+	line, err := win.UTF16PtrFromString(win.ComposeCommandLine(args))
+	if err != nil {
+		return pi, err
+	}
+	in, err := inherited(keep)
+	defer in.close()
+	if err != nil {
+		return pi, err
+	}
+	list, err := win.NewProcThreadAttributeList(1)
+	if err != nil {
+		return pi, err
+	}
+	defer list.Delete()
+	if len(in.all) > 0 {
+		if err := list.Update(win.PROC_THREAD_ATTRIBUTE_HANDLE_LIST, unsafe.Pointer(&in.all[0]),
+			uintptr(len(in.all))*unsafe.Sizeof(in.all[0])); err != nil {
+			return pi, err
+		}
+	}
+	si := win.StartupInfoEx{ProcThreadAttributeList: list.List()}
+	si.Cb = uint32(unsafe.Sizeof(si))
+	si.Flags = win.STARTF_USESTDHANDLES
+	si.StdInput, si.StdOutput, si.StdErr = in.std[0], in.std[1], in.std[2]
+	flags := uint32(win.CREATE_SUSPENDED | win.CREATE_UNICODE_ENVIRONMENT | win.EXTENDED_STARTUPINFO_PRESENT)
+	if hasConsole() {
+		flags |= win.CREATE_NEW_PROCESS_GROUP
+	} else {
+		flags |= win.CREATE_NO_WINDOW
+		// We may have been told not to hear CTRL_C, and that is inherited
+		// ("SetConsoleCtrlHandler function").
+		setConsoleCtrlHandler.Call(0, 0)
+	}
+	b := block(env)
+	err = win.CreateProcess(app, line, nil, nil, len(in.all) > 0, flags, &b[0], nil, &si.StartupInfo, &pi)
+	return pi, err
+}
+
+// inheritance is handles for a child.
+type inheritance struct {
+	std  [3]win.Handle
+	all  []win.Handle
+	dups []win.Handle
+}
+
+func inherited(keep []int) (in inheritance, err error) {
+	self := win.CurrentProcess()
+	for i, f := range []syscall.Handle{syscall.Stdin, syscall.Stdout, syscall.Stderr} {
+		if f == 0 || f == syscall.InvalidHandle { // we have none ourselves
+			continue
+		}
+		if err := win.DuplicateHandle(self, win.Handle(f), self, &in.std[i], 0, true, win.DUPLICATE_SAME_ACCESS); err != nil {
+			return in, os.NewSyscallError("DuplicateHandle", err)
+		}
+		in.dups = append(in.dups, in.std[i])
+	}
+	in.all = slices.Clone(in.dups)
+	for _, fd := range keep { // under the number that the worker is told
+		if err := win.SetHandleInformation(win.Handle(fd), win.HANDLE_FLAG_INHERIT, win.HANDLE_FLAG_INHERIT); err != nil {
+			return in, os.NewSyscallError("SetHandleInformation", err)
+		}
+		in.all = append(in.all, win.Handle(fd))
+	}
+	return in, nil
+}
+
+func (in *inheritance) close() {
+	for _, h := range in.dups {
+		win.CloseHandle(h)
+	}
+}

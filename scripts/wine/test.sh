@@ -1,0 +1,107 @@
+#!/bin/sh
+# Runs tests for Windows under Wine. The arguments are those of go test;
+# without any, all packages that have tests for Windows.
+#
+#   scripts/wine/test.sh ./internal/... ./watch -run 'Parse|Judge' -v
+#
+# Where there is no Wine it says so and succeeds, or, with
+# LEASH_TEST_NO_SKIP=1, fails.
+set -eu
+
+here=$(dirname -- "$(readlink -f -- "$0")")
+. "$here/env.sh"
+
+status=0
+"$here/setup.sh" || status=$?
+if [ "$status" = 77 ]; then
+	if [ "${LEASH_TEST_NO_SKIP:-}" = 1 ]; then
+		echo "FAILED: the tests for Windows, for want of Wine; LEASH_TEST_NO_SKIP=1 allows no skip" >&2
+		exit 1
+	fi
+	echo "SKIPPED: all tests for Windows, for want of Wine" >&2
+	exit 0
+fi
+[ "$status" = 0 ] || exit "$status"
+
+# Found in the environment of each process of this run, Wine's own included.
+LEASH_WINE_RUN=$$-$(cut -d- -f1 /proc/sys/kernel/random/uuid)
+export LEASH_WINE_RUN
+
+# Windows programs of this run that still live: "PID COMMAND" each. Wine's own
+# end by themselves, as soon as nobody needs them.
+left_over() {
+	for process in /proc/[0-9]*; do
+		grep -qsz "^LEASH_WINE_RUN=$LEASH_WINE_RUN\$" "$process/environ" || continue
+		command=$(tr '\0' ' ' 2>/dev/null <"$process/cmdline") || continue
+		# shellcheck disable=SC1003 # a backslash at the end is meant
+		case $command in
+		'C:\windows\system32\'*) ;;
+		*.exe*) printf '%s\n' "${process#/proc/} $command" ;;
+		esac
+	done 2>/dev/null # some end meanwhile
+}
+
+finish() {
+	[ "$?" = 0 ] || [ "$status" != 0 ] || status=1 # the shell itself gave up
+	trap - EXIT
+	trap '' INT TERM
+	[ -z "$tests" ] || kill "$tests" 2>/dev/null || true
+	exec 8>&-
+	left=$(left_over)
+	if [ -n "$left" ] && [ "$status" -lt 128 ]; then
+		# To Windows programs a process has ended a little before it has for
+		# the kernel here. This waits for all of them, those of others too.
+		timeout 10 wineserver -w 9>&- || true
+		left=$(left_over)
+	fi
+	if [ -n "$left" ]; then
+		echo "left behind by the tests, and killed now:" >&2
+		printf '%s\n' "$left" >&2
+		printf '%s\n' "$left" | while read -r pid _; do kill -KILL "$pid" 2>/dev/null || true; done
+		[ "$status" != 0 ] || status=1
+	fi
+	# Whoever is the last to use the prefix ends what runs there.
+	if flock -n -x 9; then
+		wineserver -k 9>&- || true # it may have ended by itself
+		wineserver -w 9>&-
+	fi
+	rm -rf "$scratch"
+	exit "$status"
+}
+
+tests='' scratch=''
+exec 9>>"$wine_lock"
+flock -s 9
+trap finish EXIT
+trap 'status=130; exit' INT
+trap 'status=143; exit' TERM
+
+export GOOS=windows GOARCH=amd64 CGO_ENABLED=0
+overlay=$("$here/overlay.sh")
+root=$(cd "$here/../.." && pwd)
+
+# The simulator's games are the same on each system: a few will do here.
+export LEASH_SIM_N="${LEASH_SIM_N:-10000}"
+
+# The programs as they are released, for tests that start them.
+scratch=$(mktemp -d "$wine_dir/run.XXXXXX")
+export LEASH_BIN_DIR="Z:$scratch"
+go build -C "$root" -trimpath -buildvcs=false -ldflags='-s -w' -o "$scratch/" ./cmd/...
+
+# Wine ends its services with the last program, and takes half a second to
+# start them for the next. A shell that waits for a line keeps them running;
+# when this script ends, however it does, it sees the end of its input.
+mkfifo "$scratch/stay"
+wine cmd <"$scratch/stay" >/dev/null 2>&1 9>&- &
+exec 8>"$scratch/stay"
+
+if [ $# = 0 ]; then
+	cd "$root"
+	# shellcheck disable=SC2046 # one word for each package
+	set -- $(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...)
+fi
+# In the background, so that a signal to this script is heard at once.
+PATH=$here:$PATH go test -timeout 5m -overlay "$overlay" "$@" 8>&- 9>&- &
+tests=$!
+wait "$tests" || status=$?
+tests=''
