@@ -77,13 +77,18 @@ func (m *Machine) logHeard(now time.Duration, msg heartbeat.Message) {
 // drown tells once that silence means nothing for now: anybody may flood us, and
 // so keep a worker alive that hangs.
 func (m *Machine) drown() {
-	if m.judge == nil || m.drowned || m.state != Watching {
+	if m.judge == nil || m.state != Watching {
 		return
 	}
-	m.drowned = true
+	if m.drowned++; m.drowned != toldDrowned {
+		return
+	}
 	m.log(Record{Event: event.WatchdogWarning, Warn: true,
 		Text: "more comes in than can be listened to: while it lasts, silence is not counted"})
 }
+
+// toldDrowned of these are no longer a busy machine's.
+const toldDrowned = 3
 
 // deafened: silence means nothing any more.
 func (m *Machine) deafened() {

@@ -127,7 +127,7 @@ type life struct {
 	judge           *heartbeat.Judge // nil: nobody asks for beats
 	words           words
 	ready, stopping bool
-	drowned         bool // and told so
+	drowned         int // times
 }
 
 // NewMachine returns a machine that watches.

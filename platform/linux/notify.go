@@ -189,8 +189,7 @@ func (h *Host) release() {
 func (h *Host) readBeats() {
 	n := h.notifier
 	now := h.Now()
-	n.budget = min(budgetMost, n.budget+int((now-n.refilled)*budgetPerSecond/time.Second))
-	n.refilled = now
+	n.refill(now)
 	for ; n.budget > 0 && h.Now()-now < slice && !h.choked(now); n.budget-- {
 		if !h.readBeat() {
 			return
@@ -199,6 +198,14 @@ func (h *Host) readBeats() {
 	if !n.deaf {
 		h.pauseBeats(now)
 	}
+}
+
+// refill adds what the time since the last one is worth, and loses no fraction.
+func (n *notifier) refill(now time.Duration) {
+	const each = time.Second / budgetPerSecond
+	since := min(now-n.refilled, budgetMost*each)
+	n.budget = min(budgetMost, n.budget+int(since/each))
+	n.refilled = now - since%each
 }
 
 // pauseBeats leaves the socket alone for a moment.
