@@ -29,7 +29,8 @@ check:
 
 test: check
 	scripts/test-deps.sh
-	LEASH_SIM_N=$(LEASH_SIM_N) go test -timeout 12m ./...
+	@# Not from go's cache: it does not know that tests of the whole build the programs.
+	LEASH_SIM_N=$(LEASH_SIM_N) go test -count=1 -timeout 12m ./...
 	scripts/wine/test.sh
 
 bench:

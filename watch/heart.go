@@ -70,7 +70,7 @@ func (m *Machine) logHeard(now time.Duration, msg heartbeat.Message) {
 			Attrs: []slog.Attr{slog.String(event.Status, msg.Status)}})
 	}
 	if m.cfg.Debug && msg.Beat == heartbeat.Alive {
-		m.log(Record{Event: event.BeatReceived, Text: "a beat", Debug: true})
+		m.log(Record{Event: event.BeatReceived, Text: "a beat", Debug: true, Attrs: m.silence(now)})
 	}
 }
 
