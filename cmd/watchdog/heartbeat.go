@@ -51,9 +51,7 @@ func (w *watchdog) config() watch.Config {
 		Beats: w.beats(), HangCommand: w.onHangCommand != "", HangWait: w.onHangTimeout, GraceMax: w.graceMax,
 		MaxRestarts: w.maxRestarts, Debug: w.logLevel == "debug",
 	}
-	if w.run && w.heartbeat == "notify" {
-		c.BeatEvery = managerWants()
-	}
+	c.BeatEvery = w.managerWants()
 	if w.onHangSignal != "" {
 		c.HangSignal, _ = platform.ParseSignal(w.onHangSignal)
 	}
@@ -75,30 +73,47 @@ func (w *watchdog) config() watch.Config {
 func (w *watchdog) beatEnv() []string {
 	return []string{
 		"NOTIFY_SOCKET=" + w.beatsAt,
+		heardBy + "=" + strconv.Itoa(os.Getpid()),
 		"WATCHDOG_USEC=" + strconv.FormatInt(w.beats().Within().Microseconds(), 10),
 	}
 }
 
 // managerVars belong to the manager above us and the processes it knows.
-var managerVars = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+var managerVars = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "SYSTEMD_EXEC_PID", heardBy}
+
+// heardBy is the PID of the watchdog that listens at NOTIFY_SOCKET. Of other
+// watchdogs it is only to hear the one that is its worker.
+const heardBy = "LEASH_NOTIFY_PID"
+
+// manager is where the manager above us listens, empty if we are not its
+// business. A variable is inherited by everybody below: the worker of a pool is
+// not the service that systemd watches (SYSTEMD_EXEC_PID, systemd.exec(5)), nor
+// is a watchdog somewhere in a worker's tree that worker.
+func (w *watchdog) manager() string {
+	above, main := os.Getenv(heardBy), os.Getenv("SYSTEMD_EXEC_PID")
+	switch {
+	case !w.run, w.heartbeat != "notify",
+		above != "" && above != strconv.Itoa(os.Getppid()),
+		main != "" && main != strconv.Itoa(os.Getpid()):
+		return ""
+	}
+	return os.Getenv("NOTIFY_SOCKET")
+}
 
 // managerWants is how often the manager above us is to hear a beat; 0: never.
-func managerWants() time.Duration {
+func (w *watchdog) managerWants() time.Duration {
 	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
 	pid := os.Getenv("WATCHDOG_PID")
-	if err != nil || usec <= 0 || usec > 1e15 || os.Getenv("NOTIFY_SOCKET") == "" || pid != "" && pid != strconv.Itoa(os.Getpid()) {
+	if err != nil || usec <= 0 || usec > 1e15 || w.manager() == "" || pid != "" && pid != strconv.Itoa(os.Getpid()) {
 		return 0
 	}
 	return max(time.Duration(usec)*time.Microsecond/3, time.Millisecond)
 }
 
-// PassOn is watch.Host's. A manager that tells who its main process is
-// (SYSTEMD_EXEC_PID, systemd.exec(5)) is not spoken to by anybody else: the
-// worker of a pool is not its service.
+// PassOn is watch.Host's.
 func (w *watchdog) PassOn(text string) {
-	address := os.Getenv("NOTIFY_SOCKET")
-	main := os.Getenv("SYSTEMD_EXEC_PID")
-	if !w.run || address == "" || main != "" && main != strconv.Itoa(os.Getpid()) {
+	address := w.manager()
+	if address == "" {
 		return
 	}
 	err := platform.TellManager(address, text+"MAINPID="+strconv.Itoa(os.Getpid()))
