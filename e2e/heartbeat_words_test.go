@@ -131,6 +131,15 @@ func TestLastWordsAreBounded(t *testing.T) {
 		testkit.AwaitGone(t, command, below)
 		wasHung(t, p.log, p.worker, 3)
 	})
+	run("command beside guard", func(t *testing.T) { // where nothing else would end it
+		p := alone(t, "@leash-e2e-"+newRunID())
+		g := guardPatient(t, p, append(patience, "--on-hang-timeout", "300ms",
+			"--on-hang-command", `sleep 1000000 & trap '' TERM; echo "below $!"; echo "command $$"; wait; wait`)...)
+		g.Stderr.AwaitEvent("heartbeat.received")
+		p.hang("gil")
+		command, below := identOf(t, g.Stderr, "command"), identOf(t, g.Stderr, "below")
+		testkit.AwaitGone(t, p.worker, command, below)
+	})
 	run("signal", func(t *testing.T) {
 		p := runPatient(t, append(patience, "--on-hang-timeout", "300ms", "--on-hang-signal", "TERM"), "--deaf")
 		p.hang("gil")

@@ -36,7 +36,11 @@ func (h *Host) Hook(path string, args, env []string) error {
 		return err
 	}
 	h.hook = hook{pid, hd}
-	return h.waitForChildren()
+	if err := h.waitForChildren(); err != nil { // nobody would notice its end
+		h.EndHook()
+		return err
+	}
+	return nil
 }
 
 // EndHook ends it, with its group. Its end is told as ever.

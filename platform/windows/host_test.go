@@ -14,6 +14,7 @@ import (
 	win "golang.org/x/sys/windows"
 
 	"leash/internal/proc"
+	"leash/internal/testkit"
 	"leash/watch"
 )
 
@@ -267,7 +268,7 @@ func TestRunIsEnded(t *testing.T) {
 // and we do not take it for our own.
 func TestAskInItsConsole(t *testing.T) {
 	if hasConsole() {
-		t.Skip("we have a console, so the worker shares it")
+		testkit.Skip(t, "we have a console, so the worker shares it")
 	}
 	h := newTestHost(t, "event")
 	if err := h.Listen(true); err != nil {
@@ -313,7 +314,7 @@ func TestEventsToUs(t *testing.T) {
 // Who has no console, or shares one with others, cannot be asked.
 func TestCannotBeAsked(t *testing.T) {
 	if hasConsole() {
-		t.Skip("we have a console, so the worker shares it")
+		testkit.Skip(t, "we have a console, so the worker shares it")
 	}
 	k := newTestKernel(t)
 	none := opened(t, k, start(t, "sleep", win.DETACHED_PROCESS).PID())
