@@ -58,6 +58,9 @@ const (
 	// ForceBound is how long forcing goes on before what is left is reported:
 	// a process that frees 100 GB needs seconds to die.
 	ForceBound = 10 * time.Second
+	// forceRounds are needed besides: we may have been stopped for all that time.
+	// They take 2.2 s.
+	forceRounds = 10
 
 	askRecount    = 100 * time.Millisecond
 	askRecountMax = time.Second
@@ -77,6 +80,7 @@ type Sequence struct {
 	again   time.Duration // the next recount
 	backoff time.Duration
 	empty   int
+	rounds  int // of force
 	asked   bool
 	forced  bool
 	living  int
@@ -131,7 +135,7 @@ func (s *Sequence) Counted(now time.Duration, c Census) []Do {
 	if s.phase == Asking {
 		return s.askMore(now, c)
 	}
-	if c.Denied == c.Living || now >= s.boundAt {
+	if c.Denied == c.Living || now >= s.boundAt && s.rounds >= forceRounds {
 		s.phase = Done
 		return nil
 	}
@@ -165,6 +169,7 @@ func (s *Sequence) force(now time.Duration) []Do {
 	// Entered before the signals go out, so that a crash in between errs on
 	// the safe side.
 	s.forced = true
+	s.rounds++
 	s.again = now + s.backoff
 	s.backoff = min(2*s.backoff, forceAgainMax)
 	return []Do{Force}

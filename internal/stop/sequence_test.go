@@ -134,6 +134,31 @@ func TestForcingIsBounded(t *testing.T) {
 	}
 }
 
+// Who stood still himself while the time for forcing went by has forced nobody
+// in it: whoever was born meanwhile is ended, and not reported.
+func TestForcingGoesOnAfterAStandstill(t *testing.T) {
+	const until = 20 * time.Second
+	late := false
+	d := &drive{t: t}
+	d.world = func(d *drive, do Do) Census {
+		if do == Force && !late {
+			late, d.now = true, until
+		}
+		return Census{Living: 1}
+	}
+	d.follow(d.Begin(0, time.Second, false))
+	d.run()
+	var forces int
+	for _, do := range d.done {
+		if do == Force {
+			forces++
+		}
+	}
+	if d.Phase() != Done || forces != forceRounds || d.now > until+3*time.Second {
+		t.Errorf("%v at %v: forced %d times, %v", d.Phase(), d.now, forces, d.done)
+	}
+}
+
 // Waiting for those who cannot hear us is no use, however long the grace.
 func TestAllDenied(t *testing.T) {
 	d := &drive{t: t, world: always(Census{Living: 2, Denied: 2})}

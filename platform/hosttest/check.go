@@ -118,8 +118,8 @@ func (s *Scene) judgeEnd(status int, err error) {
 
 func (s *Scene) lastEnd() (call int) {
 	for i := range s.World.used {
-		if p := &s.World.slab[i]; p.Tree {
-			call = max(call, p.ended)
+		if p := &s.World.slab[i]; p.Tree { // a watchdog is no member any more
+			call = max(call, p.ended, p.leashAt)
 		}
 	}
 	return call
