@@ -2,8 +2,9 @@
 # make demo    the main job, seen in ten seconds
 # make test    everything: vet for each system, staticcheck, all tests
 # make bench   the figures, side by side with other tools
+# make soak    the simulators for half an hour, with games that no run has played
 # make cross   both binaries for six systems, in bin/cross/, with checksums
-.PHONY: build demo test check bench cross clean
+.PHONY: build demo test check bench soak cross clean
 
 GOFLAGS_BUILD = -trimpath -ldflags="-s -w"
 SYSTEMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
@@ -35,6 +36,11 @@ test: check
 
 bench:
 	go run ./bench
+
+# make test plays the same games each time, so that it fails for what has changed.
+soak:
+	LEASH_SIM_N=25000000 go test -count=1 -timeout 0 ./watch -run 'TestSimulator$$' -v -sim.base=0
+	LEASH_SIM_N=50000000 go test -count=1 -timeout 0 ./reap -run 'TestSimulator$$' -v -reap.base=0
 
 # The same sources give the same bytes, in whatever folder and from whatever
 # repository: no path, no state of the repository, no build ID, no setting of

@@ -16,7 +16,7 @@ import (
 
 var (
 	reapSeed = flag.Uint64("reap.seed", 0, "play exactly the game of this seed, and show it")
-	reapBase = flag.Uint64("reap.base", 0, "first seed of the series; 0 draws one")
+	reapBase = flag.Uint64("reap.base", 1, "first seed of the series; 0 draws one (make soak)")
 )
 
 // share of LEASH_SIM_N that is played here: a game is many looks at a machine.
