@@ -1,29 +1,23 @@
-//go:build linux
+//go:build linux || windows
 
 package testkit
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// Ident names one process: its PID, and its start time in clock ticks since
-// boot, which tells it from a later process of the same PID.
+// Ident names one process: its PID, and its start time, which tells it from a
+// later process of the same PID: in clock ticks since boot, or on Windows in
+// units of 100 ns since 1601.
 type Ident struct {
 	PID   int
 	Start uint64
 }
 
-// Identify looks up a process, a zombie perhaps. The test fails if there is none.
+// Identify looks up a process, one that has ended perhaps, a zombie or one that
+// somebody has still open. The test fails if there is none.
 func Identify(t testing.TB, pid int) Ident {
 	t.Helper()
 	id, ok := Lookup(pid)
@@ -31,54 +25,6 @@ func Identify(t testing.TB, pid int) Ident {
 		t.Fatalf("there is no process %d", pid)
 	}
 	return id
-}
-
-// Lookup tells which process has the PID now, if any.
-func Lookup(pid int) (id Ident, ok bool) {
-	st, err := readStat(pid)
-	return Ident{pid, st.start}, err == nil
-}
-
-// Alive tells whether the process still runs. A zombie is dead, unless other
-// threads of the process run on after the first one has ended.
-func (id Ident) Alive() bool {
-	st, err := readStat(id.PID)
-	if err != nil || st.start != id.Start || st.state == 'X' {
-		return false
-	}
-	return st.state != 'Z' || st.threads > 1
-}
-
-// Signal sends sig through a pidfd, after a look at the start time. A process
-// that is gone gives unix.ESRCH.
-func (id Ident) Signal(sig unix.Signal) error {
-	fd, err := id.open()
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return unix.PidfdSendSignal(fd, sig, nil, 0)
-}
-
-// String gives PID, start time and, while it lives, what the process runs.
-func (id Ident) String() string {
-	args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", id.PID))
-	line := strings.TrimSpace(string(bytes.ReplaceAll(args, []byte{0}, []byte{' '})))
-	return fmt.Sprintf("%d (started at tick %d): %s", id.PID, id.Start, line)
-}
-
-// open takes a pidfd first and checks the start time after, so that the
-// descriptor cannot belong to a later process.
-func (id Ident) open() (int, error) {
-	fd, err := unix.PidfdOpen(id.PID, 0)
-	if err != nil {
-		return -1, err
-	}
-	if st, err := readStat(id.PID); err != nil || st.start != id.Start {
-		unix.Close(fd)
-		return -1, unix.ESRCH
-	}
-	return fd, nil
 }
 
 // AwaitGone waits until all the processes have ended. The test fails and
@@ -93,26 +39,10 @@ func AwaitGone(t testing.TB, ids ...Ident) {
 // StillAlive fails the test if one of the processes has ended.
 func StillAlive(t testing.TB, ids ...Ident) {
 	t.Helper()
-	StayAlive(t, 0, ids...)
-}
-
-// StayAlive watches the processes for a while and fails the test as soon as
-// one of them ends. It is for "this must change nothing", where there is no
-// event to wait for.
-func StayAlive(t testing.TB, window time.Duration, ids ...Ident) {
-	t.Helper()
-	end := time.Now().Add(window)
-	for {
-		for _, id := range ids {
-			if !id.Alive() {
-				t.Fatalf("process %d should still live", id.PID)
-			}
+	for _, id := range ids {
+		if !id.Alive() {
+			t.Fatalf("process %d should still live", id.PID)
 		}
-		left := time.Until(end)
-		if left <= 0 {
-			return
-		}
-		await(ids, left)
 	}
 }
 
@@ -127,45 +57,22 @@ func Adopt(t testing.TB, ids ...Ident) {
 // children.
 func Descendants(t testing.TB, pid int) []Ident {
 	t.Helper()
-	return descendants(pid)
-}
-
-func descendants(pid int) []Ident {
-	var found []Ident
-	for _, child := range children(pid) {
-		if id, ok := Lookup(child); ok && id.Alive() {
-			found = append(found, id)
-		}
-		found = append(found, descendants(child)...)
+	found, err := descendants(Identify(t, pid))
+	if err != nil {
+		t.Fatal(err)
 	}
 	return found
-}
-
-// children reads the kernel's own lists, one for each thread, rather than the
-// table of all processes.
-func children(pid int) []int {
-	var pids []int
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	for _, name := range lists {
-		text, _ := os.ReadFile(name)
-		for _, field := range strings.Fields(string(text)) {
-			if n, err := strconv.Atoi(field); err == nil {
-				pids = append(pids, n)
-			}
-		}
-	}
-	return pids
 }
 
 // end kills the processes and waits until they are gone.
 func end(t testing.TB, ids []Ident) {
 	for _, id := range ids {
-		if err := id.Signal(unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := id.Kill(); err != nil {
 			t.Errorf("kill %v: %v", id, err)
 		}
 	}
 	if left := awaitGone(ids, Patience); len(left) > 0 {
-		t.Errorf("processes survived SIGKILL:\n%s", list(left))
+		t.Errorf("processes survived a kill:\n%s", list(left))
 	}
 }
 
@@ -175,88 +82,4 @@ func list(ids []Ident) string {
 		fmt.Fprintln(&b, " ", id)
 	}
 	return b.String()
-}
-
-// awaitGone waits for all the processes to end and returns those that did
-// not.
-func awaitGone(ids []Ident, patience time.Duration) []Ident {
-	end := time.Now().Add(patience)
-	for i, id := range ids {
-		if !await([]Ident{id}, time.Until(end)) {
-			return alive(ids[i:])
-		}
-	}
-	return nil
-}
-
-func alive(ids []Ident) []Ident {
-	var left []Ident
-	for _, id := range ids {
-		if id.Alive() {
-			left = append(left, id)
-		}
-	}
-	return left
-}
-
-// await waits until at least one of the processes has ended. A pidfd becomes
-// readable when the whole process has, zombie or not.
-func await(ids []Ident, patience time.Duration) bool {
-	fds := make([]unix.PollFd, 0, len(ids))
-	defer func() {
-		for _, fd := range fds {
-			unix.Close(int(fd.Fd))
-		}
-	}()
-	for _, id := range ids {
-		fd, err := id.open()
-		if err != nil && !id.Alive() {
-			return true
-		}
-		if err != nil { // out of descriptors, say: no answer is possible
-			panic(fmt.Sprintf("testkit: pidfd of process %d: %v", id.PID, err))
-		}
-		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-	}
-	end := time.Now().Add(patience)
-	for {
-		left := max(time.Until(end).Milliseconds(), 0)
-		n, err := unix.Poll(fds, int(left))
-		if !errors.Is(err, unix.EINTR) {
-			return n > 0
-		}
-	}
-}
-
-// stat is what we need of /proc/PID/stat.
-type stat struct {
-	state   byte
-	threads int
-	start   uint64
-}
-
-// readStat reads /proc/PID/stat. The name of a program stands in brackets and
-// may hold anything, brackets too, so the fields count from the last bracket.
-func readStat(pid int) (stat, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return stat{}, err
-	}
-	return parseStat(string(text))
-}
-
-func parseStat(text string) (stat, error) {
-	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-	if len(fields) < 20 {
-		return stat{}, fmt.Errorf("stat line %q is too short", text)
-	}
-	threads, err := strconv.Atoi(fields[17])
-	if err != nil {
-		return stat{}, fmt.Errorf("threads: %w", err)
-	}
-	start, err := strconv.ParseUint(fields[19], 10, 64)
-	if err != nil {
-		return stat{}, fmt.Errorf("start time: %w", err)
-	}
-	return stat{state: fields[0][0], threads: threads, start: start}, nil
 }

@@ -3,8 +3,6 @@ package testkit
 import (
 	"errors"
 	"fmt"
-	"strings"
-	"testing"
 	"time"
 	"unsafe"
 
@@ -13,24 +11,6 @@ import (
 
 // killStatus is the exit status of what these tests kill, as on Linux.
 const killStatus = 137
-
-// Ident names one process: its PID, and when it was created, in units of
-// 100 ns, which tells it from a later process of the same PID.
-type Ident struct {
-	PID   int
-	Start uint64
-}
-
-// Identify looks up a process, an ended one perhaps that somebody has still
-// open. The test fails if there is none.
-func Identify(t testing.TB, pid int) Ident {
-	t.Helper()
-	id, ok := Lookup(pid)
-	if !ok {
-		t.Fatalf("there is no process %d", pid)
-	}
-	return id
-}
 
 // Lookup tells which process has the PID now, if any.
 func Lookup(pid int) (id Ident, ok bool) {
@@ -115,43 +95,6 @@ func ended(h windows.Handle, patience time.Duration) bool {
 	return err == nil && event == windows.WAIT_OBJECT_0
 }
 
-// AwaitGone waits until all the processes have ended. The test fails and
-// names the rest if that takes longer than Patience.
-func AwaitGone(t testing.TB, ids ...Ident) {
-	t.Helper()
-	if left := awaitGone(ids, Patience); len(left) > 0 {
-		t.Fatalf("%d of %d processes still live:\n%s", len(left), len(ids), list(left))
-	}
-}
-
-// StillAlive fails the test if one of the processes has ended.
-func StillAlive(t testing.TB, ids ...Ident) {
-	t.Helper()
-	for _, id := range ids {
-		if !id.Alive() {
-			t.Fatalf("process %d should still live", id.PID)
-		}
-	}
-}
-
-// Adopt ends the process when the test ends. It is for processes that are no
-// children of the test, such as grandchildren which printed their PID.
-func Adopt(t testing.TB, ids ...Ident) {
-	t.Helper()
-	t.Cleanup(func() { end(t, ids) })
-}
-
-// Descendants lists the live processes below pid, children before their own
-// children.
-func Descendants(t testing.TB, pid int) []Ident {
-	t.Helper()
-	found, err := descendants(Identify(t, pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
-}
-
 // descendants asks for the table of all processes, which names the PID that
 // the parent had. If that parent is gone, the PID may be another's by now: one
 // that was created later than its child is no parent.
@@ -185,26 +128,6 @@ func descendants(of Ident) (found []Ident, err error) {
 		}
 	}
 	return found, nil
-}
-
-// end kills the processes and waits until they are gone.
-func end(t testing.TB, ids []Ident) {
-	for _, id := range ids {
-		if err := id.Kill(); err != nil {
-			t.Errorf("kill %v: %v", id, err)
-		}
-	}
-	if left := awaitGone(ids, Patience); len(left) > 0 {
-		t.Errorf("processes survived TerminateProcess:\n%s", list(left))
-	}
-}
-
-func list(ids []Ident) string {
-	var b strings.Builder
-	for _, id := range ids {
-		fmt.Fprintln(&b, " ", id)
-	}
-	return b.String()
 }
 
 // awaitGone waits for all the processes to end and returns those that did

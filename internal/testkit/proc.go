@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || windows
 
 package testkit
 
@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -16,10 +15,9 @@ type Proc struct {
 	Ident
 	Stdout, Stderr *Lines // nil if the command had its own
 
-	t      testing.TB
-	cmd    *exec.Cmd
-	done   chan struct{} // closed when status is set
-	status int
+	t    testing.TB
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the process has ended
 }
 
 // Start starts the command, in a process group of its own unless SysProcAttr
@@ -29,7 +27,7 @@ type Proc struct {
 func Start(t testing.TB, cmd *exec.Cmd) *Proc {
 	t.Helper()
 	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		cmd.SysProcAttr = ownGroup()
 	}
 	p := &Proc{t: t, cmd: cmd, done: make(chan struct{})}
 	// Pipes of our own, not those of cmd: these stay open after the end of
@@ -50,9 +48,13 @@ func Start(t testing.TB, cmd *exec.Cmd) *Proc {
 	if err != nil {
 		t.Fatalf("start %q: %v", cmd.Args, err)
 	}
-	// Nobody has waited for it yet, so it is there, as a zombie at least.
+	// Package os has a handle on it, or it is a zombie at least: nobody has waited
+	// for it yet.
 	p.Ident = Identify(t, cmd.Process.Pid)
-	go p.wait()
+	go func() {
+		_ = cmd.Wait() // the state tells more
+		close(p.done)
+	}()
 	t.Cleanup(p.cleanup)
 	return p
 }
@@ -73,34 +75,14 @@ func (p *Proc) pipe(lines **Lines) *os.File {
 		p.t.Fatal(err)
 	}
 	*lines = Collect(p.t, r)
-	p.t.Cleanup(func() { r.Close() })
+	// In the background: a read that is under way holds the file until the
+	// last writer has ended, on Windows.
+	p.t.Cleanup(func() { go r.Close() })
 	return w
 }
 
-// wait reaps the process as soon as it ends.
-func (p *Proc) wait() {
-	_ = p.cmd.Wait() // the state below tells more
-	p.status = exitStatus(p.cmd.ProcessState.Sys().(syscall.WaitStatus))
-	close(p.done)
-}
-
-// Kill sends SIGKILL and returns at once.
-func (p *Proc) Kill() {
-	p.t.Helper()
-	p.Signal(syscall.SIGKILL)
-}
-
-// Signal sends a signal through the pidfd that package os holds. The test
-// fails if the process has ended before.
-func (p *Proc) Signal(sig syscall.Signal) {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(sig); err != nil {
-		p.t.Fatalf("signal %v to %v: %v", sig, p.Ident, err)
-	}
-}
-
-// Wait waits for the end of the process and returns its exit status, 128+N
-// for signal N.
+// Wait waits for the end of the process and returns its exit status, 128+N for
+// signal N.
 func (p *Proc) Wait() int {
 	p.t.Helper()
 	select {
@@ -108,18 +90,20 @@ func (p *Proc) Wait() int {
 	case <-time.After(Patience):
 		p.t.Fatalf("process still runs after %v: %v\n%s", Patience, p.Ident, p.output())
 	}
-	return p.status
+	return exitStatus(p.cmd.ProcessState)
 }
 
-// Done is closed when the process has ended and was reaped.
+// Done is closed when the process has ended and was waited for.
 func (p *Proc) Done() <-chan struct{} { return p.done }
 
 func (p *Proc) cleanup() {
-	// Descendants first: once their parent is dead they are no longer found
-	// below it. A process that forks just now is left to Main.
-	below := descendants(p.PID)
-	_ = p.cmd.Process.Kill() // fails only if it has ended
-	end(p.t, below)
+	// Descendants first: once their parent is gone they are not found below
+	// it. A process that is created just now is left to Main.
+	below, err := descendants(p.Ident)
+	if err != nil {
+		p.t.Error(err)
+	}
+	end(p.t, append(below, p.Ident))
 	p.Wait()
 	if p.t.Failed() {
 		p.t.Logf("output of %s:\n%s", strings.Join(p.cmd.Args, " "), p.output())

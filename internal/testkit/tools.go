@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || windows
 
 package testkit
 
@@ -7,7 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"runtime"
 	"sync"
 	"testing"
 )
@@ -36,23 +36,6 @@ func Need(t testing.TB, tools ...string) {
 	}
 }
 
-// NeedPython returns the system's Python, whose modules come from packages of
-// the distribution. The test is skipped if it or one of the modules is
-// missing.
-func NeedPython(t testing.TB, modules ...string) string {
-	t.Helper()
-	const python = "/usr/bin/python3"
-	Need(t, python)
-	if len(modules) == 0 {
-		return python
-	}
-	code := "import " + strings.Join(modules, ", ")
-	if out, err := exec.Command(python, "-c", code).CombinedOutput(); err != nil {
-		Skip(t, "this test needs "+python+" with "+strings.Join(modules, ", ")+": "+string(out))
-	}
-	return python
-}
-
 // Skip skips the test loudly, or fails it where skipping is forbidden.
 func Skip(t testing.TB, why string) {
 	t.Helper()
@@ -62,14 +45,6 @@ func Skip(t testing.TB, why string) {
 	t.Skipf("SKIPPED: %s", why)
 }
 
-// NeedRoot skips the test for other users.
-func NeedRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		Skip(t, "this test needs root")
-	}
-}
-
 // Root returns the directory of the module.
 func Root(t testing.TB) string {
 	t.Helper()
@@ -77,7 +52,7 @@ func Root(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for ; dir != "/"; dir = filepath.Dir(dir) {
+	for last := ""; dir != last; last, dir = dir, filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
 			return dir
 		}
@@ -91,13 +66,21 @@ var builds sync.Map // of package path to func() error
 func binary(t testing.TB, pkg string) string {
 	t.Helper()
 	if dir := os.Getenv(binDirVar); dir != "" {
-		path := filepath.Join(dir, filepath.Base(pkg))
+		path := filepath.Join(dir, filepath.Base(pkg)+suffix())
 		if _, err := os.Stat(path); err != nil {
 			t.Fatalf("%s=%s: %v", binDirVar, dir, err)
 		}
 		return path
 	}
 	return Build(t, pkg)
+}
+
+// suffix is that of a program's file.
+func suffix() string {
+	if runtime.GOOS == "windows" {
+		return ".exe"
+	}
+	return ""
 }
 
 // Build compiles a package of this module, once in each test run, and returns
@@ -108,7 +91,7 @@ func Build(t testing.TB, pkg string) string {
 	if dir == "" {
 		t.Fatal("this package needs testkit.Main in its TestMain")
 	}
-	out := filepath.Join(dir, filepath.Base(pkg))
+	out := filepath.Join(dir, filepath.Base(pkg)+suffix())
 	once, _ := builds.LoadOrStore(pkg, sync.OnceValue(func() error {
 		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, pkg)
 		cmd.Dir = root

@@ -2,42 +2,22 @@ package testkit
 
 import (
 	"os"
-	"path/filepath"
+	"os/exec"
 	"testing"
 )
 
-// noSkipVar turns each skip into a failure, for machines where every tool must
-// be there.
-const noSkipVar = "LEASH_TEST_NO_SKIP"
+// pythonVar names python.exe, where it is not in the path: under Wine.
+const pythonVar = "LEASH_WINE_PYTHON"
 
-// binDirVar names a directory with binaries to test. Here they are built
-// beforehand: where these tests run there may be no Go.
-const binDirVar = "LEASH_BIN_DIR"
-
-// Watchdog returns the path of the watchdog binary.
-func Watchdog(t testing.TB) string { t.Helper(); return binary(t, "watchdog.exe") }
-
-// Reaper returns the path of the reaper binary.
-func Reaper(t testing.TB) string { t.Helper(); return binary(t, "reaper.exe") }
-
-func binary(t testing.TB, name string) string {
+// Python returns the path of CPython for Windows.
+func Python(t testing.TB) string {
 	t.Helper()
-	dir := os.Getenv(binDirVar)
-	if dir == "" {
-		Skip(t, "this test needs binaries, in a directory that "+binDirVar+" names")
+	if path := os.Getenv(pythonVar); path != "" {
+		return path
 	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("%s=%s: %v", binDirVar, dir, err)
+	path, err := exec.LookPath("python")
+	if err != nil {
+		Skip(t, "this test needs Python: "+err.Error())
 	}
 	return path
-}
-
-// Skip skips the test loudly, or fails it where skipping is forbidden.
-func Skip(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv(noSkipVar) == "1" {
-		t.Fatalf("%s, and %s=1 allows no skip", why, noSkipVar)
-	}
-	t.Skipf("SKIPPED: %s", why)
 }
