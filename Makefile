@@ -7,6 +7,8 @@
 .PHONY: build demo test check bench soak cross clean
 
 GOFLAGS_BUILD = -trimpath -ldflags="-s -w"
+# One that has no host: it builds, and says so.
+OTHER = freebsd/amd64
 SYSTEMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How many interleavings the simulator plays.
@@ -20,7 +22,7 @@ demo: build
 
 check:
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
-	@for s in $(SYSTEMS); do \
+	@for s in $(SYSTEMS) $(OTHER); do \
 		echo "vet and build $$s"; \
 		GOOS=$${s%/*} GOARCH=$${s#*/} CGO_ENABLED=0 go vet ./... || exit 1; \
 		GOOS=$${s%/*} GOARCH=$${s#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/watchdog || exit 1; \

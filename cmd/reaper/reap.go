@@ -73,7 +73,9 @@ func reapAll(f *flags) (int, error) {
 	_, err = r.Run()
 	j.bar.clear()
 	if err != nil {
-		j.finish()
+		if len(j.report.Runs) > 0 { // else it would say that there was nothing to end
+			j.finish()
+		}
 		return 0, err
 	}
 	j.sweep()
