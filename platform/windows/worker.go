@@ -169,9 +169,8 @@ func (h *Host) Containment() string {
 // Leads reports whether the worker leads its console process group.
 func (h *Host) Leads() bool { return h.tree.Leads() }
 
-// Start starts the worker: it is created suspended, put into a job object that
-// ends with us, and only then let go, so that it has no child outside. If we are
-// killed in between, what is left is a process that never ran.
+// Start starts the worker: it is created suspended, in a job object that ends
+// with us, and let go when we hold it, so that it has no child outside.
 func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, error) {
 	if h.worker != nil {
 		h.forgetWorker()
@@ -180,7 +179,7 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 	if err != nil {
 		return proc.Info{}, notStarted(err)
 	}
-	pi, err := create(path, args, env, keep)
+	pi, err := create(j, path, args, env, keep)
 	if err != nil {
 		j.close(false)
 		return proc.Info{}, err
@@ -201,8 +200,8 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 
 // hold takes the worker while it does not run yet.
 func (h *Host) hold(j *job, pi win.ProcessInformation) (proc.Info, error) {
-	if err := j.add(pi.Process); err != nil {
-		return proc.Info{}, err
+	if !j.has(pi.Process) {
+		return proc.Info{}, errors.New("the system created it outside")
 	}
 	hd, err := h.Kernel.wrap(int(pi.ProcessId), pi.Process, win.PROCESS_ALL_ACCESS|win.SYNCHRONIZE)
 	if err != nil {
@@ -240,13 +239,18 @@ func (h *Host) forgetWorker() {
 	h.exited, h.told, h.ending = true, true, false // until there is another
 }
 
-// create creates the worker, suspended. It inherits its standard streams and what
-// is kept, and nothing else ("UpdateProcThreadAttribute function",
-// PROC_THREAD_ATTRIBUTE_HANDLE_LIST). If we have a console it shares it, as the
+// procThreadAttributeJobList is PROC_THREAD_ATTRIBUTE_JOB_LIST, which x/sys does
+// not have: 13, for input (WinBase.h).
+const procThreadAttributeJobList = 13 | 0x20000
+
+// create creates the worker, suspended, in a job object from its first moment
+// ("UpdateProcThreadAttribute function", PROC_THREAD_ATTRIBUTE_JOB_LIST, Windows
+// 10): whenever we are killed, nothing of it is left. It inherits its standard
+// streams and what is kept, and nothing else (PROC_THREAD_ATTRIBUTE_HANDLE_LIST). If we have a console it shares it, as the
 // leader of a process group. Else it gets one of its own, without a window; it
 // leads no group then, because who is created as a leader does not hear CTRL_C
 // ("Process Creation Flags").
-func create(path string, args, env []string, keep []int) (win.ProcessInformation, error) {
+func create(j *job, path string, args, env []string, keep []int) (win.ProcessInformation, error) {
 	var pi win.ProcessInformation
 	app, err := win.UTF16PtrFromString(path)
 	if err != nil {
@@ -261,11 +265,14 @@ func create(path string, args, env []string, keep []int) (win.ProcessInformation
 	if err != nil {
 		return pi, err
 	}
-	list, err := win.NewProcThreadAttributeList(1)
+	list, err := win.NewProcThreadAttributeList(2)
 	if err != nil {
 		return pi, err
 	}
 	defer list.Delete()
+	if err := list.Update(procThreadAttributeJobList, unsafe.Pointer(&j.h), unsafe.Sizeof(j.h)); err != nil {
+		return pi, notStarted(err)
+	}
 	if len(in.all) > 0 {
 		if err := list.Update(win.PROC_THREAD_ATTRIBUTE_HANDLE_LIST, unsafe.Pointer(&in.all[0]),
 			uintptr(len(in.all))*unsafe.Sizeof(in.all[0])); err != nil {
