@@ -99,6 +99,9 @@ func (h *Host) endJob() bool { return h.job != nil && h.job.end() == nil }
 // empty proves that nobody is left in the job but the hosts of consoles, which
 // end by themselves then.
 func (h *Host) empty() bool {
+	if !h.worker.ended() { // he has left the job a moment before his end is told
+		return false
+	}
 	if h.job.empty() {
 		return true
 	}

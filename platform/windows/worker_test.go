@@ -38,3 +38,32 @@ func TestCreatedInJob(t *testing.T) {
 	j.h = 0
 	testkit.AwaitGone(t, id)
 }
+
+// TestEmptyJobIsNoEnd: a worker has left its job a moment before its handle says
+// that it has ended, and until then nobody knows how.
+func TestEmptyJobIsNoEnd(t *testing.T) {
+	j, err := newJob(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.close(false)
+	k, err := NewKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := testkit.Start(t, command("sleep"))
+	hd, err := k.open(outside.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hd.Close()
+	h := &Host{Kernel: k, worker: hd, job: j}
+	if h.empty() {
+		t.Error("nothing is left, it says, while the worker lives")
+	}
+	outside.Kill()
+	outside.Wait()
+	if !h.empty() {
+		t.Error("nothing is left, and it says otherwise")
+	}
+}
