@@ -33,7 +33,7 @@ check:
 test: check
 	scripts/test-deps.sh
 	@# Not from go's cache: it does not know that tests of the whole build the programs.
-	LEASH_SIM_N=$(LEASH_SIM_N) go test -count=1 -timeout 12m ./...
+	LEASH_SIM_N=$(LEASH_SIM_N) go test -count=1 -timeout 30m ./...
 	scripts/wine/test.sh
 
 bench:
