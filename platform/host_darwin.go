@@ -48,6 +48,9 @@ func (h host) CheckWorker(pid int) error { return h.Kernel.CheckWorker(pid) }
 // Replace executes this program anew in place, and returns only if it cannot.
 func Replace(env []string) error { return darwin.Replace(env) }
 
+// TakeRole does not return if this process was started as a part of a watchdog.
+func TakeRole() { darwin.TakeRole() }
+
 // HearRumours has signals that would be deadly too early ignored.
 func HearRumours() error { return darwin.HearRumours() }
 

@@ -2,17 +2,14 @@ package platform
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"leash/internal/proc"
 	"leash/platform/windows"
 )
-
-// ErrSystem says what this system has no means for yet.
-var ErrSystem = fmt.Errorf("windows is not supported yet: %w", errors.ErrUnsupported)
 
 type host struct{ *windows.Host }
 
@@ -50,16 +47,14 @@ func (h host) CheckWorker(pid int) error { return h.Kernel.CheckWorker(pid) }
 // StateDir opens the directory of the ledger.
 func (h host) StateDir() (*os.File, error) { return windows.StateDir() }
 
-var errBeats = errors.New("heartbeats are not supported on Windows yet")
+// RunHook starts the command of a hung worker's last words. Its arguments are
+// joined as they are: cmd.exe does not read its line as other programs do.
+func (h host) RunHook(c Command) error {
+	return h.Hook(c.Path, strings.Join(c.Args, " "), c.Env)
+}
 
-// ListenForBeats fails.
-func (h host) ListenForBeats(string, bool) (string, error) { return "", errBeats }
-
-// RunHook fails: who hears no heartbeats has no hung worker.
-func (h host) RunHook(Command) error { return errBeats }
-
-// EndHook has nothing to do.
-func (h host) EndHook() {}
+// CheckBeatAddress says what is wrong with an address for heartbeats.
+func CheckBeatAddress(address string) error { return windows.CheckPipe(address) }
 
 // Replace fails: no process can execute another program in place.
 func Replace([]string) error { return errors.ErrUnsupported }
@@ -88,5 +83,7 @@ var Random io.Reader = windows.Random{}
 // Sink returns a writer that never waits long for its reader.
 func Sink(fd int) (io.Writer, error) { return windows.Sink(fd) }
 
-// TellManager fails.
-func TellManager(_, _ string) error { return errBeats }
+// TellManager fails: there is no manager here that listens.
+func TellManager(_, _ string) error {
+	return errors.New("on Windows nobody listens there: remove the variable")
+}

@@ -1,4 +1,4 @@
-//go:build !linux && !darwin
+//go:build !linux && !darwin && !windows
 
 package platform
 
@@ -35,6 +35,9 @@ func IsTerminal(*os.File) bool { return false }
 
 // IgnoreBrokenPipes has nothing to do.
 func IgnoreBrokenPipes() {}
+
+// NobodyReads says no.
+func NobodyReads(error) bool { return false }
 
 // Shield has nothing to do.
 func Shield() (release func()) { return func() {} }

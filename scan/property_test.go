@@ -67,6 +67,9 @@ func (d draw) snapshot() (*Snapshot, Wish) {
 		if p.Leash {
 			p.Guards = d.pid()
 		}
+		if d.chance(4) {
+			p.Barred = "access denied"
+		}
 		s.Procs = append(s.Procs, p)
 	}
 	for range d.IntN(4) {
@@ -185,7 +188,7 @@ func wrong(s *Snapshot, w Wish, r *Run, m *Member) string {
 		return "not asked for"
 	case m.Verdict != End:
 		return ""
-	case m.Foreign, m.Mixed, m.UID != r.UID, s.UID != 0 && m.UID != s.UID, s.never(m.ID):
+	case m.Foreign, m.Mixed, m.Barred != "", m.UID != r.UID, s.UID != 0 && m.UID != s.UID, s.never(m.ID):
 		return "must never be ended"
 	case len(m.ArgRuns) > 1, len(m.EnvRuns) > 1, len(m.ArgRuns) == 1 && len(m.EnvRuns) == 1 && m.ArgRuns[0] != m.EnvRuns[0]:
 		return "two runs"

@@ -20,6 +20,9 @@ type Process struct {
 	Mixed bool
 	// Foreign: it lives in another PID namespace.
 	Foreign bool
+	// Barred says why the system lets us neither read nor end it; empty if it
+	// does.
+	Barred string
 	// Args are its arguments, for people; nil where they cannot be read.
 	Args []string
 	// ArgRuns and EnvRuns are the run IDs in its arguments and environment.
@@ -86,8 +89,9 @@ type Snapshot struct {
 	// memory). Such a look condemns nobody: who is missing in it may be the owner.
 	Torn error
 	// Scanned counts the processes that were looked at, Unread those of our own
-	// whose files could not be read.
-	Scanned, Unread int
+	// whose files could not be read. Hidden counts those whose environment the
+	// system shows to nobody (macOS, System Integrity Protection).
+	Scanned, Unread, Hidden int
 }
 
 // Named lists the identities whose life the judge will ask for.

@@ -64,6 +64,8 @@ func (j *judge) untouchable(i int, k claim) string {
 	switch {
 	case j.s.never(p.ID):
 		return "it is an ancestor of this reaper"
+	case p.Barred != "":
+		return p.Barred
 	case p.Foreign:
 		return "it lives in another PID namespace"
 	case k.run.UID != p.UID:

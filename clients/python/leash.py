@@ -34,8 +34,9 @@ __version__ = "0.1.0"
 __all__ = ["guard", "Parent", "Heartbeat", "drain_on_term", "quiet_output", "own_group"]
 
 log = logging.getLogger("leash")
-_lock = threading.Lock()
-_born_to = os.getppid()
+_lock, _born_to = threading.Lock(), os.getppid()
+_parents: Dict[int, Parent] = {}
+_NOTIFY = "LEASH_HEARTBEAT_PIPE" if sys.platform == "win32" else "NOTIFY_SOCKET"
 _Name = Tuple[int, Optional[int], bool]  # PID, start in clock ticks if known, known to be dead
 
 
@@ -54,8 +55,7 @@ def _pid(name: str, value: object) -> int:
 def _thread(name: str, run: Callable[..., object], *args: object) -> None:
     def body() -> None:
         try:
-            # Signals are for the program's own threads: one that came here would wake nobody.
-            if sys.platform != "win32":
+            if sys.platform != "win32":  # signals are for the program's own threads: here they wake nobody
                 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             run(*args)
         except Exception:  # ours, and never the worker's end
@@ -69,13 +69,10 @@ def _thread(name: str, run: Callable[..., object], *args: object) -> None:
 
 def guard(parent_pid: Optional[int] = None, *, grace: float = 3.0, poll_interval: float = 1.0) -> Tuple[Parent, ...]:
     """End this process when its parent is gone; call it once, at the top.
-
-    The parent is the process that started this one, and under ``watchdog run`` also the one behind
-    the watchdog (LEASH_RUN_OWNER); or parent_pid alone, any process that is older than this one. A
-    daemon thread waits for its death, then sends this process SIGTERM, so that handlers run, and
-    after the grace ends it with os._exit(143), whatever the main thread is stuck in. A parent that
-    is dead already counts. Forked children follow the same parent. Another call changes nothing.
-    """
+    The parent: who started this process, and under ``watchdog run`` also who is behind the watchdog
+    (LEASH_RUN_OWNER); or parent_pid alone, which is older than this one. A daemon thread waits for
+    its death, sends this process SIGTERM, and after the grace ends it with os._exit(143), whatever
+    the main thread is stuck in. Forked children follow the same parent. A second call changes nothing."""
     grace, poll_interval = _seconds("grace", grace), _seconds("poll_interval", poll_interval, 0.001)
     given = None if parent_pid is None else [(_pid("parent_pid", parent_pid), None, False)]
     found: List[Parent] = []
@@ -107,11 +104,13 @@ def _default_parents() -> List[_Name]:
 def _run_owner(text: str) -> Optional[_Name]:
     """Who LEASH_RUN_OWNER names, if that is a process of this boot and namespace."""
     parts = re.fullmatch(r"([1-9][0-9]{0,9}):(0|[1-9][0-9]{0,19}):([0-9a-f-]+):(0|[1-9][0-9]{0,19})", text)
-    if parts is None or sys.platform != "linux":
+    if parts is None or sys.platform not in ("linux", "win32"):
         return None
+    here = ["0", "0"]  # where the start is a time of day
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            here = [file.read().strip(), str(os.stat("/proc/self/ns/pid").st_ino)]
+        if sys.platform == "linux":
+            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+                here = [file.read().strip(), str(os.stat("/proc/self/ns/pid").st_ino)]
     except OSError:
         return None
     pid, start = int(parts[1]), int(parts[2])
@@ -130,9 +129,8 @@ class Parent:
         try:
             if not self._dead:
                 self._open()
-        except ProcessLookupError:
-            self._dead = True
-        except Exception as error:  # a filter, no descriptors left
+        except Exception as error:  # it is gone (87: nobody has the number); a filter, no descriptors left
+            self._dead = isinstance(error, ProcessLookupError) or getattr(error, "winerror", 0) == 87
             log.info("parent %d is looked at every %g s, because: %s", self.pid, poll_interval, error)
         self._dead = self._dead or self._is_another()
 
@@ -141,7 +139,8 @@ class Parent:
         if sys.platform == "linux":
             self._handle, self.backend = _pidfd_open(self.pid), "pidfd"
         elif sys.platform == "win32":
-            self._handle, self.backend = _windows_open(self.pid), "handle"
+            self._handle = _winapi.OpenProcess(0x00101000, False, self.pid)  # SYNCHRONIZE, QUERY_LIMITED_INFORMATION
+            self.backend = "handle"
         elif hasattr(select, "kqueue"):
             self.backend = "kqueue"
 
@@ -164,7 +163,7 @@ class Parent:
         """Wait for the death; False if the handle is of no use."""
         try:
             if sys.platform == "win32":
-                return self.backend == "handle" and bool(_kernel32.WaitForSingleObject(self._handle, 0xFFFFFFFF) == 0)
+                return self.backend == "handle" and _winapi.WaitForSingleObject(self._handle, 0xFFFFFFFF) == 0
             if self.backend == "pidfd":
                 poller = select.poll()
                 poller.register(self._handle, select.POLLIN)
@@ -198,9 +197,6 @@ class Parent:
         return (not zombie and self._start in (None, start)) if state else None
 
 
-_parents: Dict[int, Parent] = {}
-
-
 def _after_fork() -> None:
     global _lock, _born_to
     _lock, _born_to = threading.Lock(), os.getppid()
@@ -227,10 +223,8 @@ def _end_myself(parent: int, grace: float) -> None:
 
 def _read_stat(pid: int) -> Optional[Tuple[str, int, int]]:
     """State, threads, start; None where there is no /proc, or one of another namespace."""
-    if sys.platform != "linux":
-        return None
     try:
-        if os.readlink("/proc/self") != str(os.getpid()):
+        if sys.platform != "linux" or os.readlink("/proc/self") != str(os.getpid()):
             return None
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -240,9 +234,12 @@ def _read_stat(pid: int) -> Optional[Tuple[str, int, int]]:
 
 
 def _start_of(pid: int, handle: int) -> Optional[int]:
-    if sys.platform == "win32":
-        return _windows_start(handle)
-    return (_read_stat(pid) or (0, 0, None))[2]
+    if sys.platform != "win32":
+        return (_read_stat(pid) or (0, 0, None))[2]
+    created, *others = (wintypes.FILETIME() for _ in range(4))
+    process = handle if handle != -1 or pid == os.getpid() else 0  # -1 stands for this one there
+    told = _times(process, *map(ctypes.byref, [created, *others]))
+    return int(created.dwHighDateTime) << 32 | int(created.dwLowDateTime) if told else None
 
 
 def _pidfd_open(pid: int) -> int:
@@ -258,53 +255,59 @@ def _pidfd_open(pid: int) -> int:
 
 
 if sys.platform == "win32":
+    import _winapi  # which multiprocessing and asyncio are made of
     import ctypes
     from ctypes import wintypes
 
-    _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-    _kernel32.OpenProcess.restype = _kernel32.GetCurrentProcess.restype = wintypes.HANDLE
-    _kernel32.WaitForSingleObject.argtypes = [wintypes.HANDLE, wintypes.DWORD]
-    _kernel32.GetProcessTimes.argtypes = [wintypes.HANDLE] + [ctypes.POINTER(wintypes.FILETIME)] * 4
+    _times = ctypes.WinDLL("kernel32").GetProcessTimes
+    _times.argtypes = [wintypes.HANDLE] + [ctypes.POINTER(wintypes.FILETIME)] * 4
 
-    def _windows_open(pid: int) -> int:
-        handle = _kernel32.OpenProcess(0x00101000, False, pid)  # SYNCHRONIZE, QUERY_LIMITED_INFORMATION
-        if handle:
-            return int(handle)
-        if ctypes.get_last_error() == 87:  # ERROR_INVALID_PARAMETER: nobody has the number
-            raise ProcessLookupError(f"no process {pid}")
-        raise ctypes.WinError(ctypes.get_last_error())
+    def _pipe_send(name: str, message: bytes, patience: float, answered: bool) -> None:
+        """A connection for each message, as with sockets. Nothing waits longer than patience."""
+        until = time.monotonic() + patience
+        left: Callable[[], int] = lambda: max(0, int((until - time.monotonic()) * 1000))
 
-    def _windows_start(handle: int) -> Optional[int]:
-        times = [wintypes.FILETIME() for _ in range(4)]
-        process = handle if handle != -1 else _kernel32.GetCurrentProcess()
-        if not _kernel32.GetProcessTimes(process, *map(ctypes.byref, times)):
-            return None
-        return int(times[0].dwHighDateTime) << 32 | int(times[0].dwLowDateTime)
+        def finish(operation: Any, pending: int) -> None:
+            if pending and _winapi.WaitForSingleObject(operation.event, left()):
+                operation.cancel()
+            if operation.GetOverlappedResult(True)[1]:  # ERROR_OPERATION_ABORTED
+                raise TimeoutError("nobody reads there in time")
+
+        while True:
+            try:  # to write (and read), overlapped; whoever listens may know who we are, and not act as we
+                pipe = _winapi.CreateFile(name, 0xC0000000 if answered else 0x40000000, 0, 0, 3, 0x40110000, 0)
+                break
+            except OSError as error:
+                if error.winerror != 231 or not left():  # ERROR_PIPE_BUSY
+                    raise
+                _winapi.WaitNamedPipe(name, left() or 1)
+        try:
+            finish(*_winapi.WriteFile(pipe, message, True))
+            if answered:
+                finish(*_winapi.ReadFile(pipe, 64, True))
+        finally:
+            _winapi.CloseHandle(pipe)
 
 
 class Heartbeat:
     """Tells the watchdog (or systemd) how this process is, by sd_notify.
-
-    Without NOTIFY_SOCKET in the environment every method returns at once. A beat goes out at a third
-    of WATCHDOG_USEC, from a thread: the process is alive. With progress_within the thread beats only
-    while progress() is called at least that often: the work is alive. With start(loop) the beats
-    come out of that asyncio loop: the loop is alive. Methods may be called from any thread, and
-    tell whether a message was sent. In a forked child the object is silent.
-    """
+    Without NOTIFY_SOCKET (on Windows LEASH_HEARTBEAT_PIPE) every method returns at once. A thread
+    beats at a third of WATCHDOG_USEC: the process is alive; with progress_within only while progress()
+    is called at least that often: the work is alive. With start(loop) that asyncio loop beats. Methods
+    may be called from any thread, and tell whether they sent. In a forked child the object is silent."""
 
     def __init__(self, *, progress_within: Optional[float] = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._within = None if progress_within is None else _seconds("progress_within", progress_within, 0.001)
         self._clock, self._pid, self._due = clock, os.getpid(), 0.0
-        self._address = _notify_address(os.environ.get("NOTIFY_SOCKET", ""))
-        #: Whether there is a NOTIFY_SOCKET to speak to.
+        self._address = _notify_address()
+        #: Whether there is somebody to speak to.
         self.enabled = self._address is not None
         #: Seconds between two beats; 0 if nobody asked for beats.
         self.interval = _beat_interval() if self._address else 0.0
         self._beating = self._stopped = self._late = self._unheard = False
 
     def start(self, loop: Optional[asyncio.AbstractEventLoop] = None) -> None:
-        """Begin to beat. ready() does it too, and is early enough: silence counts from the first
-        beat on, so that an early start makes a slow start-up look like a hang."""
+        """Begin to beat. ready() does it too, and early enough: from the first beat on silence counts."""
         with _lock:
             if self._beating or not self.interval or os.getpid() != self._pid:
                 return
@@ -348,22 +351,19 @@ class Heartbeat:
     def barrier(self, timeout: float = 5.0) -> bool:
         """Wait until all that was sent before has been handled; False if it was not."""
         timeout = _seconds("timeout", timeout)
-        if sys.platform == "win32" or self._address is None or os.getpid() != self._pid:
-            return False
-        reader = -1
+        if sys.platform == "win32":  # the answer says it
+            return self._send("BARRIER=1", timeout)
         try:
             reader, writer = os.pipe()
-            sent = self._send("BARRIER=1", descriptor=writer)
-            os.close(writer)
-            poller = select.poll()
-            poller.register(reader, 0)  # the hang-up, which comes unasked
-            return sent and bool(poller.poll(timeout * 1000))
+            with open(reader, "rb"):
+                sent = self._send("BARRIER=1", descriptor=writer)
+                os.close(writer)
+                poller = select.poll()
+                poller.register(reader, 0)  # the hang-up, which comes unasked
+                return sent and bool(poller.poll(timeout * 1000))
         except OSError as error:
             log.warning("barrier: %s", error)
             return False
-        finally:
-            if reader >= 0:
-                os.close(reader)
 
     def beat(self) -> bool:
         """One beat, if the work is alive. For loops of your own; start() does it for you."""
@@ -385,19 +385,22 @@ class Heartbeat:
             loop.call_later(self.interval, self._beat_in, loop)
 
     def _send(self, message: str, patience: float = 0.5, descriptor: int = -1) -> bool:
-        """A socket for each message: nothing is shared, so neither a fork nor a closed descriptor
-        nor a new watchdog behind the same path can get in the way."""
-        if sys.platform == "win32" or self._address is None or os.getpid() != self._pid:
+        """A socket for each: no fork, closed descriptor or new watchdog there can get in the way."""
+        if self._address is None or os.getpid() != self._pid:
             return False
+        data = message.encode("utf-8", "replace")
         try:
+            if sys.platform == "win32":
+                _pipe_send(os.fsdecode(self._address), data, patience, message == "BARRIER=1")
+                return True
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 sock.settimeout(patience)
                 sock.connect(self._address)
                 rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
-                sock.sendmsg([message.encode("utf-8", "replace")], [rights] if descriptor >= 0 else [])
+                sock.sendmsg([data], [rights] if descriptor >= 0 else [])
         except OSError as error:
             if not self._unheard:
-                log.warning("NOTIFY_SOCKET does not hear this process: %s", error)
+                log.warning("%s does not hear this process: %s", _NOTIFY, error)
             self._unheard = True
             return False
         self._unheard = False
@@ -410,11 +413,13 @@ def _status(name: str, text: object) -> str:
     return "STATUS=" + " ".join(text[:1000].splitlines())
 
 
-def _notify_address(name: str) -> Optional[bytes]:
-    if not name or sys.platform == "win32":
-        return None
-    if name[0] not in "/@" or len(name) < 2:
-        log.warning("NOTIFY_SOCKET is neither a path nor @name: %r", name)
+def _notify_address() -> Optional[bytes]:
+    name, form, else_ = os.environ.get(_NOTIFY, ""), "[/@].", "neither a path nor @name"
+    if sys.platform == "win32":
+        form, else_ = r"\\\\\.\\pipe\\[^\\]", "no pipe of this machine"
+    if not re.match(form, name, re.IGNORECASE | re.DOTALL):
+        if name:
+            log.warning("%s is %s: %r", _NOTIFY, else_, name)
         return None
     address = os.fsencode(name)
     return b"\0" + address[1:] if name[0] == "@" else address
@@ -431,11 +436,8 @@ def _beat_interval() -> float:
 
 
 def drain_on_term(server: Any, deadline: float = 5.0, heartbeat: Optional[Heartbeat] = None) -> None:
-    """On SIGTERM let a gRPC server finish its calls within the deadline, and stop.
-
-    For grpc.server call it in the main thread, for grpc.aio.server inside the loop; then
-    ``server.wait_for_termination()`` returns when it is done. A second SIGTERM stops at once.
-    """
+    """On SIGTERM let a gRPC server finish its calls within the deadline, and stop; a second one stops at
+    once. Call it in the main thread (grpc.aio: in the loop), then ``server.wait_for_termination()``."""
     graces = [0.0, _seconds("deadline", deadline)]
     if not callable(getattr(server, "stop", None)):
         raise ValueError(f"server must be a gRPC server, not {server!r}")
@@ -463,9 +465,8 @@ def drain_on_term(server: Any, deadline: float = 5.0, heartbeat: Optional[Heartb
 
 @contextlib.contextmanager
 def quiet_output() -> Iterator[None]:
-    """A reader of the standard output that is gone ends the program with status 0, without a
-    traceback. A context manager or decorator around main(). A broken pipe of anything else
-    is raised as ever."""
+    """Around main(), or its decorator: when the reader of the standard output is gone, the program ends
+    with status 0 and no traceback. A broken pipe of anything else is raised as ever."""
     try:
         yield
         if sys.stdout is not None and not sys.stdout.closed:
@@ -473,10 +474,9 @@ def quiet_output() -> Iterator[None]:
     except BaseException as error:
         if not _is_broken(1):
             raise
-        null = os.open(os.devnull, os.O_WRONLY)
-        for descriptor in filter(_is_broken, (1, 2)):  # or the interpreter complains at its end
-            os.dup2(null, descriptor)
-        os.close(null)
+        with open(os.devnull, "wb") as null:
+            for descriptor in filter(_is_broken, (1, 2)):  # or the interpreter complains at its end
+                os.dup2(null.fileno(), descriptor)
         if not isinstance(error, BrokenPipeError):
             raise
         sys.exit(0)

@@ -116,6 +116,8 @@ func strange(s *scan.Snapshot, p *scan.Process) string {
 		return "it is PID 1, which is never of a run"
 	case p.Dead():
 		return "it is dead already (a zombie)"
+	case p.Barred != "":
+		return p.Barred
 	case s.UID != 0 && p.UID != s.UID:
 		return fmt.Sprintf("it belongs to another user (%d)", p.UID)
 	}

@@ -81,6 +81,7 @@ func TestExplainStrangers(t *testing.T) {
 		{p(func(p *scan.Process) { p.Leash = true }), "it is a watchdog or a reaper, and those are never of a run"},
 		{p(func(p *scan.Process) { p.PID = 1 }), "it is PID 1, which is never of a run"},
 		{p(func(p *scan.Process) { p.State = 'Z' }), "it is dead already (a zombie)"},
+		{p(func(p *scan.Process) { p.Barred = "access denied: it is elevated" }), "access denied: it is elevated"},
 		{p(func(p *scan.Process) { p.UID = 5 }), "nothing says that it is of any run"}, // to root all are open
 	} {
 		got := explained(t, s, c.p, 0)

@@ -67,6 +67,9 @@ func (t *tree) print() error {
 	default:
 		t.line(fmt.Sprintf("%s, %s; reap would end %d", number(len(t.report.Runs), "run"), number(total, "process"), doomed))
 	}
+	if unseen := t.report.unseen(); unseen != "" {
+		t.line(unseen)
+	}
 	return t.err
 }
 
@@ -158,6 +161,9 @@ func (o *outcome) print(w io.Writer) error {
 		} else {
 			o.line("%s; none survived", text)
 		}
+	}
+	if unseen := r.unseen(); unseen != "" {
+		o.line("%s", unseen)
 	}
 	_, err := io.WriteString(w, o.b.String())
 	return err

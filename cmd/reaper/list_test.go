@@ -119,6 +119,25 @@ run abc1234  alive  age 1m15s  parent 50: its owner (PID 50) cannot be checked
 `)
 }
 
+// Whose environment is hidden is told below all else, and only where there is one.
+func TestHidden(t *testing.T) {
+	r := newReport()
+	r.add(&scan.Snapshot{Scanned: 9, Hidden: 2}, nil, listed)
+	r.add(&scan.Snapshot{Scanned: 9, Hidden: 1}, nil, listed)
+	const told = "the system hides the environment of 2 processes (System Integrity Protection): " +
+		"whether they are of a run, only arguments, the ledger, groups, sessions and descent tell\n"
+	var b strings.Builder
+	if err := (&tree{w: &b, report: r, age: age}).print(); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, b.String(), "no runs; 9 processes looked at\n"+told)
+	expect(t, printed(t, r, false, 0), "nothing to end; 9 processes looked at\n"+told)
+	b.Reset()
+	if err := writeJSON(&b, r); err != nil || !strings.Contains(b.String(), `"unread":0,"hidden":2,`) {
+		t.Errorf("%s %v", b.String(), err)
+	}
+}
+
 var errFull = errors.New("full")
 
 type full struct{ writes int }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"syscall"
 
 	"leash/internal/runid"
 	"leash/platform"
@@ -43,7 +42,7 @@ func run(args []string) int {
 		status, err = reapAll(f)
 	}
 	// Whoever reads no further (head, say) has seen what he wanted.
-	if err != nil && !errors.Is(err, syscall.EPIPE) {
+	if err != nil && !platform.NobodyReads(err) {
 		return fail(err)
 	}
 	return status

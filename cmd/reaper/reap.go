@@ -136,7 +136,10 @@ func (j *job) finish() error {
 	if j.Reap.Json {
 		return writeJSON(os.Stdout, r)
 	}
-	o := outcome{report: r, dry: j.Reap.DryRun, uid: uint32(os.Geteuid()), width: platform.Width(os.Stdout)}
+	o := outcome{report: r, dry: j.Reap.DryRun, width: platform.Width(os.Stdout)}
+	if j.last != nil {
+		o.uid = j.last.UID
+	}
 	return o.print(os.Stdout)
 }
 

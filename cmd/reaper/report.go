@@ -21,7 +21,8 @@ type report struct {
 	Killed     int          `json:"killed"`
 	Survived   int          `json:"survived"`
 	Skipped    int          `json:"skipped"`
-	Unread     int          `json:"unread"` // processes of ours whose files could not be read
+	Unread     int          `json:"unread"`           // processes of ours whose files could not be read
+	Hidden     int          `json:"hidden,omitempty"` // processes whose environment the system shows to nobody
 	DurationMS int64        `json:"duration_ms"`
 
 	index map[entryKey]*processReport
@@ -115,7 +116,7 @@ func reaped(m *scan.Member) (string, string) {
 
 // add takes in one judgement.
 func (r *report) add(s *scan.Snapshot, runs []*scan.Run, say intent) {
-	r.Scanned, r.Unread = max(r.Scanned, s.Scanned), max(r.Unread, s.Unread)
+	r.Scanned, r.Unread, r.Hidden = max(r.Scanned, s.Scanned), max(r.Unread, s.Unread), max(r.Hidden, s.Hidden)
 	r.looks++
 	for _, run := range runs {
 		rr := r.run(run)
@@ -170,6 +171,16 @@ func (r *report) ended(e *reap.Ended) {
 	for _, p := range r.same[proc.ID{PID: e.PID, Start: e.Start}] {
 		p.ending, p.Action, p.Reason = true, fates[e.Fate], e.Reason
 	}
+}
+
+// unseen says of whom labels in the environment cannot tell, and who does tell;
+// empty where there is nobody.
+func (r *report) unseen() string {
+	if r.Hidden == 0 {
+		return ""
+	}
+	return "the system hides the environment of " + number(r.Hidden, "process") +
+		" (System Integrity Protection): whether they are of a run, only arguments, the ledger, groups, sessions and descent tell"
 }
 
 // close counts and puts in order.

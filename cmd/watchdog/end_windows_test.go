@@ -48,7 +48,6 @@ func TestWrongCalls(t *testing.T) {
 		{125, []string{"guard", "--worker-pid", strconv.Itoa(os.Getpid()), "--parent-pid", strconv.Itoa(os.Getpid())}},
 		{125, []string{"guard", "--worker-pid", strconv.Itoa(os.Getpid())}}, // an ancestor
 		{125, []string{"run", "--stop-signal", "USR1", "--", os.Args[0]}},
-		{125, []string{"run", "--heartbeat", "notify", "--", os.Args[0]}},
 		{125, []string{"run", "--keep-fd", "12344", "--", os.Args[0]}},
 		{126, []string{"run", "--", plain}},
 		{127, []string{"run", "--", "no-such-program"}},

@@ -72,18 +72,22 @@ func (w *watchdog) config() watch.Config {
 // beatEnv is what a worker must know to beat.
 func (w *watchdog) beatEnv() []string {
 	return []string{
-		"NOTIFY_SOCKET=" + w.beatsAt,
+		beatVar + "=" + w.beatsAt,
 		heardBy + "=" + strconv.Itoa(os.Getpid()),
 		"WATCHDOG_USEC=" + strconv.FormatInt(w.beats().Within().Microseconds(), 10),
 	}
 }
 
 // managerVars belong to the manager above us and the processes it knows.
-var managerVars = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "SYSTEMD_EXEC_PID", heardBy}
+var managerVars = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "SYSTEMD_EXEC_PID", heardBy, pipeVar}
 
-// heardBy is the PID of the watchdog that listens at NOTIFY_SOCKET. Of other
-// watchdogs it is only to hear the one that is its worker.
+// heardBy is the PID of the watchdog that listens at NOTIFY_SOCKET, or at the
+// pipe. Of other watchdogs it is only to hear the one that is its worker.
 const heardBy = "LEASH_NOTIFY_PID"
+
+// pipeVar names the pipe where a worker on Windows is heard. It is not
+// NOTIFY_SOCKET: whoever knows that takes it for a socket.
+const pipeVar = "LEASH_HEARTBEAT_PIPE"
 
 // manager is where the manager above us listens, empty if we are not its
 // business. A variable is inherited by everybody below: the worker of a pool is
@@ -136,7 +140,9 @@ func (w *watchdog) Hook(reason string) error {
 	if w.label != "" {
 		env = append(env, "LEASH_WORKER_ID="+w.label)
 	}
-	return w.RunHook(platform.Command{Path: "/bin/sh", Args: []string{"sh", "-c", command}, Env: env})
+	c := shell(command)
+	c.Env = env
+	return w.RunHook(c)
 }
 
 // Restart is watch.Host's.

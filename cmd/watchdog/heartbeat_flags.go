@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"leash/platform"
@@ -16,8 +15,8 @@ type heartbeatFlags struct {
 	HeartbeatTimeout  time.Duration `env:"LEASH_HEARTBEAT_TIMEOUT" default:"10s" help:"Hung: nothing was heard for so long (1ms to 24h; not shorter than the interval)."`
 	MaxMissed         int           `env:"LEASH_MAX_MISSED" default:"3" help:"Hung: so many beats in a row were missed (1 to 1000). What comes first counts."`
 	StartupTimeout    time.Duration `env:"LEASH_STARTUP_TIMEOUT" default:"0s" help:"READY=1 must come within this time (up to 24h). 0s: it may take for ever."`
-	NotifySocket      string        `env:"LEASH_NOTIFY_SOCKET" placeholder:"SOCKET" help:"Where beats come in: a path, or @NAME for an abstract socket. guard needs it: what the worker was given as NOTIFY_SOCKET. Default with run: an abstract socket of random name."`
-	OnHangCommand     string        `env:"LEASH_ON_HANG_COMMAND" placeholder:"COMMAND" help:"Run by sh -c when the worker hangs, before any signal. It has LEASH_WORKER_PID, LEASH_RUN_ID, LEASH_WORKER_ID and LEASH_REASON; if it ends in --pid or -p, the PID is appended."`
+	NotifySocket      string        `env:"LEASH_NOTIFY_SOCKET" placeholder:"SOCKET" help:"Where beats come in: a path, or @NAME for an abstract socket; on Windows a pipe, \\\\.\\pipe\\NAME. guard needs it: what the worker was given as NOTIFY_SOCKET (on Windows LEASH_HEARTBEAT_PIPE). Default with run: an abstract socket, or a pipe, of random name."`
+	OnHangCommand     string        `env:"LEASH_ON_HANG_COMMAND" placeholder:"COMMAND" help:"Run by sh -c (on Windows cmd /c) when the worker hangs, before any signal. It has LEASH_WORKER_PID, LEASH_RUN_ID, LEASH_WORKER_ID and LEASH_REASON; if it ends in --pid or -p, the PID is appended."`
 	OnHangSignal      string        `env:"LEASH_ON_HANG_SIGNAL" placeholder:"SIGNAL" help:"Sent after that to the worker alone, before the stop signal: a name or a number. ABRT makes Python's faulthandler print all stacks."`
 	OnHangTimeout     time.Duration `env:"LEASH_ON_HANG_TIMEOUT" default:"5s" help:"Longest wait for the command to end, then for the worker to end by the signal (0s to 24h)."`
 	GraceMax          time.Duration `env:"LEASH_GRACE_MAX" default:"0s" help:"A worker that is stopping may stretch the grace to this, by EXTEND_TIMEOUT_USEC (from --grace to 24h). 0s: it may not."`
@@ -41,9 +40,6 @@ const (
 	maxWait     = 24 * time.Hour
 	mostMissed  = 1000
 	mostStarts  = 1000000
-	// A socket's address has room for 108 bytes (unix(7)): a path ends with a
-	// NUL, and what makes a name abstract is a NUL before it.
-	maxSocket = 107
 )
 
 // checkHeartbeats also checks what is not used while heartbeats are off: a
@@ -80,33 +76,13 @@ func (s *settings) checkHeartbeats() error {
 		return s.checkNoHeartbeats()
 	}
 	if !s.run && s.notifySocket == "" {
-		return errors.New("--heartbeat notify: guard needs --notify-socket too: what the worker was given as NOTIFY_SOCKET")
+		return errors.New("--heartbeat notify: guard needs --notify-socket too: what the worker was given as " + beatVar)
 	}
 	return nil
 }
 
 func notBetween[T any](flag string, is, low, high T) error {
 	return fmt.Errorf("%s: %v is not between %v and %v", flag, is, low, high)
-}
-
-// checkSocket allows what is not given.
-func checkSocket(socket string) error {
-	name, abstract := strings.CutPrefix(socket, "@")
-	switch {
-	case socket == "":
-	case abstract && name == "":
-		return errors.New("@ alone is no name: give one behind it")
-	case strings.Contains(socket, "\x00"):
-		return fmt.Errorf("%q holds a NUL byte", socket)
-	case abstract && len(name) > maxSocket:
-		return fmt.Errorf("the name behind @ has %d bytes: it may have %d", len(name), maxSocket)
-	case abstract:
-	case !strings.HasPrefix(socket, "/"):
-		return fmt.Errorf("%q is a relative path: begin it with /, or a name with @", socket)
-	case len(socket) > maxSocket:
-		return fmt.Errorf("the path has %d bytes: it may have %d", len(socket), maxSocket)
-	}
-	return nil
 }
 
 // checkNoHeartbeats finds who counts on what nobody will do.

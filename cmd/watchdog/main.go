@@ -20,7 +20,10 @@ const (
 // PR_SET_PDEATHSIG belongs to the thread that sets it. Init functions run on
 // the startup thread (package runtime, LockOSThread), which lives as long as the
 // process. It is a hint only: if it fails, nothing is lost.
-func init() { platform.HearRumours() }
+func init() {
+	platform.TakeRole() // where we are only a part of a watchdog, that is all
+	platform.HearRumours()
+}
 
 func main() { os.Exit(run(os.Args[1:])) }
 

@@ -32,7 +32,7 @@ type watchdog struct {
 	note   string
 	record record
 
-	beatsAt string // NOTIFY_SOCKET of the worker
+	beatsAt string // the worker's beatVar
 	unheard bool   // by the manager above us, and told so
 }
 

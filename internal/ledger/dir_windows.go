@@ -8,6 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/windows"
 )
 
 // Save writes the record's file, whole or not at all: a rename replaces what is
@@ -26,11 +29,26 @@ func Save(dir *os.File, r *Record) error {
 	if err := write(name+torn, b); err != nil {
 		return err
 	}
-	if err := os.Rename(name+torn, name); err != nil {
-		os.Remove(name + torn)
-		return err
+	err := os.Rename(name+torn, name)
+	for n := 0; n < patience && inUse(err); n++ { // a reaper reads it just now
+		pause()
+		err = os.Rename(name+torn, name)
 	}
-	return nil
+	if err != nil {
+		os.Remove(name + torn)
+	}
+	return err
+}
+
+// patience is how often a file that somebody has open is tried again: half a
+// second in all. Some systems replace no file that is open, whatever its openers
+// allow.
+const patience = 50
+
+var pause = func() { time.Sleep(10 * time.Millisecond) }
+
+func inUse(err error) bool {
+	return errors.Is(err, windows.ERROR_ACCESS_DENIED) || errors.Is(err, windows.ERROR_SHARING_VIOLATION)
 }
 
 func write(name string, b []byte) error {

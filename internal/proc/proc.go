@@ -18,7 +18,9 @@ var ErrDenied = errors.New("access denied")
 // ID says which process is meant, beyond its reusable number.
 //
 // Start is in the system's own unit and only ever compared: clock ticks since
-// boot on Linux (field 22 of /proc/PID/stat, proc(5); usually 10 ms).
+// boot on Linux (field 22 of /proc/PID/stat, proc(5); usually 10 ms), microseconds
+// since 1970 on macOS (p_starttime of kern.proc, sysctl(3)), units of 100 ns since
+// 1601 on Windows (GetProcessTimes).
 // Inode is that of the pidfd (pidfs, Linux 6.9), unique until reboot.
 // Zero means unknown in both.
 type ID struct {

@@ -40,7 +40,14 @@ func (s realSystem) Kernel() stop.Kernel { return s.k }
 
 func (s realSystem) Start(t *testing.T, how hosttest.How) hosttest.Process {
 	t.Helper()
-	cmd := exec.Command("sh", "-c", "echo ready; while read line; do sleep 1000000 <&- >&- & echo $!; done")
+	return s.shell(t, how, hosttest.Labels{})
+}
+
+func (s realSystem) shell(t *testing.T, how hosttest.How, l hosttest.Labels) hosttest.Process {
+	t.Helper()
+	args, env := l.Words()
+	cmd := exec.Command("sh", append([]string{"-c", "echo ready; while read line; do sleep 1000000 <&- >&- & echo $!; done", "sh"}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: how == hosttest.OwnGroup, Setsid: how == hosttest.OwnSession}
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -83,6 +90,13 @@ func (s realSystem) Reuse(t *testing.T, pid int) (hosttest.Process, bool) {
 }
 
 func (s realSystem) Foreign(*testing.T) (int, bool) { return 1, os.Geteuid() != 0 && os.Getpid() != 1 }
+
+func (s realSystem) Backends() []string { return []string{"event", "poll"} }
+
+func (s realSystem) Watcher(t *testing.T, backend string) hosttest.Watcher {
+	t.Helper()
+	return newGuarded(t, backend).Host
+}
 
 func (s realSystem) Await(t *testing.T, what string, is func() bool) {
 	t.Helper()

@@ -16,10 +16,13 @@
 //     the worker's group and session, by his labels, or because he was seen
 //     before; who has left all of these unseen gets away. Nothing proves that a
 //     tree is empty.
-//   - No PR_SET_PDEATHSIG and no job object. A worker whose watchdog is killed by
-//     SIGKILL lives on, under run as under guard; the ledger tells the reaper.
-//   - No credentials with a datagram. Heartbeats are refused, because anybody
-//     could send them.
+//   - No PR_SET_PDEATHSIG and no job object. Under run a sentinel, one more
+//     process, ends the worker of a watchdog that was killed by SIGKILL; under
+//     guard such a worker lives on.
+//   - No credentials with a datagram: of what sys/socket.h lists, the kernel takes
+//     only descriptors (unp_internalize in bsd/kern/uipc_usrreq.c), and
+//     LOCAL_PEERCRED and its like (unix(4)) are of connected stream sockets.
+//     Heartbeats are refused, because anybody could send them.
 //   - Programs under System Integrity Protection (all in /bin and /usr/bin) show
 //     their environment to nobody: of them groups, descent and the ledger tell.
 package darwin

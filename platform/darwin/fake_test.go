@@ -22,6 +22,10 @@ type world struct {
 	clock  uint64
 	sent   []sent
 
+	// onKill is called for who is sent SIGKILL and not denied.
+	onKill func(*fake)
+	// listed is called before each Processes.
+	listed func()
 	// looked is called before each Process.
 	looked func(pid int)
 	// unreadable is what Process says of a PID instead.
@@ -143,6 +147,9 @@ func (w *world) Process(pid int) (entry, error) {
 }
 
 func (w *world) Processes() ([]entry, error) {
+	if w.listed != nil {
+		w.listed()
+	}
 	if w.tableError != nil {
 		return nil, w.tableError
 	}
@@ -187,6 +194,7 @@ func (w *world) Kill(pid, sig int) error {
 		case p.denied:
 			return syscall.EPERM
 		}
+		w.kill(w.procs[pid], sig)
 		return nil
 	}
 	err := error(syscall.ESRCH)
@@ -198,10 +206,17 @@ func (w *world) Kill(pid, sig int) error {
 				err = syscall.EPERM
 			}
 		default:
+			w.kill(p, sig)
 			err = nil
 		}
 	}
 	return err
+}
+
+func (w *world) kill(p *fake, sig int) {
+	if sig == proc.KILL.Num && w.onKill != nil && p.Stat != statZombie {
+		w.onKill(p)
+	}
 }
 
 func (w *world) Clock() uint64         { w.clock++; return w.clock }

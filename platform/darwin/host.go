@@ -41,6 +41,11 @@ type Host struct {
 	hook     *handle // the command of a hung worker's last words; nil: none runs
 	start    time.Time
 
+	inner           inner
+	sentry          *sentry // nil: none
+	sentinels       int     // started so far
+	runID, workerID string  // labels of the worker that was started last
+
 	mu    sync.Mutex
 	inbox []proc.Signal // that came in and were not handled yet
 }
@@ -189,13 +194,19 @@ func (h *Host) ended(hd *handle) {
 		h.workerEnded()
 	case hd == h.hook:
 		h.reapHook(true)
+	case h.sentry != nil && hd == h.sentry.h:
+		h.relieve()
 	}
-	if h.ending && h.exits.empty(h.isParent) {
+	if h.ending && h.exits.empty(h.outsider) {
 		h.events = append(h.events, watch.Quiet{})
 	}
 }
 
-func (h *Host) isParent(hd *handle) bool {
+// outsider: its end is waited for, but not in order to end the tree.
+func (h *Host) outsider(hd *handle) bool {
+	if h.sentry != nil && hd == h.sentry.h {
+		return true
+	}
 	for _, p := range h.parents {
 		if p.h == hd {
 			return true
@@ -295,6 +306,9 @@ func (h *Host) pollAll(now time.Duration) {
 	h.nextPoll = 0
 	h.lookAtParents("poll")
 	h.reapHook(false)
+	if h.sentry != nil && gone(h.sentry.h.Look()) {
+		h.relieve()
+	}
 	h.lookAtWorker()
 	if h.exited && !h.told {
 		h.tellExit()
@@ -350,8 +364,10 @@ func (h *Host) Shock(s proc.Signal) []stop.Sent { return h.tree.Shock(s) }
 // Survivors says who could not be ended, and why.
 func (h *Host) Survivors() []stop.Left { return h.tree.Survivors() }
 
-// Close lets go of everything.
+// Close lets go of everything. A worker of ours that lives, because something
+// failed, is left to the sentinel.
 func (h *Host) Close() {
+	h.dismiss(h.worker == nil || h.exited)
 	h.tree.Close()
 	h.reapWorker()
 	h.loop.q.Close()

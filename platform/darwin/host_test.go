@@ -191,7 +191,7 @@ func launched(t *testing.T, w *world, h *Host, pid int) *fake {
 	if _, err := h.Start("/x/worker", []string{"worker"}, nil, []int{7}); err != nil {
 		t.Fatal(err)
 	}
-	if s := w.started[len(w.started)-1]; !s.Session || s.Path != "/x/worker" || !slices.Equal(s.Keep, []int{7}) {
+	if s := w.started[len(w.started)-1]; !s.Session || s.Path != "/x/worker" || !slices.Equal(s.Files, []uintptr{0, 1, 2, ^uintptr(0), ^uintptr(0), ^uintptr(0), ^uintptr(0), 7}) {
 		t.Errorf("%+v", s)
 	}
 	return p
@@ -327,16 +327,16 @@ func TestSearch(t *testing.T) {
 	w.procs[106].PGID = 100
 	kernel := w.born(107, 1)
 	kernel.PGID, kernel.Flags = 100, flagSystem
-	if got := h.search(); !slices.Equal(got, []int{100, 101, 102, 103}) {
+	if got := h.strays(); !slices.Equal(got, []int{100, 101, 102, 103}) {
 		t.Error(got)
 	}
 	h.Label("", "")
-	if got := h.search(); !slices.Equal(got, []int{100, 101, 102}) {
+	if got := h.strays(); !slices.Equal(got, []int{100, 101, 102}) {
 		t.Error("without labels:", got)
 	}
 	p.PGID, p.session = 1, 1
 	h.tree.Adopt()
-	if got := h.search(); got != nil {
+	if got := h.strays(); got != nil {
 		t.Error("with nothing to go by:", got)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -30,8 +29,12 @@ func NewHost(k *Kernel, backend string, interval time.Duration) (*Host, error) {
 		q.Close()
 		return nil, err
 	}
+	h.inner = thisProgram()
 	return h, nil
 }
+
+// TakeRole does not return if this process was started as a part of a watchdog.
+func TakeRole() { takeRole(kernelCalls{}) }
 
 // StateDir opens the directory of the ledger.
 func (h *Host) StateDir() (*os.File, error) { return posix.StateDir() }
@@ -43,33 +46,12 @@ type processes struct{}
 // it handle, which is all that may have been ignored, and gives it the mask of
 // the thread that forks.
 func (processes) Start(s start) (int, error) {
-	attr := &syscall.ProcAttr{Env: s.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Setsid: s.Session, Setpgid: !s.Session}}
-	if !s.Session {
-		null, err := os.Open(os.DevNull)
-		if err != nil {
-			return 0, err
-		}
-		defer null.Close()
-		attr.Files = []uintptr{null.Fd(), 2, 2}
-	}
-	for _, k := range s.Keep {
-		for len(attr.Files) <= k {
-			attr.Files = append(attr.Files, ^uintptr(0))
-		}
-		attr.Files[k] = uintptr(k)
-	}
+	attr := &syscall.ProcAttr{Dir: s.Dir, Env: s.Env, Files: s.Files,
+		Sys: &syscall.SysProcAttr{Setsid: s.Session, Setpgid: !s.Session}}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer setMask(setMask(0))
 	return syscall.ForkExec(s.Path, s.Args, attr)
-}
-
-// setMask sets the calling thread's mask of blocked signals, and returns what it
-// was. Package unix does not have the call.
-func setMask(set uint32) (old uint32) {
-	const set_ = 3 // SIG_SETMASK
-	syscall.RawSyscall(syscall.SYS___PTHREAD_SIGMASK, set_, uintptr(unsafe.Pointer(&set)), uintptr(unsafe.Pointer(&old)))
-	return old
 }
 
 func (p processes) Reap(pid int, wait bool) (proc.Exit, bool) {

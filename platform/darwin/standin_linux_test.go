@@ -4,6 +4,7 @@ package darwin
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/signal"
 	"strconv"
@@ -18,7 +19,17 @@ import (
 	"leash/internal/testkit"
 )
 
-func TestMain(m *testing.M) { testkit.Main(m) }
+func TestMain(m *testing.M) {
+	takeRole(new(standIn))
+	if os.Getenv(watchdogVar) != "" {
+		if err := beWatchdog(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	testkit.Main(m)
+}
 
 // standIn is Linux, dressed up as what is needed of macOS: the code that is not
 // for macOS alone runs on it against real processes.
@@ -29,12 +40,16 @@ type standIn struct {
 	signal chan os.Signal
 }
 
-func newStandIn(t *testing.T) *standIn {
+func openStandIn() (*standIn, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	return &standIn{pidfds: make(map[uint64]int), read: make(map[uint64]bool), user: fd}, err
+}
+
+func newStandIn(t *testing.T) *standIn {
+	s, err := openStandIn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &standIn{pidfds: make(map[uint64]int), read: make(map[uint64]bool), user: fd}
 	t.Cleanup(func() {
 		if s.signal != nil {
 			signal.Stop(s.signal)
@@ -242,7 +257,7 @@ func (s *standIn) poll(events []kevent, timeout time.Duration) (int, error) {
 func (s *standIn) Close() {}
 
 func (s *standIn) Start(w start) (int, error) {
-	attr := &syscall.ProcAttr{Env: w.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Setsid: w.Session, Setpgid: !w.Session}}
+	attr := &syscall.ProcAttr{Dir: w.Dir, Env: w.Env, Files: w.Files, Sys: &syscall.SysProcAttr{Setsid: w.Session, Setpgid: !w.Session}}
 	return syscall.ForkExec(w.Path, w.Args, attr)
 }
 

@@ -52,10 +52,10 @@ type launcher interface {
 type start struct {
 	Path      string
 	Args, Env []string
-	// Keep lists descriptors above 2 that it inherits.
-	Keep []int
-	// Session: in a session of its own, with our standard input and output. Else
-	// it is in a group of its own, reads nothing and writes to our standard error.
+	Dir       string // empty: ours
+	// Files are its descriptors from 0 on; ^0 is closed.
+	Files []uintptr
+	// Session: in a session of its own. Else it is in a group of its own.
 	Session bool
 }
 

@@ -17,9 +17,6 @@ import (
 // Table is the process table as the reaper sees it.
 type Table struct {
 	Kernel *Kernel
-	// Hidden counts those at the last look whose environment System Integrity
-	// Protection hides: of them only arguments, ledger, group and descent tell.
-	Hidden int
 
 	boot  string
 	uid   uint32
@@ -76,7 +73,6 @@ func (t *Table) Take(records []ledger.Record, held []scan.Held) (*scan.Snapshot,
 	if err != nil {
 		return nil, fmt.Errorf("kern.proc.all: %w", err)
 	}
-	t.Hidden = 0
 	w := extrasOf(s)
 	known := make(map[int]bool)
 	children := make(map[int][]*entry)
@@ -99,15 +95,7 @@ func (t *Table) Take(records []ledger.Record, held []scan.Held) (*scan.Snapshot,
 			s.Procs = append(s.Procs, p)
 		}
 	}
-	for i := 0; i < len(s.Procs); i++ { // grows while it is read
-		for _, e := range children[s.Procs[i].PID] {
-			if !known[e.PID] {
-				known[e.PID] = true
-				p, _ := t.read(nil, e)
-				s.Procs = append(s.Procs, p)
-			}
-		}
-	}
+	t.takeKin(s, known, children)
 	s.Parents = make(map[int]scan.Process)
 	for i := range s.Procs {
 		p := &s.Procs[i]
@@ -122,6 +110,19 @@ func (t *Table) Take(records []ledger.Record, held []scan.Held) (*scan.Snapshot,
 		}
 	}
 	return s, nil
+}
+
+// takeKin adds who descends from those who are in already.
+func (t *Table) takeKin(s *scan.Snapshot, known map[int]bool, children map[int][]*entry) {
+	for i := 0; i < len(s.Procs); i++ { // grows while it is read
+		for _, e := range children[s.Procs[i].PID] {
+			if !known[e.PID] {
+				known[e.PID] = true
+				p, _ := t.read(nil, e)
+				s.Procs = append(s.Procs, p)
+			}
+		}
+	}
 }
 
 // read completes what the table says of a process. It reports whether arguments
@@ -144,7 +145,7 @@ func (t *Table) read(s *scan.Snapshot, e *entry) (p scan.Process, spoken bool) {
 	}
 	if err == nil {
 		if args.Hidden && s != nil {
-			t.Hidden++
+			s.Hidden++
 		}
 		l := runid.ReadEnviron(args.Env)
 		p.EnvRuns, p.Worker, p.Owner, p.Leash = l.Runs, l.Worker, l.Owner, l.Watchdog

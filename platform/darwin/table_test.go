@@ -115,8 +115,8 @@ func TestTakeFindsTheRecorded(t *testing.T) {
 	if got := found(s); !slices.Equal(got, []int{100, 101, 102, 110}) {
 		t.Errorf("%v", got)
 	}
-	if table.Hidden != 1 || process(t, s, 100).Name != worker.Name {
-		t.Errorf("%d hidden", table.Hidden)
+	if s.Hidden != 1 || process(t, s, 100).Name != worker.Name {
+		t.Errorf("%d hidden", s.Hidden)
 	}
 	if s.Lives[record.Worker] != scan.Alive || s.Lives[record.Watchdog] != scan.Dead || s.Lives[record.Parents[0]] != scan.Dead {
 		t.Errorf("%v", s.Lives)

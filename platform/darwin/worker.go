@@ -3,6 +3,7 @@ package darwin
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"leash/internal/proc"
@@ -44,16 +45,16 @@ func (h *Host) Adopt(pid int) (Adopted, error) {
 	}
 	hd.Notify()
 	h.tree.Survey(false)
-	h.tree.Search = h.search
+	h.tree.Search = h.strays
 	return a, nil
 }
 
 // Label sets the labels by which the worker's strays are known.
 func (h *Host) Label(run, worker string) { h.tree.RunID, h.tree.WorkerID = run, worker }
 
-// Containment says what holds the tree together, strongest first. Nothing here
-// holds it for certain (see the package comment), and nothing ends it when we
-// are killed.
+// Containment says what holds the tree together. Nothing here holds it for
+// certain (see the package comment), and only a sentinel ends it when we are
+// killed.
 func (h *Host) Containment() string {
 	parts := []string{"process"}
 	if h.tree.Leads() {
@@ -63,6 +64,9 @@ func (h *Host) Containment() string {
 		parts = append(parts, "session")
 	}
 	parts = append(parts, "descendants")
+	if h.sentry != nil {
+		parts = append(parts, "sentinel")
+	}
 	if h.tree.RunID != "" && h.tree.WorkerID != "" && h.tree.Search != nil {
 		parts = append(parts, "environment")
 	}
@@ -78,24 +82,32 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 	if h.worker != nil {
 		h.forgetWorker()
 	}
-	pid, err := h.launcher.Start(start{Path: path, Args: args, Env: env, Keep: keep, Session: true})
+	hd, err := h.fork(start{Path: path, Args: args, Env: env, Files: filesOf(keep), Session: true})
 	if err != nil {
 		return proc.Info{}, err
 	}
 	h.exited, h.told, h.reaped, h.exit = false, false, false, proc.Exit{}
-	hd, err := h.opened(pid)
-	if err != nil {
-		return proc.Info{}, err
-	}
 	h.child = true
 	hd.worker = true
 	h.worker, h.tree.Root = hd, hd
-	h.tree.Search = h.search
+	h.tree.Search = h.strays
 	info, err := h.tree.Adopt()
 	if err == nil {
 		hd.Notify() // if it has ended by now, the first Wait tells
 	}
 	return info, err
+}
+
+// filesOf are standard input, output and error, and what is kept.
+func filesOf(keep []int) []uintptr {
+	files := []uintptr{0, 1, 2}
+	for _, k := range keep {
+		for len(files) <= k {
+			files = append(files, ^uintptr(0))
+		}
+		files[k] = uintptr(k)
+	}
+	return files
 }
 
 // opened is the handle on a child that we have just started: until we reap it,
@@ -121,9 +133,14 @@ func (h *Host) forgetWorker() {
 }
 
 // RunHook starts the command that asks a hung worker for his last words, in a
-// process group of its own.
+// process group of its own. It reads nothing, and writes to our standard error.
 func (h *Host) RunHook(path string, args, env []string) error {
-	pid, err := h.launcher.Start(start{Path: path, Args: args, Env: env})
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	pid, err := h.launcher.Start(start{Path: path, Args: args, Env: env, Files: []uintptr{null.Fd(), 2, 2}})
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -161,50 +178,9 @@ func (h *Host) reapHook(certain bool) {
 	h.events = append(h.events, watch.HookEnded{Err: err})
 }
 
-// search lists processes that may belong to the worker's tree although no walk
-// reaches them: of its group, its session, or with its labels. Each is opened
-// and looked at before it counts.
-func (h *Host) search() []int {
-	root := h.tree.Worker()
-	group, session := h.tree.Leads(), root.SID == root.PID
-	labels := h.tree.RunID != "" && h.tree.WorkerID != ""
-	if !group && !session && !labels {
-		return nil
-	}
-	all, err := h.Kernel.sys.Processes()
-	if err != nil {
-		return nil
-	}
-	var pids []int
-	for i := range all {
-		e := &all[i]
-		switch {
-		case e.PID <= 1 || e.over() || e.Flags&flagSystem != 0:
-		case group && e.PGID == root.PID,
-			session && h.Kernel.session(*e) == root.PID,
-			labels && e.UID == root.UID && h.labelled(e.PID):
-			pids = append(pids, e.PID)
-		}
-	}
-	return pids
-}
-
-// labelled reports whether a process has the worker's labels, by one glance.
-func (h *Host) labelled(pid int) bool {
-	b, err := h.Kernel.sys.ProcArgs(pid)
-	if err != nil {
-		return false
-	}
-	p, err := parseProcArgs2(b)
-	if err != nil {
-		return false
-	}
-	run, worker := runid.FromEnviron(p.Env)
-	return run == h.tree.RunID && worker == h.tree.WorkerID
-}
-
-// errBeats: on macOS nobody knows who sent a datagram.
-var errBeats = errors.New("heartbeats are not supported on macOS: the system does not say who sent one")
+// errBeats: on macOS nobody knows who sent a datagram (see the package comment).
+var errBeats = errors.New("heartbeats are not supported on macOS, which does not say who sent one: leave --heartbeat off, " +
+	"and have the worker end itself when it hangs (Python: faulthandler.dump_traceback_later(SECONDS, exit=True))")
 
 // ListenForBeats fails.
 func (h *Host) ListenForBeats(string, bool) (string, error) { return "", errBeats }

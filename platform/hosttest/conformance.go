@@ -20,6 +20,9 @@ type System interface {
 	Foreign(t *testing.T) (pid int, ok bool)
 	// Await waits for what happens soon.
 	Await(t *testing.T, what string, is func() bool)
+	// Backends are the ways to notice an end, each with a Watcher.
+	Backends() []string
+	Watcher(t *testing.T, backend string) Watcher
 }
 
 // Plain is a System whose processes are gone when they end, whoever holds a
@@ -65,6 +68,9 @@ func Conform(t *testing.T, open func(t *testing.T) System) {
 		{"GroupOfADeadLeader", groupOfADeadLeader},
 		{"NoGroupToLead", noGroupToLead},
 		{"Children", children},
+		{"ExitOfAnother", exitOfAnother},
+		{"Ask", ask},
+		{"Force", force},
 		{"Tick", ticks},
 		{"Reuse", reuse},
 		{"Denied", denied},

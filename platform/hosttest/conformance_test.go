@@ -76,6 +76,26 @@ func (s fakeSystem) Await(t *testing.T, what string, is func() bool) {
 	}
 }
 
+func (s fakeSystem) Backends() []string { return []string{"event", "poll"} }
+
+func (s fakeSystem) Watcher(t *testing.T, backend string) Watcher {
+	s.w.host.Poll = backend == "poll"
+	s.w.Worker = s.Start(t, OwnGroup).(fakeProcess).p // who polls looks at that too
+	return fakeWatcher{s.w.host}
+}
+
+// fakeWatcher watches several parents one after the other: the simulator has one.
+type fakeWatcher struct{ *Host }
+
+func (f fakeWatcher) AddParent(pid int) (bool, error) {
+	p := f.W.byPID[pid]
+	if p == nil || p.phase != alive {
+		return false, nil
+	}
+	f.parent, f.parentTold = p, false
+	return true, nil
+}
+
 func (f fakeProcess) PID() int { return f.p.PID }
 
 func (f fakeProcess) Fork(t *testing.T) int {

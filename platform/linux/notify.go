@@ -39,25 +39,16 @@ type notifier struct {
 	moved    int64        // closed, when it was last seen to make progress
 	movedAt  time.Duration
 
-	budget   int           // messages that may be read before a pause
-	refilled time.Duration // when it was last added to
+	budget   heartbeat.Budget
 	pausedAt time.Duration
 	paused   bool
 	deaf     bool // for good
 	deafTold bool
 }
 
-// A flood costs no more than reading so many messages in a second; a burst may
-// be as large as budgetMost. While more come, nobody can tell whether a beat is
-// among them.
-const (
-	budgetPerSecond = 2000
-	budgetMost      = 500
-	pause           = 50 * time.Millisecond
-	// slice bounds one reading: who is far below others takes long to be known
-	// for a stranger, and meanwhile nobody looks at anything else.
-	slice = 20 * time.Millisecond
-)
+// slice bounds one reading: who is far below others takes long to be known for
+// a stranger, and meanwhile nobody looks at anything else.
+const slice = 20 * time.Millisecond
 
 // maxAddress is the longest path of a socket (unix(7)), less the NUL behind it.
 const maxAddress = 107
@@ -81,7 +72,7 @@ func (h *Host) ListenForBeats(address string, others bool) (string, error) {
 	if err != nil {
 		return "", os.NewSyscallError("socket", err)
 	}
-	n := &notifier{fd: fd, dir: -1, budget: budgetMost}
+	n := &notifier{fd: fd, dir: -1}
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
 		unix.Close(fd)
 		return "", os.NewSyscallError("setsockopt SO_PASSCRED", err)
@@ -189,8 +180,8 @@ func (h *Host) release() {
 func (h *Host) readBeats() {
 	n := h.notifier
 	now := h.Now()
-	n.refill(now)
-	for ; n.budget > 0 && h.Now()-now < slice && !h.choked(now); n.budget-- {
+	n.budget.Refill(now)
+	for ; n.budget.Left() && h.Now()-now < slice && !h.choked(now); n.budget.Spend() {
 		if !h.readBeat() {
 			return
 		}
@@ -198,14 +189,6 @@ func (h *Host) readBeats() {
 	if !n.deaf {
 		h.pauseBeats(now)
 	}
-}
-
-// refill adds what the time since the last one is worth, and loses no fraction.
-func (n *notifier) refill(now time.Duration) {
-	const each = time.Second / budgetPerSecond
-	since := min(now-n.refilled, budgetMost*each)
-	n.budget = min(budgetMost, n.budget+int(since/each))
-	n.refilled = now - since%each
 }
 
 // pauseBeats leaves the socket alone for a moment.
@@ -219,7 +202,7 @@ func (h *Host) pauseBeats(now time.Duration) {
 // untilBeats is when the socket is to be listened to again, if it is not.
 func (h *Host) untilBeats() (at time.Duration, paused bool) {
 	if n := h.notifier; n != nil && n.paused && !n.deaf {
-		return n.pausedAt + pause, true
+		return n.pausedAt + heartbeat.Pause, true
 	}
 	return 0, false
 }
@@ -350,7 +333,7 @@ func (h *Host) dropBeats() {
 		return
 	}
 	n.senders = senders{}
-	for range budgetMost {
+	for range heartbeat.Burst {
 		if n.deaf || h.choked(h.Now()) || !h.readBeat() {
 			break
 		}

@@ -197,7 +197,7 @@ func TestFlood(t *testing.T) {
 			}
 		}
 	}
-	if most := budgetMost + int((h.Now()-began+time.Second)*budgetPerSecond/time.Second); heard > most {
+	if most := heartbeat.Burst + int((h.Now()-began+time.Second)*heartbeat.PerSecond/time.Second); heard > most {
 		t.Errorf("%d messages were read, at most %d should be", heard, most)
 	}
 	close(stop)
@@ -334,26 +334,5 @@ func TestDeafened(t *testing.T) {
 	}
 	if err := unix.Connect(n.fd, &unix.SockaddrUnix{Name: at}); err != unix.EBADF {
 		t.Errorf("the socket is still there: %v", err)
-	}
-}
-
-// What may be read is what the time is worth, however it is cut, and after any
-// rest no more than a burst.
-func TestBudget(t *testing.T) {
-	for _, step := range []time.Duration{time.Microsecond, 333 * time.Microsecond, 700 * time.Microsecond, 10 * time.Millisecond} {
-		n, got := &notifier{}, 0
-		now := time.Duration(0)
-		for ; now < 10*time.Second; now += step {
-			n.refill(now)
-			got += n.budget
-			n.budget = 0
-		}
-		if want := 10 * budgetPerSecond; got < want-21 || got > want {
-			t.Errorf("in steps of %v: %d in 10 s, want %d", step, got, want)
-		}
-		n.refill(now + 1000*24*time.Hour)
-		if n.budget != budgetMost {
-			t.Errorf("after a long rest: %d", n.budget)
-		}
 	}
 }

@@ -1,6 +1,7 @@
 package windows
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 	"unicode/utf16"
@@ -71,4 +72,28 @@ func cmdline(args []string) []byte {
 		out = append(append(out, a...), 0)
 	}
 	return out
+}
+
+// wide is UTF-16 as it lies in memory; half a character at the end is left out.
+func wide(raw []byte) []uint16 {
+	b := make([]uint16, len(raw)/2)
+	for i := range b {
+		b[i] = binary.LittleEndian.Uint16(raw[2*i:])
+	}
+	return b
+}
+
+// holds reports whether a text of ASCII is part of a block: most blocks are not
+// worth decoding.
+func holds(block []uint16, text string) bool {
+	for ; len(block) >= len(text); block = block[1:] {
+		i := 0
+		for i < len(text) && block[i] == uint16(text[i]) {
+			i++
+		}
+		if i == len(text) {
+			return true
+		}
+	}
+	return false
 }

@@ -64,6 +64,13 @@ func (s realSystem) Reuse(*testing.T, int) (hosttest.Process, bool) { return nil
 // TestDenied).
 func (s realSystem) Foreign(*testing.T) (int, bool) { return 0, false }
 
+func (s realSystem) Backends() []string { return []string{"event", "poll"} }
+
+func (s realSystem) Watcher(t *testing.T, backend string) hosttest.Watcher {
+	t.Helper()
+	return newTestHost(t, backend)
+}
+
 func (s realSystem) Await(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	await(t, what, is)

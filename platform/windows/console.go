@@ -5,6 +5,8 @@ package windows
 import (
 	"errors"
 	"os"
+	"sync"
+	"syscall"
 	"unsafe"
 
 	win "golang.org/x/sys/windows"
@@ -24,7 +26,11 @@ type system struct{}
 
 func (system) own() bool       { return hasConsole() }
 func (system) attached() []int { return attached() }
-func (system) free()           { freeConsole.Call() }
+
+func (system) free() {
+	freeConsole.Call()
+	outlive()
+}
 
 func (system) send(event uint32, group int) error {
 	return win.GenerateConsoleCtrlEvent(event, uint32(group))
@@ -34,12 +40,33 @@ func (system) attach(pid int) error {
 	freeConsole.Call() // where a shell without a window counts as one (Wine)
 	ok, _, err := attachConsole.Call(uintptr(pid))
 	if ok != 0 {
+		outlive()
 		return nil
 	}
 	if errors.Is(err, win.ERROR_INVALID_HANDLE) { // as the page says
 		return errNoConsole
 	}
 	return err
+}
+
+// outlive has us survive the event that we send to all of a console, to which we
+// are attached for a moment: it comes to us too, and perhaps when we have left. To
+// attach and to leave takes away every handler, that of the Go runtime too
+// ("Console Control Handlers"; Wine leaves them).
+func outlive() {
+	h := handler()
+	setConsoleCtrlHandler.Call(h, 0) // else there would be more and more, where they stay
+	setConsoleCtrlHandler.Call(h, 1)
+}
+
+var handler = sync.OnceValue(func() uintptr { return syscall.NewCallback(outlived) })
+
+// outlived is 1 for what is passed over ("HandlerRoutine callback function").
+func outlived(event uintptr) uintptr {
+	if event == ctrlC || event == ctrlBreak {
+		return 1
+	}
+	return 0
 }
 
 // hasConsole reports whether we have one ourselves.

@@ -5,7 +5,6 @@ package windows
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"strings"
 
 	win "golang.org/x/sys/windows"
@@ -106,7 +105,7 @@ func (k *Kernel) wrap(pid int, h win.Handle, rights uint32) (*handle, error) {
 	}
 	p.start = ticks(created)
 	p.ppid = parentOf(h)
-	p.uid, p.exe = userOf(h), imageOf(h)
+	p.uid, p.exe = k.users.of(h), imageOf(h)
 	return p, nil
 }
 
@@ -260,23 +259,6 @@ func (h *handle) exit() proc.Exit {
 		return proc.Exit{}
 	}
 	return exitOf(code, h.forced)
-}
-
-// userOf stands for the security identifier of the process's user; 0 if it
-// cannot be read. It is only ever compared.
-func userOf(h win.Handle) uint32 {
-	var t win.Token
-	if win.OpenProcessToken(h, win.TOKEN_QUERY, &t) != nil {
-		return 0
-	}
-	defer t.Close()
-	u, err := t.GetTokenUser()
-	if err != nil {
-		return 0
-	}
-	sum := fnv.New32a()
-	sum.Write([]byte(u.User.Sid.String()))
-	return max(sum.Sum32(), 1)
 }
 
 // imageOf is the path of its program; empty if it cannot be read.

@@ -36,6 +36,9 @@ type Host struct {
 	told   bool // WorkerExited was returned
 	ending bool
 
+	notifier *notifier // nil: nobody listens for heartbeats
+	hook     hook
+
 	nextPoll time.Duration
 	events   []watch.Event
 	start    uint64
@@ -124,6 +127,7 @@ func (h *Host) isParent(hd *handle) bool {
 
 // Wait is watch.Host's.
 func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
+	h.release()
 	h.events = h.events[:0]
 	if h.exited && !h.told {
 		h.tellExit()
@@ -132,6 +136,7 @@ func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 	for len(h.events) == 0 {
 		h.sleep(h.until(deadline, timed))
 		now := h.Now()
+		h.listenAgain(now)
 		if h.polls() && now >= h.nextPoll {
 			h.pollAll(now)
 		}
@@ -155,7 +160,7 @@ func (h *Host) sleep(until time.Duration, timed bool) {
 		h.handle(it)
 	case <-alarm:
 	}
-	for {
+	for began := h.Now(); h.Now()-began < slice; {
 		select {
 		case it := <-h.happened:
 			h.handle(it)
@@ -167,6 +172,8 @@ func (h *Host) sleep(until time.Duration, timed bool) {
 
 func (h *Host) handle(it happening) {
 	switch {
+	case it.pipe.op != nil:
+		h.piped(it.pipe)
 	case it.ended != nil:
 		if hd := it.ended.h; hd.entry == it.ended {
 			h.ended(hd)
@@ -181,6 +188,10 @@ func (h *Host) handle(it happening) {
 // ended is called when the system says that a process has ended.
 func (h *Host) ended(hd *handle) {
 	hd.entry = nil
+	if hd == h.hook.handle {
+		h.hookEnded()
+		return
+	}
 	for _, p := range h.parents {
 		if p.h == hd {
 			h.parentEnded(p, "handle")
@@ -288,6 +299,15 @@ func (h *Host) Survivors() []stop.Left { return h.tree.Survivors() }
 // Close lets go of everything. A watchdog that works in the worker's tree, and
 // what he guards, live on.
 func (h *Host) Close() {
+	h.closeTree()
+	h.forgetHook()
+	if h.notifier != nil {
+		h.notifier.close()
+		h.notifier = nil
+	}
+}
+
+func (h *Host) closeTree() {
 	spare := h.kin != nil && h.leashWithin()
 	h.tree.Close()
 	if h.kin != nil {

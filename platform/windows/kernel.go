@@ -27,7 +27,8 @@ type Kernel struct {
 	// group reads the console process group of a process; 0 if it cannot.
 	group func(*handle) int
 	// mine reports whether a process is known to be of the worker's tree.
-	mine func(pid int) bool
+	mine  func(pid int) bool
+	users users
 }
 
 var _ stop.Kernel = (*Kernel)(nil)
@@ -36,17 +37,28 @@ var _ stop.Kernel = (*Kernel)(nil)
 func NewKernel() (*Kernel, error) {
 	k := &Kernel{group: groupOf, buf: make([]byte, 64<<10)}
 	k.exe, _ = os.Executable()
+	me, err := userSID()
+	if err != nil {
+		return nil, err
+	}
+	k.users.number(me) // the first: nobody has it before us
 	if _, err := k.table(); err != nil {
 		return nil, fmt.Errorf("the process table cannot be read: %w", err)
 	}
 	return k, nil
 }
 
-// table lists every process. A Toolhelp snapshot has no creation times, and
-// they can be asked only of whom we may open; this call tells them of everybody
-// ("NtQuerySystemInformation function", SystemProcessInformation). It is valid
-// until the next call.
+// table lists every process. It is valid until the next call.
 func (k *Kernel) table() ([]entry, error) {
+	k.list = k.list[:0]
+	err := k.each(func(r row) { k.list = append(k.list, r.entry()) })
+	return k.list, err
+}
+
+// each calls f for every process. A Toolhelp snapshot has no creation times, and
+// they can be asked only of whom we may open; this call tells them of everybody
+// ("NtQuerySystemInformation function", SystemProcessInformation).
+func (k *Kernel) each(f func(row)) error {
 	for {
 		var need uint32
 		err := win.NtQuerySystemInformation(win.SystemProcessInformation, unsafe.Pointer(&k.buf[0]), uint32(len(k.buf)), &need)
@@ -54,31 +66,55 @@ func (k *Kernel) table() ([]entry, error) {
 			break
 		}
 		if !errors.Is(err, win.STATUS_INFO_LENGTH_MISMATCH) {
-			return nil, err
+			return err
 		}
 		k.buf = make([]byte, max(2*len(k.buf), int(need)))
 	}
-	k.list = k.list[:0]
 	for b := k.buf; ; {
-		var p win.SYSTEM_PROCESS_INFORMATION // which Wine does not align
-		if uintptr(len(b)) < unsafe.Sizeof(p) {
-			return nil, errTable
+		if uintptr(len(b)) < unsafe.Sizeof(win.SYSTEM_PROCESS_INFORMATION{}) {
+			return errTable
 		}
-		word := func(offset uintptr) uint64 { return binary.LittleEndian.Uint64(b[offset:]) }
-		k.list = append(k.list, entry{
-			pid:   int(word(unsafe.Offsetof(p.UniqueProcessID))),
-			ppid:  int(word(unsafe.Offsetof(p.InheritedFromUniqueProcessID))),
-			start: word(unsafe.Offsetof(p.CreateTime)),
-		})
+		f(row(b))
 		next := binary.LittleEndian.Uint32(b)
 		if next == 0 {
-			return k.list, nil
+			return nil
 		}
 		if int(next) > len(b) {
-			return nil, errTable
+			return errTable
 		}
 		b = b[next:]
 	}
+}
+
+// row is one SYSTEM_PROCESS_INFORMATION, which Wine does not align, and what
+// follows it.
+type row []byte
+
+func (r row) word(offset uintptr) uint64 { return binary.LittleEndian.Uint64(r[offset:]) }
+
+func (r row) entry() entry {
+	var p win.SYSTEM_PROCESS_INFORMATION
+	return entry{
+		pid:   int(r.word(unsafe.Offsetof(p.UniqueProcessID))),
+		ppid:  int(r.word(unsafe.Offsetof(p.InheritedFromUniqueProcessID))),
+		start: r.word(unsafe.Offsetof(p.CreateTime)),
+	}
+}
+
+// memory is the working set in bytes.
+func (r row) memory() uint64 {
+	return r.word(unsafe.Offsetof(win.SYSTEM_PROCESS_INFORMATION{}.WorkingSetSize))
+}
+
+// name is that of its program, without the folder. It lies in the same buffer.
+func (r row) name() string {
+	at := unsafe.Offsetof(win.SYSTEM_PROCESS_INFORMATION{}.ImageName)
+	size := uint64(binary.LittleEndian.Uint16(r[at:]))
+	from := r.word(at+unsafe.Offsetof(win.NTUnicodeString{}.Buffer)) - uint64(uintptr(unsafe.Pointer(&r[0])))
+	if from > uint64(len(r)) || size > uint64(len(r))-from {
+		return ""
+	}
+	return win.UTF16ToString(wide(r[from : from+size]))
 }
 
 var errTable = errors.New("it is not as documented")

@@ -53,11 +53,38 @@ func play(role string) {
 			os.Exit(42)
 		}()
 		fork()
+	case "speak":
+		speak()
+	case "shielded":
+		shielded()
+	case "ctrl-c":
+		sendCtrlC()
 	case "exit3":
 		os.Exit(3)
 	}
 	fmt.Println("no such role:", role)
 	os.Exit(99)
+}
+
+// pipeVar is where a worker is heard.
+const pipeVar = "LEASH_HEARTBEAT_PIPE"
+
+// speak says what it reads, each line for itself.
+func speak() {
+	fmt.Println("ready")
+	for in := bufio.NewReader(os.Stdin); ; {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			stay()
+		}
+		f, err := os.OpenFile(os.Getenv(pipeVar), os.O_WRONLY, 0)
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		f.WriteString(strings.TrimSpace(line))
+		f.Close()
+	}
 }
 
 // fork starts a child for each line, of the role or kind that it says.
@@ -114,7 +141,13 @@ type actor struct {
 
 func start(t *testing.T, role string, flags uint32, env ...string) *actor {
 	t.Helper()
+	return startWith(t, role, flags, nil, env...)
+}
+
+func startWith(t *testing.T, role string, flags uint32, args []string, env ...string) *actor {
+	t.Helper()
 	cmd := command(role)
+	cmd.Args = append(cmd.Args, args...)
 	cmd.Env = append(cmd.Env, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: flags}
 	in, err := cmd.StdinPipe()

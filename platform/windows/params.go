@@ -101,15 +101,41 @@ func (h *handle) deafToCtrlC() bool {
 // maxBlock bounds what is read of a process that means ill.
 const maxBlock = 1 << 20
 
-// environ is its environment at its start, each entry ended by NUL.
+// environ is its environment, each entry ended by NUL.
 func (h *handle) environ() ([]byte, error) {
 	p, err := h.parameters()
 	if err != nil {
 		return nil, err
 	}
-	size := p.number(unsafe.Offsetof(win.RTL_USER_PROCESS_PARAMETERS{}.EnvironmentSize))
-	b, err := h.text(p.number(unsafe.Offsetof(win.RTL_USER_PROCESS_PARAMETERS{}.Environment)), size)
+	b, err := h.environment(&p)
 	return environ(b), err
+}
+
+func (h *handle) environment(p *parameters) ([]uint16, error) {
+	size := p.number(unsafe.Offsetof(win.RTL_USER_PROCESS_PARAMETERS{}.EnvironmentSize))
+	return h.text(p.number(unsafe.Offsetof(win.RTL_USER_PROCESS_PARAMETERS{}.Environment)), size)
+}
+
+// commandLine is one text; see split.
+func (h *handle) commandLine(p *parameters) ([]uint16, error) {
+	at := unsafe.Offsetof(win.RTL_USER_PROCESS_PARAMETERS{}.CommandLine)
+	size := uintptr(binary.LittleEndian.Uint16(p.raw[at:]))
+	if size == 0 {
+		return nil, nil
+	}
+	return h.text(p.number(at+unsafe.Offsetof(win.NTUnicodeString{}.Buffer)), size)
+}
+
+// split takes a command line apart as the C runtime does; nil if it cannot.
+func split(line []uint16) []string {
+	if len(line) == 0 || line[0] == 0 {
+		return nil
+	}
+	args, err := win.DecomposeCommandLine(win.UTF16ToString(line))
+	if err != nil {
+		return nil
+	}
+	return args
 }
 
 // text reads UTF-16.
@@ -118,11 +144,7 @@ func (h *handle) text(from, size uintptr) ([]uint16, error) {
 	if err := h.read(from, raw); err != nil {
 		return nil, err
 	}
-	b := make([]uint16, len(raw)/2)
-	for i := range b {
-		b[i] = binary.LittleEndian.Uint16(raw[2*i:])
-	}
-	return b, nil
+	return wide(raw), nil
 }
 
 // runInArgs is the run ID among its arguments, if there.
@@ -131,15 +153,9 @@ func (h *handle) runInArgs() string {
 	if err != nil {
 		return ""
 	}
-	at := unsafe.Offsetof(win.RTL_USER_PROCESS_PARAMETERS{}.CommandLine)
-	size := uintptr(binary.LittleEndian.Uint16(p.raw[at:]))
-	b, err := h.text(p.number(at+unsafe.Offsetof(win.NTUnicodeString{}.Buffer)), size)
+	b, err := h.commandLine(&p)
 	if err != nil {
 		return ""
 	}
-	args, err := win.DecomposeCommandLine(win.UTF16ToString(b))
-	if err != nil {
-		return ""
-	}
-	return runid.FromArgs(cmdline(args))
+	return runid.FromArgs(cmdline(split(b)))
 }

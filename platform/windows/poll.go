@@ -16,6 +16,9 @@ func (h *Host) polls() bool { return h.backend != "event" || h.unheard }
 
 // until is when to stop waiting, if ever.
 func (h *Host) until(deadline time.Duration, timed bool) (time.Duration, bool) {
+	if at, paused := h.untilBeats(); paused && (!timed || at < deadline) {
+		deadline, timed = at, true
+	}
 	if !h.polls() {
 		return deadline, timed
 	}

@@ -10,10 +10,6 @@ import (
 	"leash/internal/proc"
 )
 
-// everyBoot stands where other systems name the present boot: creation times are
-// times of day here, so those of another boot are others anyway.
-const everyBoot = "0"
-
 // id is who a process is, beyond its number.
 func (h *handle) id() proc.ID { return proc.ID{PID: h.pid, Start: h.start} }
 

@@ -17,13 +17,9 @@ import (
 // machine. It is made for this user, the system and administrators alone: whoever
 // else could write there could mislead us.
 func StateDir() (*os.File, error) {
-	dir := os.Getenv("LEASH_STATE_DIR")
-	if dir == "" {
-		base := os.Getenv("LOCALAPPDATA")
-		if !filepath.IsAbs(base) {
-			return nil, errors.New("LOCALAPPDATA names no folder")
-		}
-		dir = filepath.Join(base, "leash")
+	dir, _, err := stateDir()
+	if err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return nil, err
@@ -35,7 +31,26 @@ func StateDir() (*os.File, error) {
 	if err := makePrivate(dir, user); err != nil {
 		return nil, &os.PathError{Op: "mkdir", Path: dir, Err: err}
 	}
-	if err := checkPrivate(dir, user); err != nil {
+	return openPrivate(dir, user)
+}
+
+// stateDir is where it is, and whether the user has named it.
+func stateDir() (dir string, named bool, err error) {
+	if dir = os.Getenv("LEASH_STATE_DIR"); dir != "" {
+		return dir, true, nil
+	}
+	base := os.Getenv("LOCALAPPDATA")
+	if !filepath.IsAbs(base) {
+		return "", false, errors.New("LOCALAPPDATA names no folder: set it, or LEASH_STATE_DIR")
+	}
+	return filepath.Join(base, "leash"), false, nil
+}
+
+// openPrivate opens a folder that nobody but this user could write in.
+func openPrivate(dir string, user *win.SID) (*os.File, error) {
+	if err := checkPrivate(dir, user); errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	} else if err != nil {
 		return nil, fmt.Errorf("%s must be a folder that you alone may write in (%w): it is not used", dir, err)
 	}
 	return os.Open(dir)

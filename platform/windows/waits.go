@@ -15,6 +15,7 @@ type happening struct {
 	ended    *waited
 	signal   os.Signal
 	lifeline bool
+	pipe     finished
 }
 
 // perWaiter is how many processes one goroutine waits for: MAXIMUM_WAIT_OBJECTS

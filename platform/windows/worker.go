@@ -235,8 +235,9 @@ func notStarted(err error) error {
 
 // forgetWorker lets go of the worker before this one.
 func (h *Host) forgetWorker() {
-	h.Close()
+	h.closeTree()
 	h.worker.Close()
+	h.dropBeats()
 	h.tree = stop.Tree{Kernel: h.tree.Kernel, Never: h.tree.Never, Employers: h.tree.Employers,
 		RunID: h.tree.RunID, WorkerID: h.tree.WorkerID}
 	h.exited, h.told, h.ending = true, true, false // until there is another
@@ -254,17 +255,25 @@ const procThreadAttributeJobList = 13 | 0x20000
 // leads no group then, because who is created as a leader does not hear CTRL_C
 // ("Process Creation Flags").
 func create(j *job, path string, args, env []string, keep []int) (win.ProcessInformation, error) {
+	in, err := inherited(keep)
+	defer in.close()
+	if err != nil {
+		return win.ProcessInformation{}, err
+	}
+	program, line, err := commandLine(path, args)
+	if err != nil {
+		return win.ProcessInformation{}, err
+	}
+	return createIn(j, program, line, env, in)
+}
+
+func createIn(j *job, path, text string, env []string, in inheritance) (win.ProcessInformation, error) {
 	var pi win.ProcessInformation
 	app, err := win.UTF16PtrFromString(path)
 	if err != nil {
 		return pi, err
 	}
-	line, err := win.UTF16PtrFromString(win.ComposeCommandLine(args))
-	if err != nil {
-		return pi, err
-	}
-	in, err := inherited(keep)
-	defer in.close()
+	line, err := win.UTF16PtrFromString(text)
 	if err != nil {
 		return pi, err
 	}
@@ -308,8 +317,22 @@ type inheritance struct {
 }
 
 func inherited(keep []int) (in inheritance, err error) {
+	if in, err = inheritable(syscall.Stdin, syscall.Stdout, syscall.Stderr); err != nil {
+		return in, err
+	}
+	for _, fd := range keep { // under the number that the worker is told
+		if err := win.SetHandleInformation(win.Handle(fd), win.HANDLE_FLAG_INHERIT, win.HANDLE_FLAG_INHERIT); err != nil {
+			return in, os.NewSyscallError("SetHandleInformation", err)
+		}
+		in.all = append(in.all, win.Handle(fd))
+	}
+	return in, nil
+}
+
+// inheritable is the standard streams alone.
+func inheritable(std ...syscall.Handle) (in inheritance, err error) {
 	self := win.CurrentProcess()
-	for i, f := range []syscall.Handle{syscall.Stdin, syscall.Stdout, syscall.Stderr} {
+	for i, f := range std {
 		if f == 0 || f == syscall.InvalidHandle { // we have none ourselves
 			continue
 		}
@@ -319,12 +342,6 @@ func inherited(keep []int) (in inheritance, err error) {
 		in.dups = append(in.dups, in.std[i])
 	}
 	in.all = slices.Clone(in.dups)
-	for _, fd := range keep { // under the number that the worker is told
-		if err := win.SetHandleInformation(win.Handle(fd), win.HANDLE_FLAG_INHERIT, win.HANDLE_FLAG_INHERIT); err != nil {
-			return in, os.NewSyscallError("SetHandleInformation", err)
-		}
-		in.all = append(in.all, win.Handle(fd))
-	}
 	return in, nil
 }
 

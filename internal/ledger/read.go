@@ -1,0 +1,121 @@
+//go:build unix || windows
+
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// Entry is one file of the ledger.
+type Entry struct {
+	Record
+	Dir  *os.File
+	File string
+}
+
+const (
+	// maxFiles bounds what is read of one directory.
+	maxFiles = 20_000
+	// maxForeign is the bound for a directory of another user, who may mean ill:
+	// each record has root look for the processes that it names.
+	maxForeign = 2_000
+	// maxProblems bounds what is told of it.
+	maxProblems = 50
+)
+
+// What is passed over, and why.
+var (
+	errNotRegular = errors.New("no regular file")
+	errForeign    = errors.New("it belongs to another user")
+)
+
+// Read reads every record of a directory. What is no record is named among the
+// problems and passed over: no link is followed, no device opened, and a FIFO
+// does not block.
+func Read(dir *os.File) (entries []Entry, unfinished []string, problems []error) {
+	entries, unfinished, problems = readAll(dir)
+	if more := len(problems) - maxProblems; more > 0 {
+		problems = append(problems[:maxProblems], fmt.Errorf("%s: %d more files are passed over", dir.Name(), more))
+	}
+	return entries, unfinished, problems
+}
+
+func readAll(dir *os.File) (entries []Entry, unfinished []string, problems []error) {
+	list, err := rewound(dir)
+	if err != nil {
+		return nil, nil, []error{err}
+	}
+	if list != dir {
+		defer list.Close()
+	}
+	most := maxFiles
+	if foreign(dir) {
+		most = maxForeign
+	}
+	for n := 0; ; {
+		names, err := list.Readdirnames(1000)
+		for _, name := range names {
+			if n++; n > most {
+				return entries, unfinished, append(problems, fmt.Errorf("%s: more than %d files: the others are passed over", dir.Name(), most))
+			}
+			switch {
+			case strings.HasSuffix(name, suffix):
+				r, err := read(dir, name)
+				if errors.Is(err, fs.ErrNotExist) { // its watchdog ended just now
+					continue
+				}
+				if err != nil {
+					problems = append(problems, fmt.Errorf("%s/%q is passed over: %w", dir.Name(), name, err))
+					continue
+				}
+				entries = append(entries, Entry{Record: r, Dir: dir, File: name})
+			case strings.HasSuffix(name, suffix+torn):
+				unfinished = append(unfinished, name)
+			case !Others(name):
+				problems = append(problems, fmt.Errorf("%s/%q is passed over: no file of the ledger", dir.Name(), name))
+			}
+		}
+		if err == io.EOF {
+			return entries, unfinished, problems
+		}
+		if err != nil {
+			return entries, unfinished, append(problems, err)
+		}
+	}
+}
+
+// Others reports whether a file of the state directory is known and no record.
+func Others(name string) bool {
+	return name == "table" || name == "table.new" || name == "table.lock"
+}
+
+// read reads one file, if it is one that a watchdog may have written.
+func read(dir *os.File, name string) (Record, error) {
+	f, uid, err := openRecord(dir, name)
+	if err != nil {
+		return Record{}, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return Record{}, err
+	}
+	r, err := Parse(b)
+	if err == nil && r.Name() != name {
+		err = fmt.Errorf("it holds the record %s: %w", r.Name(), errRecord)
+	}
+	r.UID = uid
+	return r, err
+}
+
+func tooLarge(size int64) error {
+	if size > maxSize {
+		return fmt.Errorf("larger than %d bytes", maxSize)
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package ledger
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/windows"
+)
+
+// rewound opens the directory once more: Wine lists for ever what was there when
+// a handle was first asked.
+func rewound(dir *os.File) (*os.File, error) { return os.Open(dir.Name()) }
+
+// tries is how often a file that cannot be opened is tried again.
+const tries = 5
+
+// foreign: who opened the directory has seen to it that it is ours.
+func foreign(*os.File) bool { return false }
+
+// openRecord opens a file of our own user. There are no user numbers here: whose
+// it is, is said as 0, and the reader sets what he calls us.
+//
+// It is opened as itself if it is a link or a mount point, and a folder too
+// ("CreateFileW function", FILE_FLAG_OPEN_REPARSE_POINT and
+// FILE_FLAG_BACKUP_SEMANTICS), and looked at behind the handle. Nobody is kept
+// from renaming and deleting it meanwhile.
+func openRecord(dir *os.File, name string) (f *os.File, uid uint32, err error) {
+	path := filepath.Join(dir.Name(), name)
+	wide, err := windows.UTF16PtrFromString(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	const share = windows.FILE_SHARE_READ | windows.FILE_SHARE_WRITE | windows.FILE_SHARE_DELETE
+	const flags = windows.FILE_FLAG_OPEN_REPARSE_POINT | windows.FILE_FLAG_BACKUP_SEMANTICS
+	h, err := windows.CreateFile(wide, windows.GENERIC_READ, share, nil, windows.OPEN_EXISTING, flags, 0)
+	for n := 0; n < tries && inUse(err); n++ { // it is being removed, or looked at by a virus scanner
+		pause()
+		h, err = windows.CreateFile(wide, windows.GENERIC_READ, share, nil, windows.OPEN_EXISTING, flags, 0)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	f = os.NewFile(uintptr(h), path)
+	if err := acceptable(h); err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, 0, nil
+}
+
+func acceptable(h windows.Handle) error {
+	if kind, err := windows.GetFileType(h); err != nil || kind != windows.FILE_TYPE_DISK {
+		return errNotRegular // a device, by one of the names that stand for devices anywhere
+	}
+	var info windows.ByHandleFileInformation
+	if err := windows.GetFileInformationByHandle(h, &info); err != nil {
+		return err
+	}
+	if !regular(info.FileAttributes) {
+		return errNotRegular
+	}
+	if err := tooLarge(int64(info.FileSizeHigh)<<32 | int64(info.FileSizeLow)); err != nil {
+		return err
+	}
+	sd, err := windows.GetSecurityInfo(h, windows.SE_FILE_OBJECT, windows.OWNER_SECURITY_INFORMATION)
+	if err != nil {
+		return fmt.Errorf("its owner cannot be read: %w", err)
+	}
+	owner, _, err := sd.Owner()
+	if err != nil || owner == nil {
+		return errForeign
+	}
+	return ours(owner)
+}
+
+func regular(attributes uint32) bool {
+	const special = windows.FILE_ATTRIBUTE_REPARSE_POINT | windows.FILE_ATTRIBUTE_DIRECTORY | windows.FILE_ATTRIBUTE_DEVICE
+	return attributes&special == 0
+}
+
+// ours: what administrators make may belong to all of them, and they could do
+// anything to us anyway.
+func ours(owner *windows.SID) error {
+	me, err := windows.GetCurrentProcessToken().GetTokenUser()
+	if err != nil {
+		return os.NewSyscallError("GetTokenInformation", err)
+	}
+	if !owner.Equals(me.User.Sid) && !owner.IsWellKnown(windows.WinBuiltinAdministratorsSid) && !owner.IsWellKnown(windows.WinLocalSystemSid) {
+		return errForeign
+	}
+	return nil
+}

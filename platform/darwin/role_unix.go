@@ -1,0 +1,93 @@
+//go:build unix
+
+package darwin
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// takeRole does not return if this process is a part of a watchdog.
+func takeRole(system system) {
+	text, set := os.LookupEnv(roleVariable)
+	if !set {
+		return
+	}
+	role, rest, err := roleOf(text, os.Getppid())
+	switch {
+	case err != nil:
+	case role == roleGate:
+		err = waitAtGate(rest)
+	case role == roleSentinel:
+		err = stand(system, os.Stdin, os.Stdout)
+	default:
+		err = fmt.Errorf("%s: no such role: %q", roleVariable, role)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "watchdog: "+err.Error())
+		os.Exit(exitFailed)
+	}
+	os.Exit(0)
+}
+
+const exitFailed = 125
+
+// stand is the sentinel's life. No signal that may be ignored ends it: it ends
+// with the watchdog.
+func stand(system system, orders io.Reader, answers io.Writer) error {
+	for s := syscall.Signal(1); s < 32; s++ {
+		switch s {
+		case syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGFPE, syscall.SIGBUS, syscall.SIGSEGV, syscall.SIGSYS,
+			syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGURG, syscall.SIGPROF, syscall.SIGCHLD:
+		default:
+			signal.Ignore(s)
+		}
+	}
+	k, err := newKernel(system)
+	if err != nil {
+		return err
+	}
+	return (&sentinel{k: k, pause: time.Sleep}).serve(orders, answers)
+}
+
+// waitAtGate executes the worker when it is told to. It returns if it could not, after
+// saying so, or if nobody is left to tell it.
+func waitAtGate(text string) error {
+	words := strings.SplitN(text, " ", 3)
+	if len(words) < 3 {
+		return fmt.Errorf("%s: not a gate: %q", roleVariable, text)
+	}
+	read, err := strconv.Atoi(words[0])
+	if err != nil {
+		return err
+	}
+	write, err := strconv.Atoi(words[1])
+	if err != nil {
+		return err
+	}
+	syscall.CloseOnExec(read)
+	syscall.CloseOnExec(write)
+	var b [1]byte
+	for {
+		n, err := syscall.Read(read, b[:])
+		if n == 1 {
+			break
+		}
+		if err != syscall.EINTR {
+			os.Exit(exitFailed) // the watchdog is dead, and told that it is
+		}
+	}
+	os.Unsetenv(roleVariable)
+	err = syscall.Exec(words[2], os.Args, os.Environ())
+	if n, ok := err.(syscall.Errno); ok {
+		syscall.Write(write, strconv.AppendInt(nil, int64(n), 10))
+	}
+	os.Exit(exitFailed)
+	return nil
+}

@@ -1,0 +1,6 @@
+//go:build !darwin
+
+package platform
+
+// TakeRole has nothing to do: here a watchdog needs no other process.
+func TakeRole() {}

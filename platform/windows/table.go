@@ -1,0 +1,217 @@
+//go:build windows
+
+package windows
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	win "golang.org/x/sys/windows"
+
+	"leash/internal/ledger"
+	"leash/internal/proc"
+	"leash/scan"
+)
+
+// Table is the process table as the reaper sees it. An administrator is no
+// superuser here: he too judges his own user's processes only.
+type Table struct {
+	Kernel *Kernel
+
+	uid      uint32
+	never    []proc.Info
+	recorded map[proc.ID]*ledger.Record // at the last look
+	waits    waits
+	told     chan happening
+	waited   map[*waited]*TableHandle
+	open     map[int]*TableHandle
+	blind    bool // nobody tells of somebody's end: look again and again
+	start    uint64
+}
+
+// NewTable prepares to read the process table.
+func NewTable(k *Kernel) (*Table, error) {
+	me, err := userSID()
+	if err != nil {
+		return nil, err
+	}
+	t := &Table{Kernel: k, uid: k.users.number(me), never: k.ancestors(), start: unbiased(), told: make(chan happening, 64),
+		waited: make(map[*waited]*TableHandle), open: make(map[int]*TableHandle)}
+	t.waits.out = t.told
+	k.forget = t.forget
+	k.mine = func(pid int) bool { return t.open[pid] != nil }
+	return t, nil
+}
+
+// UID is the number of our own user.
+func (t *Table) UID() uint32 { return t.uid }
+
+// Take looks at every process of our own user, at those that records name, and
+// at what they started. One call gives the whole table; behind a handle on each,
+// arguments and environment are read.
+func (t *Table) Take(records []ledger.Record, held []scan.Held) (*scan.Snapshot, error) {
+	t.recorded = recorded(records)
+	s := &scan.Snapshot{Boot: everyBoot, UID: t.uid, Tick: t.Kernel.Tick(), Records: records, Held: held, Never: t.never}
+	l, err := t.list()
+	if err != nil {
+		return nil, fmt.Errorf("NtQuerySystemInformation: %w", err)
+	}
+	known := make(map[int]bool)
+	for i := range l.all {
+		if p, ok := t.glance(s, &l.all[i]); ok {
+			known[p.PID] = true
+			s.Procs = append(s.Procs, p)
+		}
+	}
+	for i := 0; i < len(s.Procs); i++ { // grows while it is read
+		if s.Procs[i].Barred != "" {
+			continue
+		}
+		for _, e := range l.childrenOf(s.Procs[i].ID) {
+			if known[e.pid] {
+				continue
+			}
+			known[e.pid] = true
+			if p, ok := t.child(e); ok {
+				s.Procs = append(s.Procs, p)
+			}
+		}
+	}
+	t.addParents(s, l)
+	s.Lives = make(map[proc.ID]scan.Life)
+	for _, id := range s.Named() {
+		if _, ok := s.Lives[id]; !ok {
+			s.Lives[id] = t.Life(id)
+		}
+	}
+	return s, nil
+}
+
+func (t *Table) list() (*listing, error) {
+	var all []listed
+	err := t.Kernel.each(func(r row) {
+		if e := r.entry(); e.pid != idlePID && e.pid != systemPID {
+			all = append(all, listed{e, r.memory(), r.name()})
+		}
+	})
+	return newListing(all), err
+}
+
+// idlePID is no process.
+const idlePID = 0
+
+// addParents looks up the parents of those of whom only the arguments speak.
+func (t *Table) addParents(s *scan.Snapshot, l *listing) {
+	s.Parents = make(map[int]scan.Process)
+	for i := range s.Procs {
+		p := &s.Procs[i]
+		if _, ok := s.Parents[p.PPID]; !ok && len(p.ArgRuns) > 0 && len(p.EnvRuns) == 0 {
+			s.Parents[p.PPID] = l.parent(p.PPID, t.ended)
+		}
+	}
+}
+
+// ended reports whether a process of the table has certainly ended: it stays
+// there for as long as somebody holds a handle.
+func (t *Table) ended(pid int) bool {
+	h, err := t.Kernel.openWith(pid, wanted[3:])
+	if err == nil {
+		h.Close()
+	}
+	return errors.Is(err, proc.ErrGone)
+}
+
+// Life says whether somebody named lives. What cannot be read is not dead.
+func (t *Table) Life(id proc.ID) scan.Life {
+	h, err := t.Kernel.openWith(id.PID, wanted[3:])
+	switch {
+	case errors.Is(err, proc.ErrGone):
+		return scan.Dead
+	case err == nil:
+		defer h.Close()
+		return lifeOf(id, h.start)
+	case !errors.Is(err, proc.ErrDenied):
+		return scan.Unknown
+	}
+	// Nobody is kept from reading the creation times of all.
+	table, err := t.Kernel.table()
+	if start, ok := startIn(table, id.PID); err == nil && ok {
+		return lifeOf(id, start)
+	}
+	return scan.Unknown
+}
+
+// lifeOf compares who was named with who has the number.
+func lifeOf(id proc.ID, start uint64) scan.Life {
+	if id.Match(proc.ID{PID: id.PID, Start: start}) == proc.Different {
+		return scan.Dead
+	}
+	return scan.Alive
+}
+
+// Tick is the present in the unit of proc.ID.Start.
+func (t *Table) Tick() uint64 { return t.Kernel.Tick() }
+
+// Age is how long ago a process was created.
+func (t *Table) Age(start uint64) time.Duration {
+	now := t.Kernel.Tick()
+	return time.Duration(now-min(start, now)) * 100
+}
+
+// Now stands still while the machine sleeps.
+func (t *Table) Now() time.Duration { return time.Duration(unbiased()-t.start) * 100 }
+
+// Read reads one process; proc.ErrGone if there is none.
+func (t *Table) Read(pid int) (scan.Process, error) {
+	h, err := t.Kernel.open(pid)
+	if errors.Is(err, proc.ErrDenied) {
+		err = errBarred
+	}
+	if err != nil {
+		return scan.Process{}, err
+	}
+	defer h.Close()
+	p, _, err := t.read(h)
+	l, _ := t.list()
+	if i, ok := l.by[pid]; ok && l.all[i].start == p.Start {
+		p.Memory = l.all[i].memory
+	}
+	return p, err
+}
+
+// Scarce reports whether an error says that we have too little of something.
+func Scarce(err error) bool {
+	for _, e := range []error{win.ERROR_TOO_MANY_OPEN_FILES, win.ERROR_NOT_ENOUGH_MEMORY, win.ERROR_OUTOFMEMORY,
+		win.ERROR_NO_SYSTEM_RESOURCES, win.ERROR_NOT_ENOUGH_QUOTA, win.ERROR_COMMITMENT_LIMIT} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// StateDirs opens the folder of the ledger if it exists, and makes none. One
+// that the user named and that cannot be trusted is an error, another is told
+// among the problems.
+func StateDirs() (dirs []*os.File, problems []error, err error) {
+	dir, named, err := stateDir()
+	if err != nil {
+		return nil, []error{err}, nil
+	}
+	user, err := userSID()
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := openPrivate(dir, user)
+	switch {
+	case err == nil:
+		return []*os.File{f}, nil, nil
+	case errors.Is(err, os.ErrNotExist):
+		return nil, nil, nil
+	case named:
+		return nil, nil, fmt.Errorf("LEASH_STATE_DIR: %w", err)
+	}
+	return nil, []error{err}, nil
+}
