@@ -2,25 +2,15 @@ package e2e
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"leash/internal/testkit"
 )
-
-// standIn makes a copy of the test program stand for the watchdog: it tells
-// what it was given.
-const standIn = "LEASH_TEST_STAND_IN"
-
-func init() {
-	if os.Getenv(standIn) != "" {
-		fmt.Printf("%q\n", os.Args[1:])
-		os.Exit(7)
-	}
-}
 
 // place copies a file.
 func place(t *testing.T, from, to string) {
@@ -100,4 +90,29 @@ func TestBatchFile(t *testing.T) {
 	wrong("usage:", "")
 	wrong("usage:", "", "12")
 	wrong("usage:", "", "12", "34", "w", "more")
+}
+
+// A parent calls the batch file as it called the one that this one replaces: its
+// own PID, that of the worker which it has started, and a name.
+func TestBatchFileGuardsPython(t *testing.T) {
+	tree := filepath.Join(t.TempDir(), "with a space")
+	batch := filepath.Join(tree, "scripts", "watchdog.bat")
+	place(t, filepath.Join("..", "scripts", "watchdog.bat"), batch)
+	place(t, testkit.Watchdog(t), filepath.Join(tree, "bin", "watchdog.exe"))
+	strangers := bystanders(t)
+	cmd := parentOf(t, batch, labelled("bat", "w1", "small"))
+	cmd.Env = append(cmd.Env, "WATCHDOG_GRACE_PERIOD=0.25", "PROCESSOR_ARCHITECTURE=AMD64")
+	parent := testkit.Start(t, cmd)
+	ids := introduced(t, parent.Stdout, "w1", "worker", "child", "watchdog")
+	started := parent.Stderr.AwaitEvent("watchdog.started")
+	if started.Str("leash.worker_id") != "w1" || started.Int("process.pid") != ids[0].PID || started.Int("process.parent_pid") != parent.PID {
+		t.Error(started)
+	}
+	testkit.StillAlive(t, ids...)
+	parent.Kill()
+	if e := parent.Stderr.AwaitEvent("watchdog.stopped"); e.Str("outcome") != "parent_died" || e.Int("exit_status") != 0 {
+		t.Error(e)
+	}
+	testkit.AwaitGone(t, ids...) // the last is cmd.exe
+	testkit.StillAlive(t, strangers...)
 }

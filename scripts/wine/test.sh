@@ -51,7 +51,9 @@ finish() {
 	if [ -n "$left" ] && [ "$status" -lt 128 ]; then
 		# To Windows programs a process has ended a little before it has for
 		# the kernel here. This waits for all of them, those of others too.
-		timeout 10 wineserver -w 9>&- || true
+		for prefix in "$WINEPREFIX" "$scratch"/alone-*; do
+			[ ! -d "$prefix" ] || WINEPREFIX=$prefix timeout 10 wineserver -w 9>&- || true
+		done
 		left=$(left_over)
 	fi
 	if [ -n "$left" ]; then
@@ -60,6 +62,11 @@ finish() {
 		printf '%s\n' "$left" | while read -r pid _; do kill -KILL "$pid" 2>/dev/null || true; done
 		[ "$status" != 0 ] || status=1
 	fi
+	for prefix in "$scratch"/alone-*; do
+		[ -d "$prefix" ] || continue
+		WINEPREFIX=$prefix wineserver -k 9>&- || true
+		WINEPREFIX=$prefix wineserver -w 9>&-
+	done
 	# Whoever is the last to use the prefix ends what runs there.
 	if flock -n -x 9; then
 		wineserver -k 9>&- || true # it may have ended by itself
@@ -86,6 +93,7 @@ export LEASH_SIM_N="${LEASH_SIM_N:-10000}"
 # The programs as they are released, for tests that start them.
 scratch=$(mktemp -d "$wine_dir/run.XXXXXX")
 export LEASH_BIN_DIR="Z:$scratch"
+export LEASH_WINE_SCRATCH="$scratch"
 go build -C "$root" -trimpath -buildvcs=false -ldflags='-s -w' -o "$scratch/" ./cmd/...
 
 # Wine ends its services with the last program, and takes half a second to
@@ -94,6 +102,13 @@ go build -C "$root" -trimpath -buildvcs=false -ldflags='-s -w' -o "$scratch/" ./
 mkfifo "$scratch/stay"
 wine cmd <"$scratch/stay" >/dev/null 2>&1 9>&- &
 exec 8>"$scratch/stay"
+
+# Without it, the tests that need it skip themselves, or fail where that is forbidden.
+if python=$("$here/python.sh" 8>&- 9>&-); then
+	# shellcheck disable=SC1003 # a backslash is meant
+	LEASH_WINE_PYTHON=Z:$(printf %s "$python" | tr / '\\')
+	export LEASH_WINE_PYTHON
+fi
 
 if [ $# = 0 ]; then
 	cd "$root"
