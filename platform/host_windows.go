@@ -32,11 +32,6 @@ func New(backend string, interval time.Duration) (Host, error) {
 	return host{h}, nil
 }
 
-func (h host) Adopt(pid int) (Adopted, error) {
-	a, err := h.Host.Adopt(pid)
-	return Adopted(a), err
-}
-
 func (h host) Start(c Command) (proc.Info, error) {
 	return h.Host.Start(c.Path, c.Args, c.Env, c.Keep)
 }

@@ -43,7 +43,7 @@ type Host interface {
 	// CheckWorker says why a process must not be guarded, if so.
 	CheckWorker(pid int) error
 	// Adopt takes a running worker; proc.ErrGone if there is none.
-	Adopt(pid int) (Adopted, error)
+	Adopt(pid int) (proc.Adopted, error)
 	// Start starts a worker: the first, or one after the last was ended.
 	Start(Command) (proc.Info, error)
 	// Label sets the labels by which the worker's strays are known.
@@ -63,13 +63,6 @@ type Host interface {
 	StateDir() (*os.File, error)
 	Survivors() []stop.Left
 	Close()
-}
-
-// Adopted is what was learnt of a worker that was running already.
-type Adopted struct {
-	Info     proc.Info
-	RunID    string // from its arguments or environment, if there
-	WorkerID string // from its environment
 }
 
 // Command is a worker to start.

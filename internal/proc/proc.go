@@ -115,3 +115,10 @@ func (e Exit) Status() int {
 	}
 	return e.Code
 }
+
+// Adopted is what was learnt of a worker that was running already.
+type Adopted struct {
+	Info     Info
+	RunID    string // from its arguments or environment, if there
+	WorkerID string // from its environment
+}

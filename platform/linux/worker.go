@@ -17,16 +17,9 @@ import (
 	"leash/internal/stop"
 )
 
-// Adopted is what was learnt of a worker that was running already.
-type Adopted struct {
-	Info     proc.Info
-	RunID    string // from its arguments or environment
-	WorkerID string // from its environment
-}
-
 // Adopt takes a running worker. proc.ErrGone if it has ended.
-func (h *Host) Adopt(pid int) (Adopted, error) {
-	var a Adopted
+func (h *Host) Adopt(pid int) (proc.Adopted, error) {
+	var a proc.Adopted
 	hd, err := h.Kernel.open(pid)
 	if err != nil {
 		return a, err
