@@ -28,7 +28,10 @@ check:
 		GOOS=$${s%/*} GOARCH=$${s#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/watchdog || exit 1; \
 		GOOS=$${s%/*} GOARCH=$${s#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/reaper || exit 1; \
 	done
-	go run $(STATICCHECK) ./...
+	GOBIN=$(CURDIR)/bin go install $(STATICCHECK)
+	@for s in linux darwin windows; do \
+		echo "staticcheck $$s"; GOOS=$$s CGO_ENABLED=0 bin/staticcheck ./... || exit 1; \
+	done
 
 test: check
 	scripts/test-deps.sh

@@ -18,14 +18,6 @@ type row struct {
 	verdict string
 }
 
-// verdict puts a comparison with the goal into the words of the table.
-func verdict(met bool) string {
-	if met {
-		return "met"
-	}
-	return "missed"
-}
-
 var header = row{"measure", "ours", []string{"peers"}, "ratio", "goal", "goal met?"}
 
 func (r row) cells(line int) []string {

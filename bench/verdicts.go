@@ -80,3 +80,11 @@ func (v *verdicts) has(runID, evidence string) int {
 	}
 	return count
 }
+
+// verdict puts a comparison with the goal into the words of the table.
+func verdict(met bool) string {
+	if met {
+		return "met"
+	}
+	return "missed"
+}

@@ -13,6 +13,22 @@ import (
 	"time"
 )
 
+// thisProgram is what we were started from.
+func thisProgram() inner {
+	path, err := os.Executable()
+	if err != nil {
+		return inner{}
+	}
+	was, err := os.Stat(path)
+	if err != nil {
+		return inner{}
+	}
+	return inner{path, func() bool {
+		is, err := os.Stat(path)
+		return err == nil && os.SameFile(was, is)
+	}}
+}
+
 // takeRole does not return if this process is a part of a watchdog.
 func takeRole(system system) {
 	text, set := os.LookupEnv(roleVariable)

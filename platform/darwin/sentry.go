@@ -21,22 +21,6 @@ type inner struct {
 	same func() bool
 }
 
-// thisProgram is what we were started from.
-func thisProgram() inner {
-	path, err := os.Executable()
-	if err != nil {
-		return inner{}
-	}
-	was, err := os.Stat(path)
-	if err != nil {
-		return inner{}
-	}
-	return inner{path, func() bool {
-		is, err := os.Stat(path)
-		return err == nil && os.SameFile(was, is)
-	}}
-}
-
 // asRole is the variable for a child of ours.
 func (h *Host) asRole(words ...string) string {
 	return roleVariable + "=" + strconv.Itoa(h.Kernel.sys.Self()) + " " + strings.Join(words, " ")
