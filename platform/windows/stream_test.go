@@ -100,7 +100,12 @@ func TestSink(t *testing.T) {
 	if took := time.Since(began); took > 1000*patience/10 {
 		t.Errorf("what is dropped takes %v", took)
 	}
+	ended := make(chan struct{})
+	// A file is closed when the read that is under way is over, so the other end
+	// is closed first.
+	defer func() { w.Close(); <-ended }()
 	go func() { // he reads again
+		defer close(ended)
 		for b := make([]byte, 1<<16); ; {
 			if _, err := r.Read(b); err != nil {
 				return

@@ -116,7 +116,7 @@ if [ $# = 0 ]; then
 	set -- $(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...)
 fi
 # In the background, so that a signal to this script is heard at once.
-PATH=$here:$PATH go test -timeout 5m -overlay "$overlay" "$@" 8>&- 9>&- &
+PATH=$here:$PATH go test -timeout 10m -overlay "$overlay" "$@" 8>&- 9>&- &
 tests=$!
 wait "$tests" || status=$?
 tests=''
