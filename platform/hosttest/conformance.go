@@ -287,15 +287,19 @@ func noGroupToLead(t *testing.T, s System) {
 
 func children(t *testing.T, s System) {
 	p := s.Start(t, InOurGroup)
-	if got := s.Kernel().Children(p.PID(), nil); len(got) != 0 {
+	if got := openable(s, s.Kernel().Children(p.PID(), nil)); len(got) != 0 {
 		t.Errorf("children %v of one who has none", got)
 	}
 	want := []int{p.Fork(t), p.Fork(t)}
 	got := s.Kernel().Children(p.PID(), []int{-1})
-	slices.Sort(got[1:])
+	if got[0] != -1 {
+		t.Errorf("children %v appended to -1", got)
+	}
+	got = openable(s, got[1:])
+	slices.Sort(got)
 	slices.Sort(want)
-	if !slices.Equal(got, append([]int{-1}, want...)) {
-		t.Errorf("children %v appended to -1, want %v", got, want)
+	if !slices.Equal(got, want) {
+		t.Errorf("children %v, want %v", got, want)
 	}
 	parent := looked(t, opened(t, s, p.PID()))
 	child := opened(t, s, want[0])
@@ -312,6 +316,18 @@ func children(t *testing.T, s System) {
 	if !plain(s) && !slices.Contains(s.Kernel().Children(parent.PPID, nil), p.PID()) {
 		t.Error("a zombie is no child any more")
 	}
+}
+
+// openable leaves out whom nobody is ever to open: on Windows the host of a
+// console, which the system starts in the name of a process.
+func openable(s System, pids []int) []int {
+	return slices.DeleteFunc(pids, func(pid int) bool {
+		h, err := s.Kernel().Open(pid)
+		if err == nil {
+			h.Close()
+		}
+		return errors.Is(err, proc.ErrGone)
+	})
 }
 
 // ticks: what was born before an instant has a start time up to it.

@@ -98,11 +98,14 @@ func TestBeatsAreHeard(t *testing.T) {
 		if address != "" && at != address || CheckPipe(at) != nil {
 			t.Errorf("%s instead of %s", at, address)
 		}
+		// Each has a connection of its own, and those have no order.
 		say(t, at, "WATCHDOG=1")
+		hears(t, h, alive)
 		say(t, at, "READY=1\nSTATUS=well")
+		hears(t, h, heardAs(heartbeat.Message{Ready: true, Status: "well"}))
 		say(t, at)
 		say(t, at, "STOPPING=1")
-		hears(t, h, alive, heardAs(heartbeat.Message{Ready: true, Status: "well"}), stopping)
+		hears(t, h, stopping)
 		say(t, at, "no message", "", strings.Repeat("x", heartbeat.MaxSize+1)+"READY=1", "WATCHDOG=1")
 		hears(t, h, alive)
 		say(t, at, strings.Repeat("X=1\n", room/8), "WATCHDOG=1", "X\x00=")
