@@ -172,7 +172,7 @@ func (r windowsReport) about(id testkit.Ident) reported {
 
 func reapWindows(t *testing.T, state string) (r windowsReport) {
 	t.Helper()
-	cmd := exec.Command(testkit.Reaper(t), "--json", "--grace", "2s")
+	cmd := exec.Command(testkit.Reaper(t), "--json", "--grace", "10s")
 	if os.Getenv(aloneVar) != "1" {
 		cmd.Args = append(cmd.Args, "--run-id", runID)
 	}

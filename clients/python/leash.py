@@ -145,12 +145,12 @@ class Parent:
             self.backend = "kqueue"
 
     def _is_another(self) -> bool:
-        """Whether the number was taken anew: nobody is younger than his child."""
+        """Whether the number was taken anew: nobody is younger than his child (a time to come tells nothing)."""
         start, own = _start_of(self.pid, self._handle), _start_of(os.getpid(), -1)
         if start is None or self._start is not None:
             return start not in (None, self._start)
         self._start = start
-        return own is not None and start > own
+        return own is not None and own < start <= (time.time() * 1e7 + 116444736e9 if os.name == "nt" else start)
 
     def wait(self) -> None:
         """Wait for its death and end this process. In a thread of its own."""

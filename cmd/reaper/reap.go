@@ -28,7 +28,7 @@ type job struct {
 }
 
 func newJob(f *flags) (*job, error) {
-	sink, err := platform.Sink(int(os.Stderr.Fd()))
+	sink, err := platform.Sink(2)
 	if err != nil { // closed, say: nobody listens
 		sink = io.Discard
 	}

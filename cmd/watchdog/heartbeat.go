@@ -179,7 +179,7 @@ func (w *watchdog) launch() error {
 // command finds the worker's program.
 func (w *watchdog) command() (platform.Command, error) {
 	args := os.Args[w.commandAt:]
-	path, err := exec.LookPath(args[0])
+	path, err := lookPath(args[0])
 	if err != nil && !errors.Is(err, exec.ErrDot) {
 		return platform.Command{}, commandFailed(args[0], err)
 	}

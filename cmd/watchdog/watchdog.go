@@ -131,6 +131,9 @@ func (w *watchdog) watchParents() (watch.Event, error) {
 	// PID 0 is a parent outside our PID namespace: we are the first process of
 	// a container, and its end is ours.
 	if len(w.parents) == 0 && w.parentFD < 0 && w.defaultParent != 0 {
+		if w.defaultParent < 0 { // os.Getppid looks for it in a table of all processes on Windows
+			return nil, errors.New("it cannot be told which process started the watchdog: name the parent with --parent-pid")
+		}
 		w.parents = []int{w.defaultParent}
 	}
 	var dead watch.Event
@@ -144,7 +147,7 @@ func (w *watchdog) watchParents() (watch.Event, error) {
 		}
 		// The one that started us has no other number for as long as it is our
 		// parent: if it is no more, its number may be another's by now.
-		if pid == w.defaultParent && os.Getppid() != pid {
+		if now := os.Getppid(); pid == w.defaultParent && now != pid && now >= 0 {
 			alive = false
 		}
 		if !alive && dead == nil {

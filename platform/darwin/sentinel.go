@@ -104,9 +104,12 @@ func (s *sentinel) forget() {
 
 // mayBeStray spares the next worker of the same name, whom another watchdog has
 // started since: that watchdog is younger than our worker, and so is everybody
-// whose parent is of the new tree. Who has lost his parent is launchd's.
+// whose parent is of the new tree. Who has lost his parent is launchd's. Start
+// times are times of day: if our worker's is to come, the clock was set back, and
+// nobody's tells anything.
 func (s *sentinel) mayBeStray(e, parent *entry) bool {
-	return e.Start < s.ended && parent != nil && parent.Start < s.tree.Worker().Start
+	began := s.tree.Worker().Start
+	return began < s.ended && e.Start < s.ended && parent != nil && parent.Start < began
 }
 
 // How often the sentinel looks: at first at once, at last twice a second, for

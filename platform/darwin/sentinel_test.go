@@ -3,6 +3,7 @@ package darwin
 import (
 	"errors"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -148,6 +149,23 @@ func TestSentinelSparesTheNext(t *testing.T) {
 	}
 }
 
+// The clock was set back since the worker began: the next watchdog seems the elder.
+func TestSentinelSparesTheNextWhateverTheTime(t *testing.T) {
+	w := newWorld(t)
+	p := w.born(100, self)
+	w.onKill = func(p *fake) { w.end(p, 9); w.reap(p) }
+	s := post(w)
+	if err := s.take(workerLine(proc.ID{PID: 100, Start: p.Start}, "abc1234", "w1")); err != nil {
+		t.Fatal(err)
+	}
+	w.clock -= 1000
+	w.born(110, 1) // the next watchdog
+	w.born(111, 110).args = [][]byte{labels}
+	if err := s.end(); err != nil || !slices.Equal(w.killed(), []int{-100}) {
+		t.Errorf("%v; killed %v", err, w.killed())
+	}
+}
+
 // Whom no signal ends is not waited for without end.
 func TestSentinelSurvivors(t *testing.T) {
 	for _, denied := range []bool{false, true} {
@@ -179,5 +197,37 @@ func TestRoleOf(t *testing.T) {
 		if role != c.role || rest != c.rest || (err == nil) != (c.role != "") {
 			t.Errorf("%q: %q, %q, %v", c.text, role, rest, err)
 		}
+	}
+}
+
+// A worker may have been introduced long ago when the sentinel hears that all is
+// over: if it did not hear it, it would end who is left on purpose.
+func TestOverIsToldLongAfter(t *testing.T) {
+	orders, ours, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer orders.Close()
+	answers, theirs, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	io.WriteString(theirs, understood)
+	w := newWorld(t)
+	h := w.host("event")
+	p := w.born(100, self)
+	hd, err := h.Kernel.open(100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.sentry = &sentry{h: hd, orders: ours, answers: answers}
+	if err := h.sentry.tell(proc.ID{PID: 100, Start: p.Start}, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	ours.SetWriteDeadline(time.Unix(1, 0)) // as it is then
+	h.dismiss(true)
+	if b, err := io.ReadAll(orders); err != nil || !strings.HasSuffix(string(b), "\n"+allOver) {
+		t.Errorf("it heard %q, %v", b, err)
 	}
 }

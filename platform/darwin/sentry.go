@@ -79,8 +79,7 @@ func (h *Host) postSentinel() error {
 
 // tell introduces a worker. Without an error the sentinel guards it.
 func (s *sentry) tell(id proc.ID, run, worker string) error {
-	s.orders.SetWriteDeadline(time.Now().Add(answerWithin))
-	if _, err := io.WriteString(s.orders, workerLine(id, run, worker)); err != nil {
+	if err := s.order(workerLine(id, run, worker)); err != nil {
 		return err
 	}
 	s.answers.SetReadDeadline(time.Now().Add(answerWithin))
@@ -89,6 +88,13 @@ func (s *sentry) tell(id proc.ID, run, worker string) error {
 		return fmt.Errorf("the sentinel answers %q (%v)", b, err)
 	}
 	return nil
+}
+
+// order has time of its own for each, or the deadline of one long ago would hold.
+func (s *sentry) order(text string) error {
+	s.orders.SetWriteDeadline(time.Now().Add(answerWithin))
+	_, err := io.WriteString(s.orders, text)
+	return err
 }
 
 func (s *sentry) close() {
@@ -103,7 +109,7 @@ func (s *sentry) close() {
 func (h *Host) dismiss(over bool) {
 	if s := h.sentry; s != nil {
 		if over {
-			io.WriteString(s.orders, allOver)
+			s.order(allOver)
 		}
 		s.close()
 		h.sentry = nil
@@ -198,7 +204,7 @@ func (h *Host) forkGated(s start) (*handle, error) {
 	if err := pass(g.open, g.outcome); err != nil {
 		h.reap(g.h)
 		g.h.Close()
-		io.WriteString(h.sentry.orders, allOver)
+		h.sentry.order(allOver)
 		return nil, err
 	}
 	return g.h, nil

@@ -98,6 +98,22 @@ func TestTakeFindsLabels(t *testing.T) {
 	}
 }
 
+// The clock was set back since a parent was started, which lives: its child is no
+// orphan, and nobody ends it for its arguments alone.
+func TestParentOfATimeToCome(t *testing.T) {
+	w := newWorld(t)
+	w.born(100, 1).args = args("/bin/sh", []string{"sh"}, nil)
+	w.clock -= 1000
+	w.born(101, 100).args = args("/x/grep", []string{"grep", "--run-id", "abc1234"}, nil)
+	s := take(t, newTestTable(t, w, 501), nil, nil)
+	s.Records = []ledger.Record{{RunID: "abc1234", UID: 501, Boot: s.Boot, Parents: []proc.ID{{PID: 99, Start: 1}}}}
+	s.Lives = map[proc.ID]scan.Life{{PID: 99, Start: 1}: scan.Dead}
+	runs := scan.Judge(s, scan.Wish{})
+	if len(runs) != 1 || runs[0].State != scan.DeadRun || len(runs[0].Members) != 1 || runs[0].Members[0].Verdict != scan.Skip {
+		t.Errorf("%+v", runs)
+	}
+}
+
 func TestTakeFindsTheRecorded(t *testing.T) {
 	w := newWorld(t)
 	table := newTestTable(t, w, 501)

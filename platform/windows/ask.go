@@ -34,6 +34,7 @@ var (
 	errNoConsole     = errors.New("it has no console: it cannot be asked to end")
 	errNoGroup       = errors.New("it leads no process group in the console that it shares: it cannot be asked alone")
 	errSharedConsole = errors.New("others share its console, and it leads no process group there: it cannot be asked alone")
+	errSharedGroup   = errors.New("others are of the process group that it leads: it cannot be asked alone")
 	errAskedBefore   = errors.New("its console was asked before it came")
 )
 
@@ -43,6 +44,9 @@ type asker struct {
 	self int
 	*asked
 	mine func(pid int) bool // of the tree that is asked
+	// groupOf is the console process group of a process, 0 if not known. nil: who
+	// is of a group is asked with it.
+	groupOf func(pid int) int
 }
 
 // asking is one who is to be asked.
@@ -81,6 +85,12 @@ func (a *asker) askShared(who asking) error {
 // breakGroup asks those of a group who have this console: one who was born into
 // the group may have another by now.
 func (a *asker) breakGroup(group int, there []int) error {
+	spared := func(pid int) bool {
+		return pid != group && (pid == a.self || a.strange(pid)) && a.groupOf(pid) == group
+	}
+	if a.groupOf != nil && slices.ContainsFunc(there, spared) {
+		return errSharedGroup
+	}
 	if err := a.send(ctrlBreak, group); err != nil {
 		return err
 	}

@@ -184,6 +184,38 @@ func TestAsk(t *testing.T) {
 	}
 }
 
+// TestAskSparesOthersOfTheGroup: of those who are judged one by one, somebody else may
+// be in the group of one who leads it, and hears what it hears.
+func TestAskSparesOthersOfTheGroup(t *testing.T) {
+	for name, other := range map[string]inhabitant{
+		"a stranger":                       {pid: 2, group: 1, console: 1},
+		"one of ours":                      {pid: 2, group: 1, console: 1, mine: true},
+		"a stranger in another console":    {pid: 2, group: 1, console: 2},
+		"a stranger in another group":      {pid: 2, group: 2, console: 1},
+		"a stranger whose group is hidden": {pid: 2, console: 1},
+	} {
+		for _, console := range []int{0, 1} {
+			w := &world{listed: true, self: &inhabitant{pid: 100, group: 100, console: console}}
+			w.all = []*inhabitant{w.self, {pid: 1, group: 1, console: 1, mine: true}, &other}
+			a := w.asker(new(asked))
+			a.groupOf = func(pid int) int { return w.at(pid).group }
+			other.heard = nil
+			err := a.ask(asking{1, 1, func() bool { return true }}, proc.TERM)
+			if !other.mine && len(other.heard) > 0 || (name == "a stranger") != (err == errSharedGroup) {
+				t.Errorf("%s: %v, it heard %v", name, err, other.heard)
+			}
+		}
+	}
+	// Our own group is another's by its number.
+	w := &world{listed: true, self: &inhabitant{pid: 100, group: 1, console: 1}}
+	w.all = []*inhabitant{w.self, {pid: 1, group: 1, console: 1, mine: true}}
+	a := w.asker(new(asked))
+	a.groupOf = func(pid int) int { return w.at(pid).group }
+	if err := a.ask(asking{1, 1, nil}, proc.TERM); err != errSharedGroup || len(w.self.heard) > 0 {
+		t.Errorf("%v, we heard %v", err, w.self.heard)
+	}
+}
+
 // TestAskedWithGroup: a member of a group that was asked has heard of it too, if he
 // has its console.
 func TestAskedWithGroup(t *testing.T) {

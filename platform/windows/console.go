@@ -18,7 +18,20 @@ import (
 func (k *Kernel) ask(h *handle, sig proc.Signal) error {
 	a := asker{consoles: system{}, self: os.Getpid(), asked: &k.asked,
 		mine: func(pid int) bool { return pid == h.pid || k.mine != nil && k.mine(pid) }}
+	if k.oneByOne {
+		a.groupOf = k.groupOfPID
+	}
 	return a.ask(asking{h.pid, h.console(), h.deafToCtrlC}, sig)
+}
+
+// groupOfPID is the console process group of whoever has the number now.
+func (k *Kernel) groupOfPID(pid int) int {
+	h, err := k.openWith(pid, wanted[:1]) // others could not be read
+	if err != nil {
+		return 0
+	}
+	defer h.Close()
+	return h.console()
 }
 
 // system is the real consoles.

@@ -90,11 +90,12 @@ const maxPID = 1<<32 - 1
 func (k *Kernel) wrap(pid int, h win.Handle, rights uint32) (*handle, error) {
 	p := &handle{k: k, pid: pid, h: h, rights: rights}
 	// The system rounds a number down to a multiple of four: that is another one.
-	if got, err := win.GetProcessId(h); err != nil || int(got) != pid {
+	got, err := win.GetProcessId(h)
+	if err != nil { // unknown is not gone
 		p.Close()
-		return nil, proc.ErrGone
+		return nil, fmt.Errorf("process %d: %w", pid, err)
 	}
-	if p.ended() { // only a handle that somebody holds keeps it there
+	if int(got) != pid || p.ended() { // only a handle that somebody holds keeps it there
 		p.Close()
 		return nil, proc.ErrGone
 	}
@@ -156,7 +157,7 @@ func (h *handle) parent() int {
 	p, err := win.OpenProcess(win.SYNCHRONIZE|win.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(h.ppid))
 	if errors.Is(err, win.ERROR_ACCESS_DENIED) {
 		table, err := h.k.table()
-		if start, ok := startIn(table, h.ppid); err != nil || ok && start <= h.start {
+		if start, ok := startIn(table, h.ppid); err != nil || ok && !younger(start, h.start, h.k.latest()) {
 			return h.ppid
 		}
 		return 0
@@ -167,7 +168,7 @@ func (h *handle) parent() int {
 	defer win.CloseHandle(p)
 	parent := handle{h: p, rights: win.SYNCHRONIZE}
 	var created, x win.Filetime
-	if parent.ended() || win.GetProcessTimes(p, &created, &x, &x, &x) != nil || ticks(created) > h.start {
+	if parent.ended() || win.GetProcessTimes(p, &created, &x, &x, &x) != nil || younger(ticks(created), h.start, h.k.latest()) {
 		return 0
 	}
 	return h.ppid

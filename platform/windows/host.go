@@ -84,7 +84,7 @@ func (h *Host) AddParent(pid int) (alive bool, err error) {
 	info, err := hd.Look()
 	// Our own parent's number stays with us when he is gone, and another may
 	// have it: but not one who was there when we were created.
-	if err != nil || pid == h.self.ppid && hd.start > h.self.start {
+	if err != nil || pid == h.self.ppid && younger(hd.start, h.self.start, h.Kernel.latest()) {
 		hd.Close()
 		return false, nil
 	}

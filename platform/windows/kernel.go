@@ -26,17 +26,26 @@ type Kernel struct {
 	asked  asked
 	// group reads the console process group of a process; 0 if it cannot.
 	group func(*handle) int
+	// oneByOne: nobody is signalled for being of another's group.
+	oneByOne bool
 	// mine reports whether a process is known to be of the worker's tree.
-	mine  func(pid int) bool
-	users users
+	mine func(pid int) bool
+	// stranger reports whether somebody of the table is known not to be of it,
+	// whoever has the number of his parent now; nil: of nobody that is known.
+	stranger func(entry) bool
+	clock    func() uint64
+	users    users
 }
 
 var _ stop.Kernel = (*Kernel)(nil)
 
 // NewKernel prepares to look at processes.
 func NewKernel() (*Kernel, error) {
-	k := &Kernel{group: groupOf, buf: make([]byte, 64<<10)}
-	k.exe, _ = os.Executable()
+	k := &Kernel{group: groupOf, clock: now, buf: make([]byte, 64<<10)}
+	// The name by which we were started may be a link to it, or a short one.
+	if k.exe = imageOf(win.CurrentProcess()); k.exe == "" {
+		k.exe, _ = os.Executable()
+	}
 	me, err := userSID()
 	if err != nil {
 		return nil, err
@@ -129,8 +138,9 @@ func (k *Kernel) Children(pid int, out []int) []int {
 	if !ok {
 		return out
 	}
+	latest := k.latest()
 	for _, e := range table {
-		if e.ppid == pid && e.pid != pid && e.start >= start {
+		if e.ppid == pid && e.pid != pid && follows(e.start, start, latest) && (k.stranger == nil || !k.stranger(e)) {
 			out = append(out, e.pid)
 		}
 	}
@@ -147,7 +157,14 @@ func startIn(table []entry, pid int) (uint64, bool) {
 }
 
 // Tick is the present in the unit of creation times.
-func (k *Kernel) Tick() uint64 { return now() }
+func (k *Kernel) Tick() uint64 { return k.clock() }
+
+// latest is the latest time at which a process can have been created, unless the
+// clock was set back since. Creation times may be of a finer clock than ours: the
+// coarse one stands still for up to 16 ms ("GetSystemTimeAsFileTime function").
+func (k *Kernel) latest() uint64 { return k.clock() + 100*ticksPerMilli }
+
+const ticksPerMilli = 10_000
 
 // ancestors are ourselves and those above us, who are never signalled.
 func (k *Kernel) ancestors() (all []proc.Info) {
@@ -155,7 +172,7 @@ func (k *Kernel) ancestors() (all []proc.Info) {
 	if err != nil {
 		return nil
 	}
-	for _, e := range above(table, os.Getpid()) {
+	for _, e := range above(table, os.Getpid(), k.latest()) {
 		all = append(all, proc.Info{ID: proc.ID{PID: e.pid, Start: e.start}, PPID: e.ppid})
 	}
 	return all

@@ -5,6 +5,7 @@ package windows
 import (
 	"errors"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -145,13 +146,42 @@ func TestParentsNumberTakenAnew(t *testing.T) {
 	if alive, err := h.AddParent(a.PID()); alive || err != nil {
 		t.Errorf("our parent, and younger: %v, %v", alive, err)
 	}
+	h.Kernel.clock = func() uint64 { return 1 } // both were there when it was set back
+	if alive, err := h.AddParent(a.PID()); !alive || err != nil {
+		t.Errorf("our parent, of a time to come: %v, %v", alive, err)
+	}
+	h.Kernel.clock = now
 	// The same holds for a parent that is shown.
 	child := opened(t, h.Kernel, a.fork(t, "plain"))
 	if child.parent() != a.PID() {
 		t.Errorf("its parent is %d", child.parent())
 	}
 	child.start = 1
+	h.Kernel.clock = func() uint64 { return 2 }
+	if child.parent() != a.PID() {
+		t.Error("a parent of a time to come is taken for another")
+	}
+	h.Kernel.clock = now
 	if child.parent() != 0 {
 		t.Error("a parent that was not there yet")
+	}
+}
+
+// Who was there before somebody of the tree was, and did not descend from it then,
+// never will, though the number of his parent is that one's by now, and though the
+// clock was set back so that he seems to be the younger.
+func TestStrangerWithTheParentsNumber(t *testing.T) {
+	k := newTestKernel(t)
+	before := opened(t, k, start(t, "fork", 0).PID())
+	n := newKin(k, &handle{k: k, pid: os.Getpid(), start: before.start + 1})
+	t.Cleanup(n.close)
+	n.root.start = 1
+	after := opened(t, k, start(t, "fork", 0).PID())
+	children := k.Children(os.Getpid(), nil)
+	if slices.Contains(children, before.pid) || !slices.Contains(children, after.pid) {
+		t.Errorf("%d are children; %d was there before, %d came after", children, before.pid, after.pid)
+	}
+	if got := n.living(); !slices.Equal(got, []int{after.pid}) {
+		t.Errorf("%d are kin; %d was there before, %d came after", got, before.pid, after.pid)
 	}
 }

@@ -11,6 +11,10 @@ type kin struct {
 	k    *Kernel
 	root *handle
 	held map[int]*handle
+	// strangers are those of the last table who did not descend from him, by
+	// number, with their start: nobody gets another parent, so they never will,
+	// though their parent's number may become that of one of the tree.
+	strangers map[int]uint64
 	// enlist is told of each who is new.
 	enlist func(*handle)
 	list   []int
@@ -22,7 +26,32 @@ type kin struct {
 const fresh = 5 * time.Millisecond
 
 func newKin(k *Kernel, root *handle) *kin {
-	return &kin{k: k, root: root, held: make(map[int]*handle)}
+	n := &kin{k: k, root: root, held: make(map[int]*handle)}
+	if table, err := k.table(); err == nil {
+		known := map[int]uint64{root.pid: root.start}
+		n.remember(table, known, descend(table, known, nil, k.latest()))
+	}
+	k.stranger = n.stranger
+	return n
+}
+
+// remember notes who of a table is a stranger.
+func (n *kin) remember(table []entry, known map[int]uint64, found []entry) {
+	n.strangers = make(map[int]uint64, len(table))
+	for _, e := range table {
+		n.strangers[e.pid] = e.start
+	}
+	for pid := range known {
+		delete(n.strangers, pid)
+	}
+	for _, e := range found {
+		delete(n.strangers, e.pid)
+	}
+}
+
+func (n *kin) stranger(e entry) bool {
+	start, ok := n.strangers[e.pid]
+	return ok && start == e.start
 }
 
 // living lists them, the worker himself not among them.
@@ -63,7 +92,9 @@ func (n *kin) look() (grown bool) {
 			delete(n.held, pid)
 		}
 	}
-	for _, e := range descend(table, known) {
+	found := descend(table, known, n.strangers, n.k.latest())
+	n.remember(table, known, found)
+	for _, e := range found {
 		h, err := n.k.open(e.pid)
 		if err != nil || h.start != e.start { // gone already, or may not be looked at: the walk counts him
 			if err == nil {
@@ -77,6 +108,16 @@ func (n *kin) look() (grown bool) {
 		}
 	}
 	return grown
+}
+
+// left reports whether one of those who were seen still runs.
+func (n *kin) left() bool {
+	for _, h := range n.held {
+		if !h.ended() && !isConsoleHost(h.exe) {
+			return true
+		}
+	}
+	return false
 }
 
 // has reports whether a process is known to be of the tree.

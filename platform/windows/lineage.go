@@ -7,11 +7,26 @@ type entry struct {
 	start uint64
 }
 
+// Creation times are times of day. Who was created later than latest (see
+// Kernel.latest) was so before the clock was set back; whether before or after
+// somebody who was not, his time does not tell.
+
+// younger reports whether a process was certainly created after another, whose
+// parent it is not then, though it has the number.
+func younger(start, than, latest uint64) bool { return start > than && start <= latest }
+
+// follows reports whether a process may be the child of one who has the number of
+// its parent: as far as can be told it was created later. If the clock was set
+// back in between, a child is missed: the job object has it.
+func follows(start, parent, latest uint64) bool {
+	return start >= parent && (start <= latest || parent > latest)
+}
+
 // descend lists those of the table who descend from the known, parents before
 // their children. known holds the start times of processes whose numbers are
-// still their own. The number of a parent counts only if he was there before. If
-// the clock is set back in between, a child is missed: the job object has it.
-func descend(table []entry, known map[int]uint64) (found []entry) {
+// still their own. The number of a parent counts only if he was there before.
+// strangers are passed over.
+func descend(table []entry, known, strangers map[int]uint64, latest uint64) (found []entry) {
 	start := make(map[int]uint64, len(known))
 	for pid, at := range known {
 		start[pid] = at
@@ -21,7 +36,10 @@ func descend(table []entry, known map[int]uint64) (found []entry) {
 		grown = false
 		for _, e := range table {
 			parent, ok := start[e.ppid]
-			if !ok || taken[e.pid] || e.pid == e.ppid || e.start < parent {
+			if !ok || taken[e.pid] || e.pid == e.ppid || !follows(e.start, parent, latest) {
+				continue
+			}
+			if at, ok := strangers[e.pid]; ok && at == e.start {
 				continue
 			}
 			if _, ok := known[e.pid]; ok {
@@ -46,7 +64,7 @@ func hasChild(table []entry, pid int, start uint64) bool {
 }
 
 // above lists a process and those above it, the process first.
-func above(table []entry, pid int) (chain []entry) {
+func above(table []entry, pid int, latest uint64) (chain []entry) {
 	at := make(map[int]entry, len(table))
 	for _, e := range table {
 		at[e.pid] = e
@@ -56,7 +74,7 @@ func above(table []entry, pid int) (chain []entry) {
 		chain = append(chain, e)
 		var p entry
 		p, ok = at[e.ppid]
-		ok = ok && p.pid != 0 && p.pid != e.pid && p.start <= e.start
+		ok = ok && p.pid != 0 && p.pid != e.pid && !younger(p.start, e.start, latest)
 		e = p
 	}
 	return chain

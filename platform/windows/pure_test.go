@@ -59,7 +59,7 @@ func TestDescend(t *testing.T) {
 		{pid: 50, ppid: 10, start: 100}, // in the same instant
 	}
 	var got []int
-	for _, e := range descend(table, map[int]uint64{10: 100}) {
+	for _, e := range descend(table, map[int]uint64{10: 100}, nil, 1000) {
 		got = append(got, e.pid)
 	}
 	at := func(pid int) int { return slices.Index(got, pid) }
@@ -71,7 +71,7 @@ func TestDescend(t *testing.T) {
 		t.Errorf("%d", got)
 	}
 	// Of one who has ended the children remain his.
-	if got := descend(table, map[int]uint64{1000: 1, 30: 300}); len(got) != 1 || got[0].pid != 40 {
+	if got := descend(table, map[int]uint64{1000: 1, 30: 300}, nil, 1000); len(got) != 1 || got[0].pid != 40 {
 		t.Errorf("%+v", got)
 	}
 	if !hasChild(table, 20, 200) || hasChild(table, 60, 800) || hasChild(table, 90, 0) {
@@ -87,15 +87,52 @@ func TestAbove(t *testing.T) {
 	}
 	for pid, want := range map[int][]int{12: {12, 8, 4}, 16: {16}, 99: nil} {
 		var got []int
-		for _, e := range above(table, pid) {
+		for _, e := range above(table, pid, 1000) {
 			got = append(got, e.pid)
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("above %d: %d", pid, got)
 		}
 	}
-	if got := above(table, 24); len(got) > len(table) { // a circle ends
+	if got := above(table, 24, 1000); len(got) > len(table) { // a circle ends
 		t.Error(got)
+	}
+}
+
+// Who was created later than now was so before the clock was set back: of him and
+// somebody who was not, nobody is the parent or the child for sure.
+func TestClockSetBack(t *testing.T) {
+	const latest = 500
+	table := []entry{
+		{pid: 10, ppid: 4, start: 400},  // the root, whose number was another's before
+		{pid: 20, ppid: 10, start: 900}, // a child of that other
+		{pid: 30, ppid: 10, start: 450},
+		{pid: 40, ppid: 50, start: 800}, {pid: 50, ppid: 60, start: 700}, // both before
+		{pid: 60, ppid: 0, start: 600},
+		{pid: 70, ppid: 40, start: 410}, // one before, one after
+	}
+	pids := func(list []entry) (pids []int) {
+		for _, e := range list {
+			pids = append(pids, e.pid)
+		}
+		return pids
+	}
+	if got := pids(descend(table, map[int]uint64{10: 400}, nil, latest)); !slices.Equal(got, []int{30}) {
+		t.Errorf("below 10: %d", got)
+	}
+	if got := pids(descend(table, map[int]uint64{60: 600}, nil, latest)); !slices.Equal(got, []int{50, 40}) {
+		t.Errorf("below 60: %d", got)
+	}
+	if got := pids(above(table, 70, latest)); !slices.Equal(got, []int{70, 40, 50, 60}) {
+		t.Errorf("above 70: %d", got)
+	}
+}
+
+func TestStrangersAreNoDescendants(t *testing.T) {
+	table := []entry{{pid: 20, ppid: 10, start: 200}, {pid: 30, ppid: 10, start: 300}, {pid: 40, ppid: 30, start: 400}}
+	got := descend(table, map[int]uint64{10: 100}, map[int]uint64{20: 199, 30: 300}, 1000)
+	if len(got) != 1 || got[0].pid != 20 { // the stranger 20 was another
+		t.Errorf("%+v", got)
 	}
 }
 

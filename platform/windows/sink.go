@@ -27,6 +27,9 @@ func Sink(fd int) (io.Writer, error) {
 		if err == nil {
 			err = win.ERROR_INVALID_HANDLE
 		}
+		if fd <= 2 && errors.Is(err, win.ERROR_INVALID_HANDLE) {
+			return io.Discard, nil // who has no window may have started us without any
+		}
 		return nil, err
 	}
 	if kind == win.FILE_TYPE_DISK {

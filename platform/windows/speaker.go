@@ -11,11 +11,11 @@ import (
 // speaksForWorker reports whether the process that connected is of the worker's
 // tree. The system tells its number only, which may be another's once it has
 // ended. So whoever has it now is opened, and looked at then; one who came after
-// the connection was noticed is another. What remains is that one ended and
+// the connection was noticed, as far as the clock tells (Kernel.latest), is another. What remains is that one ended and
 // another of the same number came between the connection and our look: both
 // would be of this user, and the latter of the worker's tree.
 func (h *Host) speaksForWorker(c *connection) bool {
-	noticed, n := now(), h.notifier
+	noticed, n := h.Kernel.latest(), h.notifier
 	pid, err := c.client()
 	switch {
 	case err != nil || h.worker == nil || h.worker.closed():

@@ -108,6 +108,11 @@ func checkPrivate(dir string, user *win.SID) error {
 	if err != nil || list == nil { // without a list everybody may do everything
 		return errors.Join(errWrites, err)
 	}
+	return checkList(list, user)
+}
+
+// checkList refuses an access list that lets others write.
+func checkList(list *win.ACL, user *win.SID) error {
 	for i := range uint32(list.AceCount) {
 		var ace *win.ACCESS_ALLOWED_ACE
 		if err := win.GetAce(list, i, &ace); err != nil {
@@ -126,7 +131,8 @@ func checkPrivate(dir string, user *win.SID) error {
 // writes are the rights by which a folder, or what is in it, is changed ("File
 // Access Rights Constants", "Generic Access Rights").
 const writes = win.GENERIC_ALL | win.GENERIC_WRITE | win.WRITE_DAC | win.WRITE_OWNER | win.DELETE |
-	0x2 | 0x4 | 0x40 // FILE_ADD_FILE, FILE_ADD_SUBDIRECTORY, FILE_DELETE_CHILD
+	0x2 | 0x4 | 0x40 | // FILE_ADD_FILE, FILE_ADD_SUBDIRECTORY, FILE_DELETE_CHILD
+	win.FILE_WRITE_ATTRIBUTES // enough to make a link of an empty folder (FSCTL_SET_REPARSE_POINT)
 
 // trusted: the user, or who could do anything to him anyway. What administrators
 // make may belong to all of them.

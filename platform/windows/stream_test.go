@@ -188,6 +188,36 @@ func TestStateDir(t *testing.T) {
 	}
 }
 
+// Wine keeps of an access list what Unix modes can say, so these are judged alone.
+func TestAccessLists(t *testing.T) {
+	user, err := userSID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for list, want := range map[string]error{
+		"(A;;FA;;;" + user.String() + ")(A;;FA;;;SY)(A;;FA;;;BA)": nil,
+		"(A;;FRFX;;;WD)":     nil,
+		"(D;;FA;;;WD)":       nil,
+		"(A;OICIIO;FA;;;CO)": nil,
+		"(A;;0x2;;;WD)":      errWrites,
+		"(A;;0x100;;;BU)":    errWrites, // attributes: a folder may become a link
+		"(A;OICIIO;FW;;;AU)": errWrites, // what is made in it
+		"(A;;WD;;;AU)":       errWrites,
+	} {
+		sd, err := win.SecurityDescriptorFromString("D:P" + list)
+		if err != nil {
+			t.Fatal(list, err)
+		}
+		acl, _, err := sd.DACL()
+		if err != nil {
+			t.Fatal(list, err)
+		}
+		if err := checkList(acl, user); !errors.Is(err, want) {
+			t.Errorf("%s: %v", list, err)
+		}
+	}
+}
+
 func TestRecord(t *testing.T) {
 	h := newTestHost(t, "event")
 	parent, worker := start(t, "sleep", 0), start(t, "fork", 0)

@@ -40,7 +40,7 @@ func NewTable(k *Kernel) (*Table, error) {
 	t := &Table{Kernel: k, uid: k.users.number(me), never: k.ancestors(), start: unbiased(), told: make(chan happening, 64),
 		waited: make(map[*waited]*TableHandle), open: make(map[int]*TableHandle)}
 	t.waits.out = t.told
-	k.forget = t.forget
+	k.forget, k.oneByOne = t.forget, true
 	k.mine = func(pid int) bool { return t.open[pid] != nil }
 	return t, nil
 }
@@ -96,7 +96,9 @@ func (t *Table) list() (*listing, error) {
 			all = append(all, listed{e, r.memory(), r.name()})
 		}
 	})
-	return newListing(all), err
+	l := newListing(all)
+	l.latest = t.Kernel.latest()
+	return l, err
 }
 
 // idlePID is no process.

@@ -60,6 +60,7 @@ type listing struct {
 	all      []listed
 	by       map[int]int // index in all
 	children map[int][]int
+	latest   uint64 // see Kernel.latest
 }
 
 // listed is one process of the table, with what the table alone tells of it.
@@ -70,7 +71,7 @@ type listed struct {
 }
 
 func newListing(all []listed) *listing {
-	l := &listing{all: all, by: make(map[int]int, len(all)), children: make(map[int][]int)}
+	l := &listing{all: all, by: make(map[int]int, len(all)), children: make(map[int][]int), latest: never}
 	for i := range all {
 		l.by[all[i].pid] = i
 		l.children[all[i].ppid] = append(l.children[all[i].ppid], i)
@@ -82,7 +83,7 @@ func newListing(all []listed) *listing {
 // its parent may by now be that of one who is younger.
 func (l *listing) childrenOf(id proc.ID) (found []*listed) {
 	for _, i := range l.children[id.PID] {
-		if e := &l.all[i]; e.pid != id.PID && e.start >= id.Start {
+		if e := &l.all[i]; e.pid != id.PID && follows(e.start, id.Start, l.latest) {
 			found = append(found, e)
 		}
 	}
@@ -97,6 +98,9 @@ func (l *listing) parent(pid int, ended func(pid int) bool) scan.Process {
 	p := scan.Process{Info: proc.Info{ID: proc.ID{PID: pid, Start: never}}}
 	if i, ok := l.by[pid]; ok && !ended(pid) {
 		p.Start, p.Name, p.Memory = l.all[i].start, l.all[i].name, l.all[i].memory
+		if p.Start > l.latest {
+			p.Start = 0 // no proof that he is younger
+		}
 	}
 	return p
 }

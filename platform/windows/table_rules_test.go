@@ -99,7 +99,8 @@ func TestListing(t *testing.T) {
 // A process that only its arguments speak of is an orphan if nobody has the
 // number of its parent, or one who is younger than itself, or one who has ended.
 func TestOrphans(t *testing.T) {
-	l := newListing([]listed{{entry: entry{pid: 12, ppid: 8, start: 20}, name: "sh.exe"}})
+	l := newListing([]listed{{entry: entry{pid: 12, ppid: 8, start: 20}, name: "sh.exe"}, {entry: entry{pid: 20, ppid: 8, start: 900}}})
+	l.latest = 500
 	for _, c := range []struct {
 		name  string
 		ppid  int
@@ -114,6 +115,7 @@ func TestOrphans(t *testing.T) {
 		{"nobody has the parent's number", 16, 30, false, scan.End},
 		{"nobody, the process was born at the very end of time", 16, never - 1, false, scan.End},
 		{"no parent at all", 0, 30, false, scan.Skip},
+		{"the parent is of a time to come: the clock was set back", 20, 30, false, scan.Skip},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &scan.Snapshot{Boot: everyBoot, UID: 7, Parents: map[int]scan.Process{},

@@ -320,3 +320,11 @@ func TestUsers(t *testing.T) {
 		seen[c.want] = c.sid
 	}
 }
+
+// The reaper judges each by himself: an event for one must not reach another who is
+// of his group.
+func TestTableSignalsOneByOne(t *testing.T) {
+	if table := newTestTable(t); !table.Kernel.oneByOne {
+		t.Error("whole groups are asked")
+	}
+}

@@ -92,7 +92,7 @@ func (h *Host) endJob() bool { return h.job != nil && h.job.end() == nil }
 // empty proves that nobody is left in the job but the hosts of consoles, which
 // end by themselves then.
 func (h *Host) empty() bool {
-	if !h.worker.ended() { // he has left the job a moment before his end is told
+	if !h.worker.ended() || h.kin.left() { // who ends leaves the job a moment before he lets go of ports and files
 		return false
 	}
 	if h.job.empty() {
@@ -120,7 +120,7 @@ func (h *Host) search() (pids []int) {
 		return nil
 	}
 	for _, e := range slices.Clone(table) {
-		if e.start < h.worker.start || e.pid == h.worker.pid || h.kin.has(e.pid) {
+		if !follows(e.start, h.worker.start, h.Kernel.latest()) || e.pid == h.worker.pid || h.kin.has(e.pid) {
 			continue
 		}
 		hd, err := h.Kernel.openWith(e.pid, wanted[:1]) // others could not be read
@@ -182,21 +182,25 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 	}
 	defer win.CloseHandle(pi.Thread)
 	info, err := h.hold(j, pi)
-	if err != nil {
-		win.TerminateProcess(pi.Process, killCode)
+	if err == nil {
+		_, err = win.ResumeThread(pi.Thread)
+	}
+	switch {
+	case err == nil:
+		return info, nil
+	case h.job == j: // which is ours to close until there is another
+		j.end()
+	default:
 		j.close(false)
-		return info, notStarted(err)
 	}
-	if _, err := win.ResumeThread(pi.Thread); err != nil {
-		h.job.end()
-		return info, notStarted(err)
-	}
-	return info, nil
+	return info, notStarted(err)
 }
 
 // hold takes the worker while it does not run yet.
 func (h *Host) hold(j *job, pi win.ProcessInformation) (proc.Info, error) {
-	if !j.has(pi.Process) {
+	if !j.has(pi.Process) { // then it is not ended with it
+		win.TerminateProcess(pi.Process, killCode)
+		win.CloseHandle(pi.Process)
 		return proc.Info{}, errors.New("the system created it outside")
 	}
 	hd, err := h.Kernel.wrap(int(pi.ProcessId), pi.Process, win.PROCESS_ALL_ACCESS|win.SYNCHRONIZE)
@@ -329,7 +333,11 @@ func inheritable(std ...syscall.Handle) (in inheritance, err error) {
 		if f == 0 || f == syscall.InvalidHandle { // we have none ourselves
 			continue
 		}
-		if err := win.DuplicateHandle(self, win.Handle(f), self, &in.std[i], 0, true, win.DUPLICATE_SAME_ACCESS); err != nil {
+		err := win.DuplicateHandle(self, win.Handle(f), self, &in.std[i], 0, true, win.DUPLICATE_SAME_ACCESS)
+		if errors.Is(err, win.ERROR_INVALID_HANDLE) { // nor then: the number may be one of our parent's
+			continue
+		}
+		if err != nil {
 			return in, os.NewSyscallError("DuplicateHandle", err)
 		}
 		in.dups = append(in.dups, in.std[i])

@@ -4,6 +4,7 @@ package windows
 
 import (
 	"os"
+	"syscall"
 	"testing"
 
 	win "golang.org/x/sys/windows"
@@ -39,6 +40,16 @@ func TestCreatedInJob(t *testing.T) {
 	testkit.AwaitGone(t, id)
 }
 
+// A number that is no handle is no stream: the worker has none then, as we have.
+func TestStreamsThatAreNone(t *testing.T) {
+	_, w := pipe(t)
+	in, err := inheritable(0x7654, syscall.InvalidHandle, syscall.Handle(w.Fd()))
+	defer in.close()
+	if err != nil || in.std[0] != 0 || in.std[1] != 0 || in.std[2] == 0 || len(in.all) != 1 || in.all[0] != in.std[2] {
+		t.Errorf("%+v, %v", in, err)
+	}
+}
+
 // TestEmptyJobIsNoEnd: a worker has left its job a moment before its handle says
 // that it has ended, and until then nobody knows how.
 func TestEmptyJobIsNoEnd(t *testing.T) {
@@ -57,12 +68,22 @@ func TestEmptyJobIsNoEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer hd.Close()
-	h := &Host{Kernel: k, worker: hd, job: j}
+	h := &Host{Kernel: k, worker: hd, job: j, kin: newKin(k, hd)}
+	defer h.kin.close()
 	if h.empty() {
 		t.Error("nothing is left, it says, while the worker lives")
 	}
 	outside.Kill()
 	outside.Wait()
+	child := testkit.Start(t, command("sleep"))
+	if h.kin.held[child.PID], err = k.open(child.PID); err != nil {
+		t.Fatal(err)
+	}
+	if h.empty() {
+		t.Error("nothing is left, it says, while a child lives")
+	}
+	child.Kill()
+	child.Wait()
 	if !h.empty() {
 		t.Error("nothing is left, and it says otherwise")
 	}

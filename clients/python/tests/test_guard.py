@@ -8,6 +8,7 @@ import pathlib
 import signal
 import sys
 import threading
+import time
 import unittest
 from unittest import mock
 
@@ -248,6 +249,16 @@ class Identity(Scene):
             self.assertTrue(self.parent(os.getppid())._dead)
         with mock.patch.object(leash, "_start_of", return_value=5):
             self.assertFalse(self.parent(os.getppid())._dead)
+
+    def test_clock_set_back(self) -> None:
+        """On Windows a start is a time of day. One of a time to come is of before the clock was set back."""
+        now = int(time.time() * 1e7) + 116444736 * 10**9
+        for later, dead in ((-1, True), (10**12, False)):
+            parent = self.parent(os.getppid())
+            parent._start = None
+            starts = [now + later, now - 10]  # of the parent, and our own
+            with mock.patch.object(leash, "_start_of", side_effect=starts), mock.patch.object(os, "name", "nt"):
+                self.assertIs(parent._is_another(), dead, later)
 
     def test_unknown_is_not_dead(self) -> None:
         pid = self.start("sleep", "1000000")
