@@ -14,7 +14,7 @@ const standIn = "LEASH_TEST_STAND_IN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(standIn) != "" {
-		fmt.Printf("%q\n", os.Args[1:])
+		fmt.Printf("%q\n", append(os.Args[1:], "worker "+os.Getenv("LEASH_WORKER_ID")))
 		os.Exit(7)
 	}
 	testkit.Main(m)

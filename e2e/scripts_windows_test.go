@@ -75,15 +75,15 @@ func TestBatchFile(t *testing.T) {
 			place(t, batch, filepath.Join(tree, places[i+1]))
 		}
 		place(t, self, filepath.Join(tree, places[i]))
-		if status, stdout, stderr := call("", "12", "34"); status != 7 || stdout != `["guard" "--parent-pid=12" "--worker-pid=34"]` {
+		if status, stdout, stderr := call("", "12", "34"); status != 7 || stdout != `["guard" "--parent-pid=12" "--worker-pid=34" "worker "]` {
 			t.Errorf("%s: status %d, %q, %q", places[i], status, stdout, stderr)
 		}
 	}
-	want := `["guard" "--parent-pid=12" "--worker-pid=34" "--worker-id=w-1" "--grace=0.5s"]`
-	if status, stdout, stderr := call("WATCHDOG_GRACE_PERIOD=0.5", "12", "34", "w-1"); status != 7 || stdout != want {
+	want := `["guard" "--parent-pid=12" "--worker-pid=34" "--grace=0.5s" "worker w1\\"]`
+	if status, stdout, stderr := call("WATCHDOG_GRACE_PERIOD=0.5", "12", "34", `w1\`); status != 7 || stdout != want {
 		t.Errorf("status %d, %q, %q; want %s", status, stdout, stderr, want)
 	}
-	want = `["guard" "--parent-pid=12" "--worker-pid=34" "--poll-interval=2s"]`
+	want = `["guard" "--parent-pid=12" "--worker-pid=34" "--poll-interval=2s" "worker "]`
 	if status, stdout, stderr := call("WATCHDOG_CHECK_INTERVAL=2", "12", "34"); status != 7 || stdout != want {
 		t.Errorf("status %d, %q, %q; want %s", status, stdout, stderr, want)
 	}

@@ -27,7 +27,8 @@ if /i "%PROCESSOR_ARCHITEW6432%"=="ARM64" set ARCH=arm64
 
 rem The program itself checks the numbers: it tells a wrong one in one line.
 set MORE=
-if not "%~3"=="" set MORE="--worker-id=%~3"
+rem Not as an argument: a backslash at its end would take what follows along.
+if not "%~3"=="" set "LEASH_WORKER_ID=%~3"
 if not "%WATCHDOG_GRACE_PERIOD%"=="" set MORE=%MORE% "--grace=%WATCHDOG_GRACE_PERIOD%s"
 if not "%WATCHDOG_CHECK_INTERVAL%"=="" set MORE=%MORE% "--poll-interval=%WATCHDOG_CHECK_INTERVAL%s"
 
