@@ -43,6 +43,7 @@ func (system) attached() []int { return attached() }
 func (system) free() {
 	freeConsole.Call()
 	outlive()
+	setConsoleCtrlHandler.Call(0, 0) // see attach
 }
 
 func (system) send(event uint32, group int) error {
@@ -51,11 +52,15 @@ func (system) send(event uint32, group int) error {
 
 func (system) attach(pid int) error {
 	freeConsole.Call() // where a shell without a window counts as one (Wine)
+	// What others send to that console reaches us from our first moment there. That
+	// CTRL_C is ignored is no handler, and is not taken away.
+	setConsoleCtrlHandler.Call(0, 1)
 	ok, _, err := attachConsole.Call(uintptr(pid))
 	if ok != 0 {
 		outlive()
 		return nil
 	}
+	setConsoleCtrlHandler.Call(0, 0)
 	if errors.Is(err, win.ERROR_INVALID_HANDLE) { // as the page says
 		return errNoConsole
 	}

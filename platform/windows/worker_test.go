@@ -88,3 +88,38 @@ func TestEmptyJobIsNoEnd(t *testing.T) {
 		t.Error("nothing is left, and it says otherwise")
 	}
 }
+
+// TestDeafWhileAttached: in somebody else's console we hear no CTRL_C, not even
+// before we have a handler there.
+func TestDeafWhileAttached(t *testing.T) {
+	if hasConsole() {
+		testkit.Skip(t, "this test needs to have no console")
+	}
+	k, err := NewKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := k.open(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	cmd := command("sleep")
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: win.CREATE_NO_WINDOW}
+	p := testkit.Start(t, cmd)
+	p.Stdout.Await("ready")
+	var s system
+	if err := s.attach(p.PID); err != nil {
+		t.Fatal(err)
+	}
+	if !self.deafToCtrlC() {
+		t.Error("CTRL_C is heard in the console of another")
+	}
+	s.free()
+	if self.deafToCtrlC() {
+		t.Error("CTRL_C is ignored for ever, and by all that are started")
+	}
+	if err := s.attach(1 << 30); err == nil || self.deafToCtrlC() {
+		t.Errorf("nobody has that number: %v, and CTRL_C is ignored: %v", err, self.deafToCtrlC())
+	}
+}
