@@ -32,8 +32,8 @@ func (h *Host) hearts(e watch.Event) {
 
 func (h *Host) heard(m heartbeat.Message) {
 	o, now := &h.heart, h.W.now
-	if h.caused && !o.condemned && m.Extend > 0 && now < h.graceUntil {
-		h.graceUntil = max(h.graceUntil, min(now+m.Extend, h.causeAt+h.cfg.GraceMax))
+	if h.caused && !o.condemned && m.Extend > 0 && now < max(h.graceUntil, h.graceAsked) {
+		h.graceAsked = max(h.graceAsked, min(now+m.Extend, h.causeAt+h.cfg.GraceMax))
 	}
 	o.counting = o.counting || m.Ready || m.Beat == heartbeat.Alive
 	o.ready = o.ready || m.Ready || !h.Child && m.Beat == heartbeat.Alive // which may have been said before

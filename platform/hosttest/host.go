@@ -49,6 +49,7 @@ type generation struct {
 	caused     bool
 	causeAt    time.Duration
 	graceUntil time.Duration // at least: he asked for it
+	graceAsked time.Duration // what he asked for in what the last Wait returned
 	stalled    time.Duration // how long the watchdog itself was kept from running
 	asked      bool
 	forced     bool
@@ -153,6 +154,9 @@ func (h *Host) notify(kind noticeKind, p *Proc) {
 // Wait is watch.Host's.
 func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 	h.events = h.events[:0]
+	// Only now all of it has reached the machine: an end that came with it may
+	// have been handled before.
+	h.graceUntil = max(h.graceUntil, h.graceAsked)
 	if h.mishap(); h.heart.on {
 		h.heartMishap()
 	}
