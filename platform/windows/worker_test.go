@@ -92,9 +92,6 @@ func TestEmptyJobIsNoEnd(t *testing.T) {
 // TestDeafWhileAttached: in somebody else's console we hear no CTRL_C, not even
 // before we have a handler there.
 func TestDeafWhileAttached(t *testing.T) {
-	if hasConsole() {
-		testkit.Skip(t, "this test needs to have no console")
-	}
 	k, err := NewKernel()
 	if err != nil {
 		t.Fatal(err)
