@@ -147,7 +147,7 @@ func (h *Host) befall(p *Proc) (again time.Duration) {
 			w.after(w.soon(), timerLeave, p)
 		}
 	case n < 75: // a long step, of which he tells
-		d := w.Between(o.every, 4*o.patience)
+		d := o.every + w.Between(0, 4*o.patience) // he may have other times than the watchdog knows yet
 		h.say(p, heartbeat.Message{Extend: d})
 		o.left = 1 + w.N(5)
 		again = d - d/16
