@@ -2,6 +2,7 @@ package hosttest
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"testing"
 
@@ -52,12 +53,9 @@ type Process interface {
 }
 
 // Conform checks that a kernel is one as stop.Tree expects it. Each part opens
-// a system of its own.
-func Conform(t *testing.T, open func(t *testing.T) System) {
-	for _, part := range []struct {
-		name string
-		test func(*testing.T, System)
-	}{
+// a system of its own. except names the parts that make no sense on it.
+func Conform(t *testing.T, open func(t *testing.T) System, except ...string) {
+	parts[System]{
 		{"OpenThenLook", openThenLook},
 		{"Gone", gone},
 		{"ZombieIsDead", zombieIsDead},
@@ -74,9 +72,36 @@ func Conform(t *testing.T, open func(t *testing.T) System) {
 		{"Tick", ticks},
 		{"Reuse", reuse},
 		{"Denied", denied},
-	} {
+	}.run(t, open, except)
+}
+
+// parts of a suite by name.
+type parts[S any] []struct {
+	name string
+	test func(*testing.T, S)
+}
+
+func (all parts[S]) run(t *testing.T, open func(*testing.T) S, except []string) {
+	left := len(all)
+	for _, part := range all {
+		if slices.Contains(except, part.name) {
+			left--
+			continue
+		}
 		t.Run(part.name, func(t *testing.T) { part.test(t, open(t)) })
 	}
+	if left != len(all)-len(except) {
+		t.Errorf("there are no such parts: %q", except)
+	}
+}
+
+// lack is a skip, and a failure where none is allowed.
+func lack(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("LEASH_TEST_NO_SKIP") == "1" {
+		t.Fatalf("%s, and LEASH_TEST_NO_SKIP=1 allows no skip", why)
+	}
+	t.Skipf("SKIPPED: %s", why)
 }
 
 func opened(t *testing.T, s System, pid int) stop.Handle {
@@ -347,7 +372,7 @@ func reuse(t *testing.T, s System) {
 	p.Reap(t)
 	next, ok := s.Reuse(t, p.PID())
 	if !ok {
-		t.Skip("this system gives no number out on request")
+		lack(t, "this system gives no number out on request")
 	}
 	is := looked(t, opened(t, s, next.PID()))
 	if is.PID != was.PID || is.Match(was.ID) == proc.Same {
@@ -373,7 +398,7 @@ func reuse(t *testing.T, s System) {
 func denied(t *testing.T, s System) {
 	pid, ok := s.Foreign(t)
 	if !ok {
-		t.Skip("we may signal everybody")
+		lack(t, "we may signal everybody")
 	}
 	h := opened(t, s, pid)
 	if err := h.Signal(proc.Signal{}); !errors.Is(err, proc.ErrDenied) {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"leash/internal/stop"
+	"leash/internal/testkit"
 	"leash/platform/hosttest"
 )
 
@@ -33,8 +34,13 @@ type realProcess struct {
 
 func TestKernelConforms(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
-		hosttest.Conform(t, func(*testing.T) hosttest.System { return realSystem{k} })
+		hosttest.Conform(t, func(*testing.T) hosttest.System { return realSystem{k} }, testkit.NotAsRoot("Denied")...)
 	})
+}
+
+// TestConformsToUsers: nobody refuses root's signals, so that part is another user's.
+func TestConformsToUsers(t *testing.T) {
+	testkit.AsNobody(t, "TestKernelConforms", "pidfd/Denied", "directory/Denied")
 }
 
 func (s realSystem) Kernel() stop.Kernel { return s.k }

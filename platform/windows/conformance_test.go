@@ -35,7 +35,7 @@ func TestKernelConforms(t *testing.T) {
 			return groups[h.pid]
 		}
 		return realSystem{k, groups}
-	})
+	}, "Reuse") // the system gives out the numbers that it likes
 }
 
 func (s realSystem) Kernel() stop.Kernel { return s.k }
@@ -60,9 +60,12 @@ func (s realSystem) Start(t *testing.T, how hosttest.How) hosttest.Process {
 // Reuse cannot be had: the system gives out the number it likes.
 func (s realSystem) Reuse(*testing.T, int) (hosttest.Process, bool) { return nil, false }
 
-// Foreign: in a session of one user there is nobody we may not signal (see
-// TestDenied).
-func (s realSystem) Foreign(*testing.T) (int, bool) { return 0, false }
+// Foreign is one of ours whose access list lets everybody look and nobody end it.
+func (s realSystem) Foreign(t *testing.T) (int, bool) {
+	a := start(t, "fork", 0)
+	closeTo(t, a.PID(), onlyLook)
+	return a.PID(), true
+}
 
 func (s realSystem) Backends() []string { return []string{"event", "poll"} }
 

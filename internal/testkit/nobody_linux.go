@@ -1,0 +1,37 @@
+package testkit
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// NotAsRoot names a part that is not root's to play; nothing for other users.
+func NotAsRoot(part string) []string {
+	if os.Geteuid() == 0 {
+		return []string{part}
+	}
+	return nil
+}
+
+// AsNobody plays parts of a test of this package as an ordinary user. Whoever is
+// one has played them already.
+func AsNobody(t *testing.T, test string, parts ...string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	const nobody = 65534
+	for _, part := range parts {
+		// By this link it can be executed in a folder that is root's alone.
+		cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run", "^"+test+"$/^"+strings.ReplaceAll(part, "/", "$/^")+"$")
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		status, stdout, stderr := Run(t, cmd)
+		if status != 0 || !strings.Contains(stdout, "--- PASS: "+test+"/"+part+" ") {
+			t.Errorf("%s/%s as an ordinary user: status %d\n%s\n%s", test, part, status, stdout, stderr)
+		}
+	}
+}
