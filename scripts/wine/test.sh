@@ -126,7 +126,7 @@ if [ $# != 0 ]; then
 fi
 
 # no_wonder lists the packages that failed where Wine could not start a process
-# (STATUS_INTERNAL_ERROR, about once in ten runs of all). It fails if one failed
+# ("Internal error.", now and then). It fails if one failed
 # without.
 no_wonder() {
 	awk '
