@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -317,5 +318,32 @@ func TestReaperAndTheStateDirectory(t *testing.T) {
 		cmd := reaper(t, "--json")
 		cmd.Env = append(cmd.Env, "LEASH_STATE_DIR="+at("new/one"))
 		reapWith(t, cmd).expectEnded(t, orphans...)
+	})
+}
+
+// A reaper that could not look does not say that there was nothing to end.
+func TestReaperThatCannotLook(t *testing.T) {
+	inOwnSpace(t, func(t *testing.T) {
+		torn := 0
+		for most := 10; most <= 40; most++ { // how many are taken already, who started us knows
+			limited := reaper(t)
+			cmd := exec.Command("sh", "-c", "ulimit -n "+strconv.Itoa(most)+` && exec "$0" "$@"`, limited.Path)
+			cmd.Env = limited.Env
+			status, stdout, stderr := testkit.Run(t, cmd)
+			switch {
+			case status == 2 && strings.HasPrefix(stderr, "runtime: "): // Go's runtime itself cannot start
+			case status == 0 && strings.Contains(stdout, "nothing to end"):
+			case status == 125 && strings.Contains(stderr, "too many open files"):
+				torn++
+				if stdout != "" {
+					t.Errorf("with %d descriptors: %q, and %q", most, stderr, stdout)
+				}
+			default:
+				t.Errorf("with %d descriptors: status %d, %q, %q", most, status, stdout, stderr)
+			}
+		}
+		if torn == 0 {
+			t.Error("the look never failed: this tries nothing")
+		}
 	})
 }
