@@ -39,17 +39,15 @@ type Host struct {
 	told    bool // WorkerExited was returned
 	ending  bool
 
-	nextPoll    time.Duration
-	events      []watch.Event
-	signals     int // signalfd
-	sigToken    int
-	deadly      [2]int // pipe
-	deadlyToken int
-	ends        *childWatch
-	notifier    *notifier // nil: nobody listens for heartbeats
-	hook        hook
-	onToken     func(int)
-	start       time.Time
+	nextPoll  time.Duration
+	events    []watch.Event
+	signals   int // signalfd
+	sigToken  int
+	bellToken int
+	notifier  *notifier // nil: nobody listens for heartbeats
+	hook      hook
+	onToken   func(int)
+	start     time.Time
 }
 
 type parent struct {
@@ -187,14 +185,8 @@ func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 
 func (h *Host) token(token int) {
 	switch {
-	case token == h.sigToken:
-		h.readSignals()
-	case token == h.deadlyToken:
-		h.readDeadly()
-	case h.ends != nil && token == h.ends.token:
-		h.ends.seen()
-		h.childrenEnded()
-		h.ends.goOn()
+	case token == h.bellToken:
+		h.readCaught()
 	case h.notifier != nil && token == h.notifier.token:
 		h.readBeats()
 	case token == h.lifelineToken:

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -89,8 +90,9 @@ func CloseOthers(keep []int) {
 }
 
 // Replace executes this very program anew in place, with the same PID and
-// arguments and with signals blocked as Listen needs it. It returns only if it
-// could not.
+// arguments and with no signal blocked. Those that would end the new life before
+// it listens are ignored until then, but for the deadly ones: who says that we
+// are to end means it. It returns only if it could not.
 func Replace(env []string) error {
 	const link = "/proc/self/exe"
 	// By its own path, because the kernel names the process after it; by the
@@ -102,8 +104,14 @@ func Replace(env []string) error {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	old := setMask(blocked())
-	defer setMask(old)
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil); err != nil {
+		return err
+	}
+	for s := syscall.Signal(1); s <= 64; s++ {
+		if heard(s) && !deadly(s) && s != unix.SIGCHLD {
+			ignore(s)
+		}
+	}
 	return unix.Exec(path, os.Args, env)
 }
 

@@ -5,7 +5,6 @@ package linux
 import (
 	"bytes"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,94 +26,28 @@ const rumour = unix.SIGCONT
 // HearRumours sets PR_SET_PDEATHSIG on the calling thread, which must be one
 // that lives as long as the process (the main thread).
 func HearRumours() error {
-	// Until Listen these would be deadly. Ignoring lasts through execve(2).
-	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGPIPE} {
-		setHandler(s, ignored)
-	}
+	ignore(unix.SIGHUP, unix.SIGPIPE) // until Listen
 	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(rumour), 0, 0, 0)
 }
 
-// deadly are the signals that the Go runtime lets nobody block, because they
-// kill or crash a program. They come in through package os/signal.
-var deadly = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGABRT, unix.SIGSYS}
-
-// blocked are the signals that come in through a signalfd: all others but those
-// that a program's own faults raise, those of the Go runtime (URG, PROF) and of
-// C libraries (32 to 34), and SIGCHLD, which the runtime unblocks. Package os/signal would do for these
-// too, but it takes two changes of thread to enable each.
-func blocked() (set unix.Sigset_t) {
-	for n := 1; n <= 64; n++ {
-		switch s := syscall.Signal(n); s {
-		case unix.SIGILL, unix.SIGTRAP, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSTKFLT,
-			unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGURG, unix.SIGPROF, 32, 33, 34:
-		default:
-			if !slices.Contains(deadly, os.Signal(s)) {
-				addSignal(&set, n)
-			}
-		}
+// heard reports whether we hear of a signal: of all but those that a program's own
+// faults raise, those of the Go runtime (URG, PROF) and of C libraries (32 to 34).
+func heard(s syscall.Signal) bool {
+	switch s {
+	case unix.SIGILL, unix.SIGTRAP, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSTKFLT,
+		unix.SIGKILL, unix.SIGSTOP, unix.SIGURG, unix.SIGPROF, 32, 33, 34:
+		return false
 	}
-	return set
+	return s >= 1 && s <= 64
 }
 
-func addSignal(set *unix.Sigset_t, n int) {
-	const bits = 8 * unsafe.Sizeof(set.Val[0])
-	set.Val[uintptr(n-1)/bits] |= 1 << (uintptr(n-1) % bits)
-}
-
-// Listen has the signals to the watchdog come in by Wait. Those of blocked are
-// blocked in every thread: Replace did it before this life began, because the
-// runtime gives its threads the mask that it found at start. With forward they
-// are meant for the worker.
-func (h *Host) Listen(forward bool) error {
-	if err := h.listenDeadly(); err != nil {
-		return err
+// deadly are those that end a program unless it hears of them.
+func deadly(s syscall.Signal) bool {
+	switch s {
+	case unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGABRT, unix.SIGSYS:
+		return true
 	}
-	set := blocked()
-	if !forward {
-		set = unix.Sigset_t{}
-		addSignal(&set, int(rumour))
-	}
-	fd, err := unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK)
-	if err != nil {
-		return os.NewSyscallError("signalfd", err)
-	}
-	h.signals, h.sigToken = fd, h.loop.token()
-	return h.loop.add(fd, h.sigToken)
-}
-
-// listenDeadly passes them on, a byte each, through a pipe.
-func (h *Host) listenDeadly() error {
-	if err := unix.Pipe2(h.deadly[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return os.NewSyscallError("pipe2", err)
-	}
-	h.deadlyToken = h.loop.token()
-	c := make(chan os.Signal, 8)
-	signal.Notify(c, deadly...)
-	go func() {
-		for s := range c {
-			unix.Write(h.deadly[1], []byte{byte(s.(syscall.Signal))})
-		}
-	}()
-	return h.loop.add(h.deadly[0], h.deadlyToken)
-}
-
-func (h *Host) readDeadly() {
-	var b [8]byte
-	n, _ := unix.Read(h.deadly[0], b[:])
-	for _, s := range b[:max(n, 0)] {
-		h.signalled(syscall.Signal(s))
-	}
-}
-
-func (h *Host) readSignals() {
-	var info unix.SignalfdSiginfo
-	b := (*[unsafe.Sizeof(info)]byte)(unsafe.Pointer(&info))[:]
-	for {
-		if n, err := unix.Read(h.signals, b); err != nil || n != len(b) {
-			return
-		}
-		h.signalled(syscall.Signal(info.Signo))
-	}
+	return false
 }
 
 func (h *Host) signalled(sig syscall.Signal) {
@@ -207,12 +140,6 @@ func ParseSignal(s string) (proc.Signal, bool) {
 	return proc.Signal{Num: int(n), Name: name}, n != 0
 }
 
-// setMask sets the calling thread's mask, and returns what it was.
-func setMask(set unix.Sigset_t) (old unix.Sigset_t) {
-	unix.PthreadSigmask(unix.SIG_SETMASK, &set, &old)
-	return old
-}
-
 // sigaction is the kernel's (rt_sigaction(2)).
 type sigaction struct {
 	handler  uintptr
@@ -233,12 +160,20 @@ func unignore() {
 	}
 }
 
+// ignore lasts through execve(2).
+func ignore(signals ...unix.Signal) {
+	for _, s := range signals {
+		setHandler(s, ignored)
+	}
+}
+
 const (
 	byDefault = 0 // SIG_DFL
 	ignored   = 1 // SIG_IGN
 )
 
-func setHandler(n unix.Signal, handler uintptr) {
-	sa := sigaction{handler: handler}
+func setHandler(n unix.Signal, handler uintptr) { setAction(n, sigaction{handler: handler}) }
+
+func setAction(n unix.Signal, sa sigaction) {
 	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0)
 }

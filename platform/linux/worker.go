@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 
@@ -166,17 +165,13 @@ func (h *Host) fork(path string, args, env []string, keep []int) (pid, fd int, e
 	return h.forkExec(path, args, &syscall.ProcAttr{Env: env, Files: files, Sys: sys})
 }
 
-// forkExec gives the child a clean start: nothing blocked, nothing ignored. The
-// mask is that of the thread that forks; handlers the runtime resets. fd is its
-// pidfd, or -1.
+// forkExec gives the child a clean start: nothing ignored, and nothing blocked,
+// because Replace had this life begin so. fd is its pidfd, or -1.
 func (h *Host) forkExec(path string, args []string, attr *syscall.ProcAttr) (pid, fd int, err error) {
 	fd = -1
 	if h.Kernel.PIDFDs {
 		attr.Sys.PidFD = &fd
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	defer setMask(setMask(unix.Sigset_t{}))
 	unignore()
 	pid, err = syscall.ForkExec(path, args, attr)
 	return pid, fd, err
