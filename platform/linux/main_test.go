@@ -119,6 +119,12 @@ signal.pause()
 // headless is a process whose first thread has ended while another runs.
 func headless(t *testing.T) *testkit.Proc {
 	t.Helper()
+	return headlessOf(t, 1)
+}
+
+// headlessOf has so many threads that run.
+func headlessOf(t *testing.T, threads int) *testkit.Proc {
+	t.Helper()
 	p := start(t, exec.Command(testkit.NeedPython(t), "-c", fmt.Sprintf(`
 import ctypes, os, threading
 first = os.getpid()
@@ -129,9 +135,11 @@ def run():
                 break
     print("alone", flush=True)
     threading.Event().wait()
+for _ in range(%d):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
 threading.Thread(target=run, daemon=True).start()
 ctypes.CDLL(None).syscall(%d, 0)  # the end of this thread alone
-`, unix.SYS_EXIT)))
+`, threads-1, unix.SYS_EXIT)))
 	p.Stdout.Await("alone")
 	return p
 }

@@ -91,7 +91,8 @@ func (k *Kernel) readFile(at int, p path) ([]byte, error) {
 	}
 }
 
-// eachNumber calls f for every entry of a directory whose name is a number.
+// eachNumber calls f for every entry of a directory whose name is a number. f must
+// not come here again: there is one buffer.
 func (k *Kernel) eachNumber(dir path, f func(int)) error {
 	fd, err := openRetry(unix.AT_FDCWD, &dir, unix.O_DIRECTORY)
 	if err != nil {

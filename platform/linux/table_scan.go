@@ -27,8 +27,11 @@ import (
 // read at a time.
 type reader struct {
 	Kernel
-	proc  int // /proc
-	found []scan.Process
+	proc int // /proc
+	// entries are some of /proc. They are no Kernel's dents: those are used while
+	// these are gone through.
+	entries []byte
+	found   []scan.Process
 	// seen are all that were looked at, unread counts as in scan.Snapshot.
 	seen   []int
 	unread int
@@ -42,12 +45,12 @@ const readerBuffer = 128 << 10
 // thousands of processes may have megabytes of them.
 const maxArgs = 32 << 10
 
-// dentsBuffer is a reader's share of the table: some 150 processes.
-const dentsBuffer = 4 << 10
+// entriesBuffer is a reader's share of the table: some 150 processes.
+const entriesBuffer = 4 << 10
 
 func newReader(k *Kernel, procFD int) *reader {
 	r := &reader{Kernel: *k, proc: procFD}
-	r.buf, r.dents = make([]byte, readerBuffer), make([]byte, dentsBuffer)
+	r.buf, r.dents, r.entries = make([]byte, readerBuffer), nil, make([]byte, entriesBuffer)
 	return r
 }
 
@@ -383,7 +386,7 @@ func (t *Table) glanceAll(w *extras) error {
 		r.found, r.seen, r.unread, r.torn = r.found[:0], r.seen[:0], 0, nil
 		for {
 			n, _, e := unix.RawSyscall(unix.SYS_GETDENTS64, uintptr(t.proc),
-				uintptr(unsafe.Pointer(unsafe.SliceData(r.dents))), uintptr(len(r.dents)))
+				uintptr(unsafe.Pointer(unsafe.SliceData(r.entries))), uintptr(len(r.entries)))
 			if e == unix.EINTR {
 				continue
 			}
@@ -393,7 +396,7 @@ func (t *Table) glanceAll(w *extras) error {
 			if n == 0 {
 				return nil
 			}
-			eachEntry(r.dents[:n], func(pid int) { r.glance(pid, w) })
+			eachEntry(r.entries[:n], func(pid int) { r.glance(pid, w) })
 		}
 	}
 	var other error

@@ -4,6 +4,7 @@ package linux
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -313,6 +314,31 @@ func TestTableFindsWhoseFirstThreadHasEnded(t *testing.T) {
 	s := take(t, table)
 	if q := found(s, p.PID); q == nil || !slices.Equal(q.EnvRuns, []string{"abc1234"}) || len(q.Args) == 0 || q.Dead() {
 		t.Errorf("%+v", q)
+	}
+}
+
+// The threads of such a one are listed while the table is gone through, and take
+// nobody else out of it, nor are they taken for processes. Two follow one each: the
+// system gives the table in parts, and one part may end between the first and the next.
+func TestTableFindsWhoComesBehindManyThreads(t *testing.T) {
+	table := newTestTable(t, newTestKernel(t))
+	var behind []int
+	for range 2 {
+		headlessOf(t, 140)
+		for range 3 {
+			behind = append(behind, sleeper(t, "LEASH_RUN_ID=abc1234").PID)
+		}
+	}
+	s := take(t, table)
+	for _, pid := range behind {
+		if found(s, pid) == nil {
+			t.Errorf("%d is not found", pid)
+		}
+	}
+	for _, pid := range slices.Concat(table.first.seen, table.second.seen) {
+		if tgid, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil && !strings.Contains(string(tgid), fmt.Sprintf("\nTgid:\t%d\n", pid)) {
+			t.Errorf("%d is a thread", pid)
+		}
 	}
 }
 
