@@ -21,6 +21,7 @@ demo: build
 	python3 demo/demo.py
 
 check:
+	-scripts/retry.sh go mod download # else the next step says what is missing
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
 	@for s in $(SYSTEMS) $(OTHER); do \
 		echo "vet and build $$s"; \
@@ -28,7 +29,7 @@ check:
 		GOOS=$${s%/*} GOARCH=$${s#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/watchdog || exit 1; \
 		GOOS=$${s%/*} GOARCH=$${s#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/reaper || exit 1; \
 	done
-	GOBIN=$(CURDIR)/bin go install $(STATICCHECK)
+	GOBIN=$(CURDIR)/bin scripts/retry.sh go install $(STATICCHECK)
 	@for s in linux darwin windows; do \
 		echo "staticcheck $$s"; GOOS=$$s CGO_ENABLED=0 bin/staticcheck ./... || exit 1; \
 	done
@@ -36,7 +37,7 @@ check:
 test: check
 	scripts/test-deps.sh
 	@# Not from go's cache: it does not know that tests of the whole build the programs.
-	LEASH_SIM_N=$(LEASH_SIM_N) go test -count=1 -timeout 30m ./...
+	LEASH_SIM_N=$(LEASH_SIM_N) go test -count=1 -timeout 60m ./...
 	scripts/wine/test.sh
 
 bench:
