@@ -42,7 +42,12 @@ func TestPythonClient(t *testing.T) {
 			cmd := exec.Command(python, "-X", "dev", "-m", "unittest", "discover", "-v", "-s", "tests", "-t", "tests")
 			cmd.Dir = filepath.Join(testkit.Root(t), "clients", "python")
 			cmd.Env = clientEnv(t)
-			status, out, text := testkit.Run(t, cmd)
+			p := testkit.Start(t, cmd)
+			select { // these are many tests, with a patience of their own
+			case <-p.Done():
+			case <-time.After(5 * testkit.Patience):
+			}
+			status, out, text := p.Wait(), p.Stdout.AwaitEnd(), p.Stderr.AwaitEnd()
 			if status != 0 || !strings.Contains(text, "\nOK") || !strings.Contains(text, "test_stuck_in_every_way") {
 				t.Errorf("status %d\n%s\n%s", status, out, text)
 			}
@@ -80,7 +85,7 @@ func snakepit(t *testing.T, before []string, flags ...string) (parent *testkit.P
 
 // Without any watchdog the client alone ends the worker, drained.
 func TestSnakepitWorkerEndsWithItsParent(t *testing.T) {
-	parent, worker, port := snakepit(t, nil, "--run-id", newRunID())
+	parent, worker, port := snakepit(t, nil, "--run-id", newRunID(), "--grace", "60")
 	parent.Kill()
 	testkit.AwaitGone(t, worker)
 	portIsFree(t, port)
@@ -170,11 +175,11 @@ func TestSnakepitWorkerBeatsFromItsLoop(t *testing.T) {
 	if err := socket.SetReadDeadline(time.Now().Add(testkit.Patience)); err != nil {
 		t.Fatal(err)
 	}
-	parent, worker, port := snakepit(t, []string{"env", "NOTIFY_SOCKET=" + name, "WATCHDOG_USEC=30000"})
+	parent, worker, port := snakepit(t, []string{"env", "NOTIFY_SOCKET=" + name, "WATCHDOG_USEC=1500000"}) // a queue of 10 holds 5 s of it
 	messages := make(chan string, 1000)
 	go receive(socket, messages)
 	beats, ready := 0, 0
-	for beats < 5 || ready < 1 {
+	for beats < 3 || ready < 1 {
 		switch message := <-messages; {
 		case message == "":
 			t.Fatalf("only %d beats and %d times ready", beats, ready)

@@ -140,7 +140,12 @@ func TestAliveAndGone(t *testing.T) {
 }
 
 func TestZombieIsDead(t *testing.T) {
-	parent := Start(t, exec.Command("sh", "-c", "sleep 1000000 & echo $!; exec sleep 1000001"))
+	// Not a shell: that might reap it.
+	parent := Start(t, exec.Command(NeedPython(t), "-c", `
+import signal, subprocess
+print(subprocess.Popen(["sleep", "1000000"]).pid, flush=True)
+signal.pause()
+`))
 	child := Identify(t, atoi(t, parent.Stdout.Await("")))
 	if err := child.Signal(unix.SIGKILL); err != nil {
 		t.Fatal(err)

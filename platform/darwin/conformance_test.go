@@ -86,7 +86,7 @@ func (s realSystem) shell(t *testing.T, how hosttest.How, l hosttest.Labels) hos
 func (s realSystem) Reuse(t *testing.T, pid int) (hosttest.Process, bool) {
 	before := s.k.Tick()
 	s.Await(t, "the next tick", func() bool { return s.k.Tick() > before })
-	for range 50 {
+	for range 20 {
 		if os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0) != nil {
 			return nil, false
 		}

@@ -139,7 +139,7 @@ func TestSentinelIsReplaced(t *testing.T) {
 		}
 		next := w.named(t, "sentinel")
 		testkit.StillAlive(t, ids...)
-		if _, still := testkit.Lookup(w.sentinel.PID); still {
+		if id, still := testkit.Lookup(w.sentinel.PID); still && id == w.sentinel {
 			t.Error("the first was not reaped")
 		}
 		w.Kill()
@@ -372,7 +372,7 @@ func TestWithoutSentinel(t *testing.T) {
 			if g.sentry != nil {
 				testkit.Adopt(t, testkit.Identify(t, g.sentry.h.pid))
 			}
-			g.guard(watch.Config{Owns: true})
+			g.guard(watch.Config{Owns: true, Grace: hasty})
 			parent.Kill()
 			g.want(128+15, watch.ParentEnded)
 			testkit.AwaitGone(t, ids...)

@@ -20,6 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	answerWithin = testkit.Patience // no test is about its end
 	takeRole(new(standIn))
 	if os.Getenv(watchdogVar) != "" {
 		if err := beWatchdog(); err != nil {

@@ -17,7 +17,7 @@ type Watcher interface {
 }
 
 // longWait is for what happens soon; who fails may take long.
-const longWait = time.Minute
+const longWait = 3 * time.Minute
 
 // exitOfAnother: the end of somebody who is no child of ours is told, once, and
 // not before.

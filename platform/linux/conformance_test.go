@@ -82,7 +82,7 @@ func (s realSystem) shell(t *testing.T, how hosttest.How, l hosttest.Labels) hos
 
 // Reuse has the kernel give out the number next (needs CAP_CHECKPOINT_RESTORE).
 func (s realSystem) Reuse(t *testing.T, pid int) (hosttest.Process, bool) {
-	for range 50 {
+	for range 20 {
 		if os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0) != nil {
 			return nil, false
 		}

@@ -22,7 +22,7 @@ from typing import Dict, Iterator, List, Optional
 import leash
 
 CLIENT = pathlib.Path(__file__).resolve().parent.parent
-PATIENCE = 30
+PATIENCE = 120  # far more than needed: machines that run tests are sometimes very busy
 FOREVER = "while True:\n    time.sleep(1000000)\n"
 PRELUDE = """
 import ctypes, logging, os, signal, socket, sys, threading, time
@@ -56,15 +56,17 @@ class Output:
         self.text = b""
 
     def line(self, prefix: str) -> str:
-        """Wait for a line that starts so; give the rest of it and drop what came before."""
+        """Wait for a line that starts so; give the rest of it. What others have said before
+        stays to be asked for: a worker may be faster than its parent, which tells its PID."""
+        wanted = prefix.encode()
         while True:
-            head, found, tail = self.text.partition(b"\n")
-            if found:
-                self.text = tail
-                if head.startswith(prefix.encode()):
-                    return head[len(prefix) :].decode().strip()
-            elif not self.more():
-                raise AssertionError(f"the output ended without {prefix!r}: {head!r}")
+            *lines, last = self.text.split(b"\n")
+            for number, text in enumerate(lines):
+                if text.startswith(wanted):
+                    self.text = b"\n".join([*lines[:number], *lines[number + 1 :], last])
+                    return text[len(wanted) :].decode().strip()
+            if not self.more():
+                raise AssertionError(f"the output ended without {prefix!r}: {self.text!r}")
 
     def more(self) -> bool:
         """Read on; False at the end."""
@@ -86,11 +88,14 @@ class Scene(unittest.TestCase):
         self.addCleanup(self.end_all)
 
     def end_all(self) -> None:
-        """Kill and reap what is left, orphans of orphans too."""
+        """Kill and reap what is left, orphans of orphans too: nobody else reaps a child of ours,
+        so its number is its own."""
         for pid in self.pids:
             os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             while True:
+                for pid in children():
+                    os.kill(pid, signal.SIGKILL)
                 os.waitpid(-1, 0)
 
     def start(self, *args: str, stdin: int = subprocess.DEVNULL, stdout: Optional[int] = None, **env: str) -> int:
@@ -151,6 +156,12 @@ class Family:
     def status(self) -> int:
         """Wait for the end of the worker."""
         return self.scene.reap(self.worker)
+
+
+def children() -> List[int]:
+    """Who is a child of ours now, zombies too."""
+    lists = pathlib.Path("/proc/self/task").glob("*/children")
+    return [int(pid) for text in lists for pid in text.read_text().split()]
 
 
 def alive(pid: int) -> bool:

@@ -10,7 +10,7 @@ import unittest
 from typing import Tuple
 
 import leash
-from scene import CLIENT, PRELUDE, Scene, environment, receiver
+from scene import CLIENT, PATIENCE, PRELUDE, Scene, environment, receiver
 
 try:
     import grpc
@@ -136,7 +136,7 @@ class Drain(Scene):
             server = self.start(*command, stdin=reader, NOTIFY_SOCKET=there.name)
             os.close(reader)
             channel = grpc.insecure_channel("127.0.0.1:" + self.output.line("PORT "))
-            call = channel.unary_unary("/t.T/Hold").future(b"", timeout=30)
+            call = channel.unary_unary("/t.T/Hold").future(b"", timeout=PATIENCE)
             self.output.line("HOLDING")
             os.kill(server, signal.SIGTERM)
             self.assertEqual(there.receive(), "STOPPING=1")

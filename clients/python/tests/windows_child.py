@@ -38,12 +38,14 @@ def child() -> None:
 
 
 def beat() -> None:
-    """Beats while the main thread is in C code, then holds the GIL there."""
+    """Beats while the main thread is in C code, then holds the GIL there, and is soon missed."""
     heartbeat = leash.Heartbeat()
     heartbeat.ready()
     print("ready", flush=True)
     sys.stdin.readline()
     print("stuck", flush=True)
+    with open(os.environ["LEASH_HEARTBEAT_PIPE"], "wb", buffering=0) as pipe:
+        pipe.write(b"WATCHDOG_USEC=1000000")  # the thread beats more often
     ctypes.PyDLL("kernel32").Sleep(10**9)
 
 
@@ -62,10 +64,11 @@ def guarded() -> None:
     """Ends with the parent that the argument names, or with its own."""
     if sys.argv[2:3] == ["handler"]:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
+    else:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     found = leash.guard(*map(int, sys.argv[3:]), grace=0.1 if sys.argv[2] == "stuck" else 60)
     print("guarded", [(parent.pid, parent.backend) for parent in found], flush=True)
     if sys.argv[2] == "stuck":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         ctypes.WinDLL("kernel32").Sleep(10**9)
     while True:
         time.sleep(0.01)
