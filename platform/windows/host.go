@@ -258,8 +258,9 @@ func (h *Host) Force() []stop.Sent {
 
 func (h *Host) Count() stop.Census {
 	h.ending = true
-	h.noteExit()
-	return h.tree.Count()
+	c := h.tree.Count()
+	h.noteExit() // afterwards: a count that finds nobody is the last, and he may have ended only just now
+	return c
 }
 
 func (h *Host) Survey() { h.tree.Survey(false) }

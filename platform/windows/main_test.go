@@ -96,19 +96,25 @@ func fork() {
 			stay()
 		}
 		child := command("sleep")
+		var says io.Reader = strings.NewReader("")
 		switch strings.TrimSpace(line) {
 		case "group":
 			child.SysProcAttr = &syscall.SysProcAttr{CreationFlags: win.CREATE_NEW_PROCESS_GROUP}
 		case "polite":
 			child = command("polite")
 			child.Env = append(child.Env, childVar+"=1")
-			child.Stdout = os.Stdout
+			says, err = child.StdoutPipe()
 		}
-		if err := child.Start(); err != nil {
+		if err == nil {
+			err = child.Start()
+		}
+		if err != nil {
 			fmt.Println(err)
 			continue
 		}
 		fmt.Println(child.Process.Pid)
+		ready, _ := bufio.NewReader(says).ReadString('\n') // which it may be before we say who it is
+		fmt.Print(ready)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	win "golang.org/x/sys/windows"
 
+	"leash/internal/proc"
 	"leash/internal/testkit"
 )
 
@@ -86,6 +87,27 @@ func TestEmptyJobIsNoEnd(t *testing.T) {
 	child.Wait()
 	if !h.empty() {
 		t.Error("nothing is left, and it says otherwise")
+	}
+}
+
+// TestEndsWhileCounted: when a count finds nobody, it is known how the worker ended,
+// even if he did so while we counted.
+func TestEndsWhileCounted(t *testing.T) {
+	h := newTestHost(t, "event")
+	started(t, h, "fork")
+	empty := h.tree.Empty
+	h.tree.Empty = func() bool {
+		if err := h.worker.Signal(proc.KILL); err != nil {
+			t.Error(err)
+		}
+		await(t, "an empty job", empty)
+		return true
+	}
+	if c := h.Count(); c.Living != 0 || !c.Proven {
+		t.Errorf("%+v", c)
+	}
+	if exit, ok := h.Exit(); !ok || exit.Signal != proc.KILL {
+		t.Errorf("nobody is left, and of the worker's end is known: %v, %+v", ok, exit)
 	}
 }
 
