@@ -190,7 +190,7 @@ func TestPythonIsAskedByCtrlC(t *testing.T) {
 	t.Run("run", func(t *testing.T) {
 		parent := testkit.Start(t, worker(t, "parent"))
 		said(t, parent)
-		cmd := watched(t, worker(t, "polite"), "--grace", "60s", "--parent-pid", strconv.Itoa(parent.PID))
+		cmd := watched(t, worker(t, "polite"), "--grace", "5m", "--parent-pid", strconv.Itoa(parent.PID))
 		cmd.SysProcAttr = alone
 		w := testkit.Start(t, cmd)
 		introduced(t, w.Stdout, "-", "worker", "child")
@@ -227,7 +227,7 @@ func TestPythonIsAskedByCtrlC(t *testing.T) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NO_WINDOW}
 		p := testkit.Start(t, cmd)
 		introduced(t, p.Stdout, "-", "worker", "child")
-		dog := exec.Command(testkit.Watchdog(t), "guard", "--grace", "60s",
+		dog := exec.Command(testkit.Watchdog(t), "guard", "--grace", "5m",
 			"--worker-pid", strconv.Itoa(p.PID), "--parent-pid", strconv.Itoa(parent.PID))
 		dog.Env, dog.SysProcAttr = cmd.Env, alone
 		w := testkit.Start(t, dog)

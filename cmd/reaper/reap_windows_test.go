@@ -252,7 +252,7 @@ func TestReapAsks(t *testing.T) {
 	if o := reaper(t, dir, "list"); len(o.run(run).Processes) != 1 {
 		t.Errorf("%d processes of the run, and there is one", len(o.run(run).Processes))
 	}
-	r := program(t, dir, "--run-id", run, "--grace", "60s", "--json")
+	r := program(t, dir, "--run-id", run, "--grace", "5m", "--json")
 	r.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.DETACHED_PROCESS}
 	status, out, errs := testkit.Run(t, r)
 	if status != 0 || !strings.Contains(out, `"action":"terminated"`) {

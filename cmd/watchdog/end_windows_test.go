@@ -119,7 +119,7 @@ func TestRunWorkerDies(t *testing.T) {
 // was started deaf to CTRL_C.
 func TestRunAsks(t *testing.T) {
 	parent := started(t, "stay")
-	cmd := watchdogCommand(t, "polite", "run", "--grace", "60s", "--parent-pid", strconv.Itoa(parent.PID), "--", os.Args[0])
+	cmd := watchdogCommand(t, "polite", "run", "--grace", "5m", "--parent-pid", strconv.Itoa(parent.PID), "--", os.Args[0])
 	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.DETACHED_PROCESS | windows.CREATE_NEW_PROCESS_GROUP}
 	w := testkit.Start(t, cmd)
 	printed(t, w.Stdout, 1)

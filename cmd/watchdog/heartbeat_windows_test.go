@@ -20,7 +20,7 @@ func TestWorkerHangs(t *testing.T) {
 	}
 	v.tell("child child") // with a child, and one below it
 	ids := printed(t, v.Stdout, 2)
-	v.say("READY=1\nSTATUS=well")
+	v.sayLast("READY=1\nSTATUS=well")
 	v.Stderr.AwaitEvent("process.ready")
 	if e := v.Stderr.AwaitEvent("heartbeat.missed"); e.Int("missed") != 1 {
 		t.Error(e)
@@ -33,14 +33,21 @@ func TestWorkerHangs(t *testing.T) {
 func TestTrigger(t *testing.T) {
 	v := runVoice(t, "")
 	v.say("no message")
-	v.say("WATCHDOG=trigger")
+	v.sayLast("WATCHDOG=trigger")
 	v.endsHung("trigger")
 }
 
+// Whatever the worker has managed to do until then.
 func TestStartupTimeout(t *testing.T) {
-	v := runVoice(t, "--startup-timeout 100ms")
-	v.endsHung("startup_timeout")
-	stoppedWith(t, v.Stderr, "startup_timeout", hung)
+	w := testkit.Start(t, voiceCommand(t, "--startup-timeout 100ms"))
+	if e := w.Stderr.AwaitEvent("heartbeat.timeout"); e.Str("reason") != "startup_timeout" {
+		t.Error(e)
+	}
+	stoppedWith(t, w.Stderr, "startup_timeout", hung)
+	if status := w.Wait(); status != hung {
+		t.Errorf("status %d", status)
+	}
+	w.Stdout.AwaitEnd() // of the worker too: he had it
 }
 
 // What holds back judgement; with nothing of it the worker would hang.
@@ -55,13 +62,37 @@ func TestNotHung(t *testing.T) {
 	t.Run("nothing", func(t *testing.T) { runVoice(t, hasty).livesOn() })
 }
 
-// A child's beats are the worker's.
+// A child's beats are the worker's: from the first one on they are due, and the next
+// one ends the silence.
 func TestChildBeats(t *testing.T) {
-	v := runVoice(t, "--log-level debug --heartbeat-interval 1s --max-missed 2")
-	v.tell("child beat")
-	printed(t, v.Stdout, 1)
+	v := runVoice(t, "--log-level debug --heartbeat-interval 200ms --heartbeat-timeout 1h --max-missed 1000")
+	v.childBeats()
+	v.awaitMissed(2)
+	v.childBeats()
+	v.awaitMissed(1)
+	v.tell("exit 7")
+	if status := v.Wait(); status != 7 {
+		t.Errorf("status %d", status)
+	}
+}
+
+// childBeats has one more child send a single beat.
+func (v *voiced) childBeats() {
+	v.t.Helper()
+	v.tell("child say WATCHDOG=1")
+	printed(v.t, v.Stdout, 1)
 	v.Stderr.AwaitEvent("heartbeat.received")
-	v.livesOn()
+}
+
+// awaitMissed waits until so many beats in a row are missed.
+func (v *voiced) awaitMissed(want int) {
+	v.t.Helper()
+	for range 1000 {
+		if v.Stderr.AwaitEvent("heartbeat.missed").Int("missed") == want {
+			return
+		}
+	}
+	v.t.Fatalf("never %d in a row", want)
 }
 
 // Nobody else speaks for a worker that hangs.
@@ -77,7 +108,7 @@ func TestStrangerBeats(t *testing.T) {
 	fmt.Fprintln(in, "beat")
 	fmt.Fprintln(in, "say STATUS=mine") // by now it beats
 	s.Stdout.AwaitMatch(regexp.MustCompile("^(not )?said"))
-	v.say("READY=1")
+	v.sayLast("READY=1")
 	v.endsHung("heartbeat_timeout")
 	testkit.StillAlive(t, s.Ident)
 }
@@ -123,7 +154,7 @@ func TestRestartAfterHang(t *testing.T) {
 	first := v.worker
 	v.tell("child")
 	child := printed(t, v.Stdout, 1)
-	v.say("READY=1")
+	v.sayLast("READY=1")
 	v.Stderr.AwaitEvent("process.restarting")
 	testkit.AwaitGone(t, append(child, first)...)
 	pipe := v.pipe
@@ -131,12 +162,12 @@ func TestRestartAfterHang(t *testing.T) {
 	if v.worker == first || v.pipe != pipe {
 		t.Errorf("%v again, and the pipe %s", first, v.pipe)
 	}
-	v.tell("child beat")
-	ids := printed(t, v.Stdout, 1)
-	v.say("READY=1\nWATCHDOG_USEC=0")
+	v.sayLast("READY=1\nWATCHDOG_USEC=0") // silence counts no more
 	for range 2 {
 		v.Stderr.AwaitEvent("process.ready")
 	}
+	v.tell("child beat")
+	ids := printed(t, v.Stdout, 1)
 	v.livesOnAs(0)
 	testkit.AwaitGone(t, ids...)
 	stoppedWith(t, v.Stderr, "worker_exited", 0)
@@ -163,12 +194,12 @@ func TestRestarts(t *testing.T) {
 
 // A flood costs the watchdog nothing but patience, and garbage nothing.
 func TestFloodAndGarbage(t *testing.T) {
-	v := runVoice(t, "--heartbeat-timeout 60s --max-missed 30")
+	v := runVoice(t, "--heartbeat-timeout 30m --max-missed 1000")
 	v.tell("child beat")
 	printed(t, v.Stdout, 1)
 	for i := range 200 {
 		v.say(strings.Repeat("x", i*50) + "=\x00\xff")
 	}
-	v.say("WATCHDOG=trigger")
+	v.sayLast("WATCHDOG=trigger")
 	v.endsHung("trigger")
 }

@@ -9,18 +9,19 @@ import (
 	"leash/internal/testkit"
 )
 
-func hookedVoice(t *testing.T, role, command string, flags ...string) *voiced {
+// hookedVoice is one whose command for last words has so much time.
+func hookedVoice(t *testing.T, role, command, within string) *voiced {
 	t.Helper()
-	args := append([]string{"run", "--heartbeat", "notify", "--grace", "100ms", "--worker-id", "w1", "--on-hang-command", command}, flags...)
-	cmd := watchdogCommand(t, "voice", append(args, "--", os.Args[0])...)
+	cmd := watchdogCommand(t, "voice", "run", "--heartbeat", "notify", "--grace", "100ms", "--worker-id", "w1",
+		"--on-hang-command", command, "--on-hang-timeout", within, "--", os.Args[0])
 	cmd.Env = append(cmd.Env, "LEASH_TEST_HOOK="+role)
 	return startVoice(t, cmd)
 }
 
 // The command knows of whom it is to ask, and cmd.exe reads it as it is.
 func TestLastWords(t *testing.T) {
-	v := hookedVoice(t, "", `echo words of %LEASH_WORKER_PID% %LEASH_WORKER_ID% %LEASH_REASON% & echo "a  b" & exit 5`)
-	v.say("WATCHDOG=trigger")
+	v := hookedVoice(t, "", `echo words of %LEASH_WORKER_PID% %LEASH_WORKER_ID% %LEASH_REASON% & echo "a  b" & exit 5`, "1h")
+	v.sayLast("WATCHDOG=trigger")
 	if got := strings.TrimSpace(v.Stderr.Await("words of ")); got != strconv.Itoa(v.worker.PID)+" w1 heartbeat_timeout" {
 		t.Errorf("%q", got)
 	}
@@ -41,8 +42,8 @@ func TestLastWordsOfProgram(t *testing.T) {
 	if err := os.WriteFile(batch, []byte("@echo dumps %1 %2\r\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	v := hookedVoice(t, "", `"`+batch+`" --pid`)
-	v.say("WATCHDOG=trigger")
+	v := hookedVoice(t, "", `"`+batch+`" --pid`, "1h")
+	v.sayLast("WATCHDOG=trigger")
 	if got := strings.TrimSpace(v.Stderr.Await("dumps ")); got != "--pid "+strconv.Itoa(v.worker.PID) {
 		t.Errorf("%q", got)
 	}
@@ -51,34 +52,35 @@ func TestLastWordsOfProgram(t *testing.T) {
 
 // It is bounded, with all that it starts, and the worker lives until then.
 func TestHookIsBounded(t *testing.T) {
-	v := hookedVoice(t, "tree", `"`+os.Args[0]+`"`, "--on-hang-timeout", "60s")
-	v.say("WATCHDOG=trigger")
+	v := hookedVoice(t, "tree", `"`+os.Args[0]+`"`, "1h")
+	v.sayLast("WATCHDOG=trigger")
 	ids := printed(t, v.Stderr, treeSize)
 	testkit.StillAlive(t, append(ids, v.worker)...)
 	v.tell("exit 0") // what nobody waits for any more
 	v.endsHung("trigger")
 	testkit.AwaitGone(t, ids...)
 
-	v = hookedVoice(t, "tree", `"`+os.Args[0]+`"`, "--on-hang-timeout", "2s")
-	v.say("WATCHDOG=trigger")
-	ids = printed(t, v.Stderr, treeSize)
+	v = hookedVoice(t, "tree", `"`+os.Args[0]+`"`, "2s") // mostly enough for all of its tree to be there
+	v.sayLast("WATCHDOG=trigger")
 	v.endsHung("trigger")
-	testkit.AwaitGone(t, ids...)
+	v.Stderr.AwaitEnd() // of the command and what it started, too: they print there
 }
 
 // Who ends himself because of the signal hung nevertheless.
 func TestHangSignal(t *testing.T) {
-	cmd := watchdogCommand(t, "polite", "run", "--heartbeat", "notify", "--startup-timeout", "1s", "--on-hang-signal", "INT",
-		"--on-hang-timeout", "60s", "--", os.Args[0])
+	cmd := voiceCommand(t, "--on-hang-signal INT --on-hang-timeout 1h")
 	cmd.SysProcAttr = detached
-	w := testkit.Start(t, cmd)
-	printed(t, w.Stdout, 1)
-	if e := w.Stderr.AwaitEvent("process.terminated"); e.Int("process.exit.code") != 42 {
+	v := startVoice(t, cmd)
+	v.tell("heed 42")
+	v.Stdout.Await("heeds")
+	v.sayLast("WATCHDOG=trigger")
+	if e := v.Stderr.AwaitEvent("signal.sent"); e.Str("signal") != "SIGINT" || e.Str("error") != "" {
 		t.Error(e)
 	}
-	if status := w.Wait(); status != hung {
-		t.Errorf("status %d", status)
+	if e := v.Stderr.AwaitEvent("process.terminated"); e.Int("process.exit.code") != 42 {
+		t.Error(e)
 	}
+	v.endsHung("trigger")
 }
 
 func TestWrongHeartbeats(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,10 +24,13 @@ import (
 //	beat         sends a beat from time to time, from now on
 //	child LINE   starts a child that does so
 //	exit STATUS
+//	heed STATUS  exits so if a console event asks it to, and says "heeds"
 func voice() {
 	fmt.Println("pid", os.Getpid())
-	for _, name := range []string{pipeVar, "NOTIFY_SOCKET", "WATCHDOG_USEC", heardBy} {
-		fmt.Printf("%s=%s\n", name, os.Getenv(name))
+	if os.Getenv(childVar) == "" {
+		for _, name := range told {
+			fmt.Printf("%s=%s\n", name, os.Getenv(name))
+		}
 	}
 	for in := bufio.NewReader(os.Stdin); ; {
 		line, err := in.ReadString('\n')
@@ -36,6 +40,11 @@ func voice() {
 		obey(strings.TrimSpace(line))
 	}
 }
+
+// told is what a worker knows by its environment, and prints; its children do not.
+var told = []string{pipeVar, "NOTIFY_SOCKET", "WATCHDOG_USEC", heardBy}
+
+const childVar = "LEASH_TEST_CHILD"
 
 func obey(line string) {
 	what, rest, _ := strings.Cut(line, " ")
@@ -57,7 +66,7 @@ func obey(line string) {
 		}()
 	case "child":
 		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), roleVar+"=voice")
+		child.Env = append(os.Environ(), roleVar+"=voice", childVar+"=1")
 		child.Stdout = os.Stdout
 		in, err := child.StdinPipe()
 		if err == nil {
@@ -71,6 +80,14 @@ func obey(line string) {
 	case "exit":
 		status, _ := strconv.Atoi(rest)
 		os.Exit(status)
+	case "heed":
+		asked := make(chan os.Signal, 1)
+		signal.Notify(asked, os.Interrupt)
+		go func() {
+			<-asked
+			obey("exit " + rest)
+		}()
+		fmt.Println("heeds")
 	}
 }
 
@@ -110,10 +127,15 @@ type voiced struct {
 
 func runVoice(t *testing.T, flags string) *voiced {
 	t.Helper()
-	args := append(append([]string{"run", "--heartbeat", "notify", "--grace", "100ms"}, strings.Fields(flags)...), "--", os.Args[0])
-	v := startVoice(t, watchdogCommand(t, "voice", args...))
+	v := startVoice(t, voiceCommand(t, flags))
 	v.flags = flags
 	return v
+}
+
+func voiceCommand(t *testing.T, flags string) *exec.Cmd {
+	t.Helper()
+	args := append([]string{"run", "--heartbeat", "notify", "--grace", "100ms"}, strings.Fields(flags)...)
+	return watchdogCommand(t, "voice", append(args, "--", os.Args[0])...)
 }
 
 func startVoice(t *testing.T, cmd *exec.Cmd) *voiced {
@@ -132,7 +154,7 @@ func (v *voiced) meet() {
 	v.t.Helper()
 	v.worker = printed(v.t, v.Stdout, 1)[0]
 	v.env = make(map[string]string)
-	for _, name := range []string{pipeVar, "NOTIFY_SOCKET", "WATCHDOG_USEC", heardBy} {
+	for _, name := range told {
 		v.env[name] = v.Stdout.Await(name + "=")
 	}
 	v.pipe = v.env[pipeVar]
@@ -142,11 +164,16 @@ func (v *voiced) tell(line string) { fmt.Fprintln(v.in, line) }
 
 func (v *voiced) say(text string) {
 	v.t.Helper()
-	v.tell("say " + strings.Trim(strconv.Quote(text), `"`))
+	v.sayLast(text)
 	v.Stdout.Await("said")
 }
 
-// hasty is a watchdog that soon takes silence for a hang.
+// sayLast does not wait until it is said: for what is said the worker may be
+// ended before he can tell.
+func (v *voiced) sayLast(text string) { v.tell("say " + strings.Trim(strconv.Quote(text), `"`)) }
+
+// hasty is a watchdog that soon takes silence for a hang: once he counts, the worker
+// may be ended at any moment.
 const hasty = "--heartbeat-interval 100ms --heartbeat-timeout 300ms"
 
 // hangs has a worker hang from now on, and waits until that is known: so long
@@ -154,7 +181,7 @@ const hasty = "--heartbeat-interval 100ms --heartbeat-timeout 300ms"
 func hangs(t *testing.T, flags string) {
 	t.Helper()
 	v := runVoice(t, flags)
-	v.say("READY=1")
+	v.sayLast("READY=1")
 	if status := v.Wait(); status != hung {
 		t.Errorf("the one who hangs: status %d", status)
 	}

@@ -17,7 +17,7 @@ import (
 
 // Patience is how long anything may take before a test gives up. It is far
 // more than needed: machines that run tests are sometimes very busy.
-const Patience = 60 * time.Second
+const Patience = 3 * time.Minute
 
 // Lines collects what a process prints. Each line is handed out once; lines
 // that nobody asked for yet stay, so the order of asking does not matter.
@@ -87,6 +87,14 @@ func (l *Lines) AwaitEvent(name string) Event {
 	return ev
 }
 
+// Happens waits for the event of that name, and tells whether it came before the
+// end of the output.
+func (l *Lines) Happens(name string) bool {
+	l.t.Helper()
+	_, ok := l.find("event "+name, func(line string) bool { return parseEvent(line).Name() == name })
+	return ok
+}
+
 // AwaitEnd waits until nobody can print any more: every process that had the
 // other end has ended or closed it. It returns everything.
 func (l *Lines) AwaitEnd() string {
@@ -119,6 +127,17 @@ func (l *Lines) Events() []Event { return Events(strings.NewReader(l.All())) }
 
 func (l *Lines) await(what string, want func(string) bool) string {
 	l.t.Helper()
+	line, ok := l.find(what, want)
+	if !ok {
+		l.t.Fatalf("the output ended without %s:\n%s", what, l.All())
+	}
+	return line
+}
+
+// find takes the next unread line that is wanted. There is none if the output
+// ends before.
+func (l *Lines) find(what string, want func(string) bool) (line string, ok bool) {
+	l.t.Helper()
 	late := time.After(Patience)
 	for {
 		l.mu.Lock()
@@ -128,11 +147,11 @@ func (l *Lines) await(what string, want func(string) bool) string {
 			line := l.unread[i]
 			l.unread = slices.Delete(l.unread, i, i+1)
 			l.mu.Unlock()
-			return line
+			return line, true
 		}
 		l.mu.Unlock()
 		if closed {
-			l.t.Fatalf("the output ended without %s:\n%s", what, l.All())
+			return "", false
 		}
 		select {
 		case <-change:
@@ -156,8 +175,13 @@ func Events(r io.Reader) []Event {
 	return events
 }
 
+// parseEvent also finds an event behind what another process has begun to print on
+// the same pipe, without the end of its line.
 func parseEvent(line string) Event {
 	var ev Event
+	if at := strings.Index(line, `{"time":`); at > 0 {
+		line = line[at:]
+	}
 	if json.Unmarshal([]byte(line), &ev) != nil {
 		return nil
 	}

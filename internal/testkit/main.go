@@ -15,7 +15,7 @@ const dirVar = "LEASH_TESTKIT_DIR"
 
 // leakPatience is how long Main waits for the last processes to end before it
 // calls them a leak.
-const leakPatience = 10 * time.Second
+const leakPatience = time.Minute
 
 // Main runs the tests of a package and exits. It runs them in a child of its
 // own, below which it can tell at the end whether anything is left, even after a

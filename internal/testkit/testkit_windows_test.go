@@ -89,6 +89,13 @@ func TestStatusAndOutput(t *testing.T) {
 	}
 }
 
+func TestEventBehindOthersWords(t *testing.T) {
+	l := Collect(t, strings.NewReader(`Traceback {"time":"x","event":"a.b","n":1}`+"\n"))
+	if e := l.AwaitEvent("a.b"); e.Int("n") != 1 {
+		t.Error(e)
+	}
+}
+
 func TestAliveAndGone(t *testing.T) {
 	p := Start(t, roleCommand("sleep"))
 	p.Stdout.Await("asleep")
@@ -136,6 +143,9 @@ func TestCleanupEndsTheTree(t *testing.T) {
 		p := Start(t, roleCommand("parent parent sleep"))
 		ids = append(ids, p.Ident, Identify(t, pidLine(t, p)))
 		ids = append(ids, Identify(t, pidLine(t, p)))
+		if ids[1].Start > ids[2].Start { // the one below may be the first to say whom it started
+			ids[1], ids[2] = ids[2], ids[1]
+		}
 		p.Stdout.Await("asleep")
 		below := Descendants(t, p.PID)
 		if len(below) != 2 || below[0] != ids[1] || below[1] != ids[2] {

@@ -282,7 +282,7 @@ func TestAskInItsConsole(t *testing.T) {
 		t.Fatal(got)
 	}
 	parent.cmd.Process.Kill()
-	status, records := guardFor(t, h, true, 20*time.Second)
+	status, records := guardFor(t, h, true, time.Hour)
 	if status != 42 || child.exit().Code != 42 {
 		t.Errorf("the worker ended with %d, its child with %+v\n%v", status, child.exit(), records)
 	}

@@ -282,17 +282,8 @@ func TestFlood(t *testing.T) {
 	for range clients {
 		say(t, at, slices.Repeat([]string{"WATCHDOG=1"}, each)...)
 	}
-	began := h.Now()
-	h.notifier.budget.Refill(began)
-	for range heartbeat.Burst + spent {
-		h.notifier.budget.Spend()
-	}
 	heard, drowned := 0, 0
-	for heard < clients*each {
-		events, err := h.Wait(h.Now()+late, true)
-		if err != nil || len(events) == 0 {
-			t.Fatalf("%d of %d were heard (%v)", heard, clients*each, err)
-		}
+	count := func(events []watch.Event) {
 		for _, e := range events {
 			switch e.(type) {
 			case watch.Heard:
@@ -302,10 +293,36 @@ func TestFlood(t *testing.T) {
 			}
 		}
 	}
-	least := (spent + clients*each) * time.Second / heartbeat.PerSecond
-	if took := h.Now() - began; took < least*9/10 || drowned == 0 {
-		t.Errorf("%d messages were read in %v, at least %v should pass, and %d pauses", heard, took, least, drowned)
+	began := overspend(h, spent)
+	count(h.events)
+	if drowned == 0 {
+		t.Error("the budget is spent, and there is no pause")
 	}
+	least := (spent + time.Duration(clients*each-heard)) * time.Second / heartbeat.PerSecond
+	for heard < clients*each {
+		events, err := h.Wait(h.Now()+late, true)
+		if err != nil || len(events) == 0 {
+			t.Fatalf("%d of %d were heard (%v)", heard, clients*each, err)
+		}
+		count(events)
+	}
+	if took := h.Now() - began; took < least*9/10 {
+		t.Errorf("%d messages were read in %v, at least %v should pass", heard, took, least)
+	}
+}
+
+// overspend has a message come in when so many too many were read already. It returns
+// since when; while a slow machine pays that back before, it is done once more.
+func overspend(h *Host, spent int) (began time.Duration) {
+	for began == 0 || h.notifier.budget.Left() {
+		began = h.Now()
+		h.notifier.budget.Refill(began)
+		for range heartbeat.Burst + spent {
+			h.notifier.budget.Spend()
+		}
+		h.handle(<-h.happened)
+	}
+	return began
 }
 
 // Who may connect: this user and the system, and nobody from elsewhere.

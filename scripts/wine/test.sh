@@ -50,11 +50,15 @@ finish() {
 	left=$(left_over)
 	if [ -n "$left" ] && [ "$status" -lt 128 ]; then
 		# To Windows programs a process has ended a little before it has for
-		# the kernel here. This waits for all of them, those of others too.
-		for prefix in "$WINEPREFIX" "$scratch"/alone-*; do
-			[ ! -d "$prefix" ] || WINEPREFIX=$prefix timeout 10 wineserver -w 9>&- || true
+		# the kernel here. Wine's server waits for all of them, those of others
+		# too, so we look meanwhile.
+		for _ in $(seq 60); do
+			for prefix in "$WINEPREFIX" "$scratch"/alone-*; do
+				[ ! -d "$prefix" ] || WINEPREFIX=$prefix timeout 1 wineserver -w 9>&- || true
+			done
+			left=$(left_over)
+			[ -n "$left" ] || break
 		done
-		left=$(left_over)
 	fi
 	if [ -n "$left" ]; then
 		echo "left behind by the tests, and killed now:" >&2
@@ -99,12 +103,15 @@ go build -C "$root" -trimpath -buildvcs=false -ldflags='-s -w' -o "$scratch/" ./
 # Wine ends its services with the last program, and takes half a second to
 # start them for the next. A shell that waits for a line keeps them running;
 # when this script ends, however it does, it sees the end of its input.
-mkfifo "$scratch/stay"
-wine cmd <"$scratch/stay" >/dev/null 2>&1 9>&- &
-exec 8>"$scratch/stay"
+# Its greeting is waited for: who starts Wine while it is being started fails now
+# and then ("wine: chdir to /tmp/wine-...").
+mkfifo "$scratch/stay" "$scratch/greets"
+wine cmd <"$scratch/stay" >"$scratch/greets" 2>/dev/null 9>&- &
+exec 8>"$scratch/stay" 6<"$scratch/greets"
+read -r _ <&6 || { echo "Wine does not start" >&2; exit 1; }
 
 # Without it, the tests that need it skip themselves, or fail where that is forbidden.
-if python=$("$here/python.sh" 8>&- 9>&-); then
+if python=$("$here/python.sh" 6<&- 8>&- 9>&-); then
 	# shellcheck disable=SC1003 # a backslash is meant
 	LEASH_WINE_PYTHON=Z:$(printf %s "$python" | tr / '\\')
 	export LEASH_WINE_PYTHON
@@ -113,7 +120,8 @@ fi
 # run_tests calls go test with these arguments. In the background, so that a
 # signal to this script is heard at once.
 run_tests() {
-	PATH=$here:$PATH go test -timeout 10m -overlay "$overlay" "$@" 7>&- 8>&- 9>&- &
+	# No package takes two minutes, unless the machine is very slow.
+	PATH=$here:$PATH go test -timeout 40m -overlay "$overlay" "$@" 6<&- 7>&- 8>&- 9>&- &
 	tests=$!
 	status=0
 	wait "$tests" || status=$?
@@ -139,7 +147,7 @@ no_wonder() {
 
 cd "$root"
 mkfifo "$scratch/says"
-tee "$scratch/said" <"$scratch/says" 8>&- 9>&- &
+tee "$scratch/said" <"$scratch/says" 6<&- 8>&- 9>&- &
 tee=$!
 exec 7>&1 >"$scratch/says" 2>&1
 # shellcheck disable=SC2046 # one word for each package
