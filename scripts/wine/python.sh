@@ -15,6 +15,7 @@ if [ ! -e "$dir/python.exe" ]; then
 	new=$(mktemp -d "$wine_dir/python.XXXXXX")
 	trap 'rm -rf "$new"' EXIT
 	trap 'exit 130' INT TERM
+	(cd "$here/python" && ../../retry.sh go mod download)
 	# No cgo, no flags of those who test something else.
 	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 GOFLAGS=-buildvcs=false \
 		go build -C "$here/python" -o "$new/unpack.exe" .

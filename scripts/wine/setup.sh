@@ -29,14 +29,15 @@ install_packages() {
 	echo "installing for the Windows tests: $packages" >&2
 	# The lists may be old, or not there at all: then once more with new ones.
 	# shellcheck disable=SC2086 # one word for each package
-	apt_install $packages 2>/dev/null || { apt-get update -qq && apt_install $packages; }
+	$apt $packages >/dev/null 2>&1 || {
+		"$here/../retry.sh" apt-get update -qq
+		# shellcheck disable=SC2086
+		"$here/../retry.sh" $apt $packages >/dev/null
+	}
 	have_packages || { echo "Wine is still not complete" >&2; exit 1; }
 }
 
-apt_install() {
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		-o DPkg::Lock::Timeout=300 "$@" >/dev/null
-}
+apt="env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300"
 
 # What the prefix was made with. Of another stamp, it is made anew.
 stamp() {
@@ -58,7 +59,7 @@ make_prefix() {
 		wineserver -k 9>&- || true
 		rm -rf "$WINEPREFIX"
 	fi
-	wine wineboot -i >/dev/null 2>&1 9>&-
+	"$here/../retry.sh" wine wineboot -i >/dev/null 2>&1 9>&-
 	# Go asks for Windows 10.
 	wine reg add 'HKCU\Software\Wine' /v Version /d win10 /f >/dev/null 2>&1 9>&-
 	wineserver -k 9>&- || true # it may have ended by itself
