@@ -19,7 +19,7 @@ type candidate struct {
 // who was judged, and judges again with what is known then. Only who is
 // condemned twice becomes a member. It returns how many are new.
 func (r *Reaper) adopt(s *scan.Snapshot, runs []*scan.Run) int {
-	r.unopened, r.vanished = r.unopened[:0], r.vanished[:0]
+	r.unopened, r.vanished, r.young = r.unopened[:0], r.vanished[:0], 0
 	condemned := condemned(runs)
 	if len(condemned) == 0 {
 		return 0
@@ -134,6 +134,7 @@ func (r *Reaper) enlist(s *scan.Snapshot, found []candidate) int {
 	}
 	for _, c := range found {
 		if !c.taken {
+			r.young++
 			c.h.Close()
 		}
 	}

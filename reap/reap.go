@@ -98,12 +98,16 @@ type Reaper struct {
 	// vanished were to be ended at the last look and gone when they were opened:
 	// perhaps they fork and end faster than we look.
 	vanished []Ended
-	dead     map[scan.Key]owner.Owner
-	guarded  []int               // PIDs that watchdogs were ending at the last look
-	known    map[proc.ID]*member // by PID and start time
-	scanned  time.Duration       // when the last look ended
-	looked   bool
-	failed   error
+	// young is how many of the last look started in its very tick and were not
+	// condemned again by what is read behind a handle, which tells no cgroup. The
+	// next tick tells them from a later owner of their number.
+	young   int
+	dead    map[scan.Key]owner.Owner
+	guarded []int               // PIDs that watchdogs were ending at the last look
+	known   map[proc.ID]*member // by PID and start time
+	scanned time.Duration       // when the last look ended
+	looked  bool
+	failed  error
 }
 
 const (
@@ -257,10 +261,10 @@ func (r *Reaper) count() stop.Census {
 // missed counts those who were seen and not got hold of.
 func (r *Reaper) missed() int { return len(r.unopened) + min(len(r.vanished), 1) }
 
-// rest lets a moment pass before a second look, unless there was nothing to be
-// done so far.
+// rest lets a moment pass before a second look, more than a tick, unless there was
+// nothing to be done so far.
 func (r *Reaper) rest() {
-	if until := r.scanned + apart; r.looked && len(r.members)+r.missed() > 0 && r.Table.Now() < until {
+	if until := r.scanned + apart; r.looked && len(r.members)+r.missed()+r.young > 0 && r.Table.Now() < until {
 		if _, err := r.Table.Wait(until); err != nil {
 			r.failed = err
 		}

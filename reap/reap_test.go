@@ -262,6 +262,21 @@ func TestOwnerReadLater(t *testing.T) {
 	}
 }
 
+// Who was born in the tick of the look, and is known by his cgroup alone, is not
+// found again by what is read behind his handle. A look in the next tick finds him.
+func TestBornInTheTickOfTheLook(t *testing.T) {
+	s := newStub(t)
+	s.records = []ledger.Record{{RunID: theRun, Worker: proc.ID{PID: 8, Start: 8}, Watchdog: proc.ID{PID: 7, Start: 7},
+		Boot: simBoot, NS: simSpace, Seen: 900}}
+	born := s.add(20, young(func(p *scan.Process) { p.EnvRuns, p.Inside = nil, []int{0} }), func(p *stubProc) {
+		now := p.Process
+		now.Inside = nil
+		p.behind = &now
+	})
+	s.takes = []func() error{nil, func() error { born.other = s.now < tick; return nil }}
+	s.want("TERM 20", "20 1")
+}
+
 func TestNothingToDo(t *testing.T) {
 	s := newStub(t)
 	s.add(20).EnvRuns = nil
