@@ -19,7 +19,7 @@ const stay = "echo ready; exec sleep 1000000"
 func TestGuardEndsTheWorkerWithItsParent(t *testing.T) {
 	for _, backend := range []string{"event", "poll", "auto"} {
 		parent, w := sleeper(t), scriptWorker(t, stay)
-		g := guard(t, w, parent, "--backend", backend, "--poll-interval", "20ms")
+		g := guard(t, w, parent, "--backend", backend, "--poll-interval", "20ms", "--grace", "1m")
 		testkit.StillAlive(t, w.Ident)
 		parent.Kill()
 		testkit.AwaitGone(t, w.Ident)
@@ -106,7 +106,7 @@ func TestLifelineBesideAParent(t *testing.T) {
 func TestSignalsToGuard(t *testing.T) {
 	for _, s := range []syscall.Signal{unix.SIGTERM, unix.SIGINT} {
 		parent, w := sleeper(t), scriptWorker(t, `trap 'echo term; exit 0' TERM; echo ready; while :; do sleep 0.01; done`)
-		g := guard(t, w, parent)
+		g := guard(t, w, parent, "--grace", "1m")
 		g.Signal(unix.SIGHUP)
 		g.Signal(unix.SIGPIPE)
 		g.Signal(s)

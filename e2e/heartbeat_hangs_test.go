@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -34,23 +33,20 @@ func TestHungWorkersAreEnded(t *testing.T) {
 	defer wait()
 	for _, h := range hangs {
 		run(h.name, func(t *testing.T) {
-			p := runPatient(t, append(patience, "--on-hang-signal", "ABRT"), "--beats", h.beats, "--child")
-			p.log.AwaitEvent("process.ready")
+			p := runPatient(t, append(patience, "--on-hang-signal", "ABRT"), "--mute", "--beats", h.beats, "--child")
 			p.hang(h.way)
 			p.gone(124)
 			wasHung(t, p.log, p.worker, 3)
-			stacks(t, p.Stderr.All(), h.stacks...)
+			stacks(t, p.Stderr, h.stacks...)
 		})
 	}
 }
 
 // stacks looks for what faulthandler prints.
-func stacks(t *testing.T, text string, functions ...string) {
+func stacks(t *testing.T, said *testkit.Lines, functions ...string) {
 	t.Helper()
 	for _, want := range append([]string{"Fatal Python error: Aborted"}, functions...) {
-		if !strings.Contains(text, want) {
-			t.Errorf("the last words lack %q", want)
-		}
+		said.AwaitMatch(match(want))
 	}
 }
 
@@ -62,8 +58,8 @@ func TestWorkersInAllWaysOfBeatingLive(t *testing.T) {
 	defer wait()
 	for _, beats := range []string{"timer", "progress", "loop"} {
 		run(beats, func(t *testing.T) {
-			p := runPatient(t, append(patience, "--on-hang-signal", "ABRT"), "--beats", beats, "--child")
-			for range 8 { // a patience and a half
+			p := runPatient(t, append(calm, "--on-hang-signal", "ABRT"), "--beats", beats, "--child")
+			for range calmBeats {
 				p.log.AwaitEvent("heartbeat.received")
 			}
 			p.unharmed()
@@ -73,16 +69,35 @@ func TestWorkersInAllWaysOfBeatingLive(t *testing.T) {
 
 func TestStoppedWorkerIsHung(t *testing.T) {
 	t.Parallel()
-	p := runPatient(t, append(patience, "--on-hang-signal", "ABRT"), "--child")
-	p.log.AwaitEvent("process.ready")
+	p := runPatient(t, append(patience, "--on-hang-signal", "ABRT"), "--mute", "--child")
+	speaker := p.speaker("READY=1")
 	if err := p.worker.Signal(unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	awaitState(t, p.worker.PID, "T")
+	speaker.say(t)
 	p.gone(124)
 	wasHung(t, p.log, p.worker, 3)
-	stacks(t, p.Stderr.All(), "in run", "in main") // it was continued, or it could not have said it
+	stacks(t, p.Stderr, "in run", "in main") // it was continued, or it could not have said it
 	if s := p.log.AwaitEvent("signal.sent"); s.Str("signal") != "SIGABRT" || s.Int("target_pid") != p.worker.PID {
 		t.Errorf("the first signal: %v", s)
+	}
+}
+
+// speaker is a child of a worker that says one thing to the watchdog when the
+// test wants it, whatever has become of the worker.
+type speaker testkit.Ident
+
+func (p *patient) speaker(message string) speaker {
+	p.t.Helper()
+	p.does("speaker " + message)
+	return speaker(identOf(p.t, p.Stdout, "SPEAKER"))
+}
+
+func (s speaker) say(t *testing.T) {
+	t.Helper()
+	if err := testkit.Ident(s).Signal(unix.SIGUSR1); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -90,15 +105,17 @@ func TestStoppedWorkerIsHung(t *testing.T) {
 // containers, and work that uses it up.
 func TestWorkerWithoutTimeIsHung(t *testing.T) {
 	t.Parallel()
-	p := runPatient(t, patience, "--child")
+	p := runPatient(t, calm, "--child")
 	p.does("busy")
+	speaker := p.speaker(hastens)
 	for range 4 {
 		p.log.AwaitEvent("heartbeat.received")
 	}
 	p.unharmed() // it is the quota, and not the work, that makes it hang
 	starve(t, p.worker)
+	speaker.say(t)
 	p.gone(124)
-	wasHung(t, p.log, p.worker, 3)
+	wasHung(t, p.log, p.worker, 1)
 }
 
 // starve leaves a process 1 ms in each second. To change from one Python thread
@@ -142,7 +159,7 @@ func TestOtherWaysToBeHung(t *testing.T) {
 	run, wait := together(t)
 	defer wait()
 	run("timeout", func(t *testing.T) {
-		p := runPatient(t, []string{"--heartbeat", "notify", "--heartbeat-interval", "1s", "--heartbeat-timeout", "2s", "--max-missed", "100"})
+		p := runPatient(t, []string{"--heartbeat", "notify", "--heartbeat-interval", "1s", "--heartbeat-timeout", "2s", "--max-missed", "100"}, "--mute")
 		p.hang("gil")
 		p.gone(124)
 		e := p.log.AwaitEvent("heartbeat.timeout")
@@ -151,7 +168,7 @@ func TestOtherWaysToBeHung(t *testing.T) {
 		}
 	})
 	run("trigger", func(t *testing.T) {
-		p := runPatient(t, []string{"--heartbeat", "notify"})
+		p := runPatient(t, unhurried)
 		p.order("send WATCHDOG=trigger")
 		p.gone(124)
 		if e := p.log.AwaitEvent("heartbeat.timeout"); e.Str("reason") != "trigger" || e.Int("missed") != 0 {
@@ -160,7 +177,7 @@ func TestOtherWaysToBeHung(t *testing.T) {
 		ended(t, p.log, "heartbeat_timeout")
 	})
 	run("deaf", func(t *testing.T) {
-		p := runPatient(t, slices.Concat(patience, []string{"--grace", "200ms"}), "--deaf", "--child")
+		p := runPatient(t, slices.Concat(patience, []string{"--grace", "200ms"}), "--mute", "--deaf", "--child")
 		p.hang("gil")
 		p.gone(124)
 		wasHung(t, p.log, p.worker, 3)
@@ -169,8 +186,8 @@ func TestOtherWaysToBeHung(t *testing.T) {
 		}
 	})
 	run("WATCHDOG_USEC at run time", func(t *testing.T) {
-		p := runPatient(t, []string{"--heartbeat", "notify", "--heartbeat-interval", "1h", "--heartbeat-timeout", "2h"}, "--beats", "none")
-		p.order("send WATCHDOG_USEC=600000")
+		p := runPatient(t, unhurried, "--beats", "none")
+		p.order("send " + hastens)
 		p.gone(124)
 		if e := p.log.AwaitEvent("heartbeat.timeout"); e.Int("silence_ms") < 600 {
 			t.Errorf("%v", e)
@@ -189,17 +206,15 @@ func TestHungWorkerBesideGuard(t *testing.T) {
 			if name == "abstract" {
 				socket = "@leash-e2e-" + newRunID()
 			}
-			p := alone(t, socket, "--child")
+			p := alone(t, socket, "--mute", "--child")
 			g := guardPatient(t, p, append(patience, "--on-hang-signal", "ABRT")...)
-			g.Stderr.AwaitEvent("heartbeat.received")
 			p.hang("gil")
 			testkit.AwaitGone(t, p.tree()...)
 			if status := g.Wait(); status != 0 {
 				t.Errorf("status %d", status)
 			}
 			wasHung(t, g.Stderr, p.worker, 3)
-			p.Stderr.AwaitEnd()
-			stacks(t, p.Stderr.All(), "hold_the_gil")
+			stacks(t, p.Stderr, "hold_the_gil")
 			if _, err := os.Lstat(socket); err == nil {
 				t.Error("the socket is left behind")
 			}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,16 +37,36 @@ type patient struct {
 	socket string
 }
 
-// patience is how these watchdogs are set up: three beats missed, 1.05 s after
-// the last sign of life. The client beats each fifth of a second.
-var patience = []string{"--heartbeat", "notify", "--heartbeat-interval", "300ms", "--max-missed", "3", "--grace", "5s"}
+// patience is how these watchdogs are set up that are to find their worker hung:
+// three beats missed, 1.05 s after the last sign of life. A machine may hold a
+// healthy worker still for longer, so it has to be --mute until it hangs. What
+// must not run out has minutes.
+var patience = []string{"--heartbeat", "notify", "--heartbeat-interval", "300ms", "--max-missed", "3",
+	"--grace", "1m", "--on-hang-timeout", "1m"}
 
 // hasty is a patience of 0.5 s, for workers that are to be silent for longer
 // and not to be hung.
-var hasty = []string{"--heartbeat", "notify", "--heartbeat-interval", "200ms", "--max-missed", "2", "--grace", "5s"}
+var hasty = []string{"--heartbeat", "notify", "--heartbeat-interval", "200ms", "--max-missed", "2", "--grace", "1m"}
 
 // longer is how many seconds are more than hasty has.
 const longer = "1.5"
+
+// calm is for workers that beat, each fifth of a second, and are not to be hung
+// even if the machine holds them still for some seconds. Its patience is 8 s, of
+// 26 missed beats; what a worker says with hastens makes it 0.6 s, and one.
+var calm = []string{"--heartbeat", "notify", "--heartbeat-interval", "300ms", "--heartbeat-timeout", "8s", "--max-missed", "100",
+	"--grace", "1m", "--on-hang-timeout", "1m"}
+
+const hastens = "WATCHDOG_USEC=600000"
+
+// calmBeats are more than a calm watchdog's patience: one each 200 ms.
+const calmBeats = 43
+
+// unhurried never finds a worker hung that does not say so itself.
+var unhurried = []string{"--heartbeat", "notify", "--heartbeat-interval", "1h", "--heartbeat-timeout", "2h", "--grace", "1m"}
+
+// unjudged is READY=1 of a worker whose silence means nothing from then on.
+const unjudged = `READY=1\nWATCHDOG_USEC=0`
 
 // beating is a command line of run around hangs.py.
 func beating(t *testing.T, flags []string, args ...string) *exec.Cmd {
@@ -65,6 +86,14 @@ func withClient(t *testing.T, env []string) []string {
 // admit starts the command and waits for its worker.
 func admit(t *testing.T, cmd *exec.Cmd) *patient {
 	t.Helper()
+	p := unmet(t, cmd)
+	p.meet(slices.Contains(cmd.Args, "--child"))
+	return p
+}
+
+// unmet starts the command only: its worker may be ended before it says anything.
+func unmet(t *testing.T, cmd *exec.Cmd) *patient {
+	t.Helper()
 	p := &patient{t: t, orders: input(t, cmd)}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -75,7 +104,6 @@ func admit(t *testing.T, cmd *exec.Cmd) *patient {
 	cmd.ExtraFiles = []*os.File{w}
 	p.Proc = testkit.Start(t, cmd)
 	w.Close()
-	p.meet(slices.Contains(cmd.Args, "--child"))
 	return p
 }
 
@@ -123,6 +151,56 @@ func (p *patient) hang(way string) {
 	p.t.Helper()
 	p.order("hang " + way)
 	p.Stdout.Await("HANGING")
+}
+
+// over waits for the end of the watchdog and of everybody that has its streams.
+// Of the worker's processes none may be left that had the time to say who they are.
+func (p *patient) over(status int) {
+	p.t.Helper()
+	if got := p.Wait(); got != status {
+		p.t.Errorf("status %d, want %d", got, status)
+	}
+	p.Stdout.AwaitEnd()
+	p.Stderr.AwaitEnd()
+	p.log.AwaitEnd()
+	for _, word := range []string{"CHILD", "READY"} {
+		noneLeft(p.t, p.Stdout, word)
+	}
+}
+
+// told are the PIDs that were printed behind a word. Those processes may have ended.
+func told(lines *testkit.Lines, word string) (pids []int) {
+	for line := range strings.Lines(lines.All()) {
+		if text, ok := strings.CutPrefix(line, word+" "); ok {
+			if n, err := strconv.Atoi(strings.TrimSpace(text)); err == nil {
+				pids = append(pids, n)
+			}
+		}
+	}
+	return pids
+}
+
+// noneLeft fails the test if one of them lives.
+func noneLeft(t *testing.T, lines *testkit.Lines, word string) {
+	t.Helper()
+	for _, pid := range told(lines, word) {
+		if id, ok := testkit.Lookup(pid); ok && id.Alive() {
+			testkit.Adopt(t, id)
+			t.Errorf("%s is left: %v", word, id)
+		}
+	}
+}
+
+// inTime plays with a short time-out that must run out, or not, and with a longer
+// one if the machine left no time for what was to happen before: then body says
+// false.
+func inTime(t *testing.T, first time.Duration, body func(limit time.Duration) bool) {
+	t.Helper()
+	for limit := first; !body(limit); limit *= 2 {
+		if limit > time.Minute || t.Failed() {
+			t.Fatalf("a time-out of %v was too short too", limit)
+		}
+	}
 }
 
 // gone waits for the end of the tree and of the watchdog.

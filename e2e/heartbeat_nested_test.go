@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"slices"
 	"testing"
 
 	"leash/internal/testkit"
@@ -13,8 +14,7 @@ import (
 func aboveAnother(t *testing.T, script string) *testkit.Proc {
 	t.Helper()
 	testkit.Need(t, "systemd-notify")
-	cmd := watchdog(t, "run", "--heartbeat", "notify", "--heartbeat-interval", "300ms", "--",
-		"sh", "-c", script, testkit.Watchdog(t))
+	cmd := watchdog(t, slices.Concat([]string{"run"}, calm, []string{"--", "sh", "-c", script, testkit.Watchdog(t)})...)
 	cmd.Env = append(cmd.Env, "LEASH_LOG_LEVEL=debug", "LEASH_LOG_FORMAT=json")
 	orders := input(t, cmd)
 	p := testkit.Start(t, cmd)

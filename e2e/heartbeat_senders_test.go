@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -51,7 +53,7 @@ func TestStrangersBeatForNobody(t *testing.T) {
 	defer wait()
 	for name, u := range strangers(t) {
 		run(name, func(t *testing.T) {
-			p := runPatient(t, patience, "--child")
+			p := runPatient(t, patience, "--mute", "--child")
 			s := stranger(t, u, p.socket, `WATCHDOG=1\nEXTEND_TIMEOUT_USEC=1000000000\nSTOPPING=1\nWATCHDOG_USEC=0`)
 			p.hang("gil")
 			testkit.StillAlive(t, s.Ident)
@@ -76,7 +78,7 @@ func TestStrangersEndNobody(t *testing.T) {
 			p.does("later " + longer) // and the silence does not count, since nobody was ready
 			testkit.StillAlive(t, s.Ident)
 			p.unharmed("process.ready", "heartbeat.received", "heartbeat.missed")
-			p.does("send READY=1") // the worker itself is heard
+			p.does("send " + unjudged) // the worker itself is heard
 			p.log.AwaitEvent("process.ready")
 		})
 	}
@@ -85,19 +87,19 @@ func TestStrangersEndNobody(t *testing.T) {
 // READY=1 of a stranger does not save who is not ready in time.
 func TestStrangersMakeNobodyReady(t *testing.T) {
 	t.Parallel()
-	socket := "@leash-e2e-" + newRunID()
-	p := alone(t, socket, "--beats", "none", "--never-ready", "--child")
-	s := strangerTo(t, root(), socket, "READY=1") // before anybody listens
-	g := guardPatient(t, p, append(patience, "--startup-timeout", "2s")...)
-	for range 3 {
-		s.Stdout.Await("SAID")
-	}
-	testkit.AwaitGone(t, p.tree()...)
-	testkit.StillAlive(t, s.Ident)
-	if status := g.Wait(); status != 0 {
-		t.Errorf("status %d", status)
-	}
-	ended(t, g.Stderr, "startup_timeout")
+	inTime(t, 2*time.Second, func(limit time.Duration) bool {
+		socket := "@leash-e2e-" + newRunID()
+		p := alone(t, socket, "--beats", "none", "--never-ready", "--child")
+		s := strangerTo(t, root(), socket, "READY=1") // before anybody listens
+		g := guardPatient(t, p, append(patience, "--startup-timeout", limit.String())...)
+		testkit.AwaitGone(t, p.tree()...)
+		testkit.StillAlive(t, s.Ident)
+		if status := g.Wait(); status != 0 {
+			t.Errorf("status %d", status)
+		}
+		ended(t, g.Stderr, "startup_timeout")
+		return strings.Contains(s.Stdout.All(), "SAID")
+	})
 }
 
 // Beats from below count: of a grandchild, and of a daemon that left by a
@@ -109,7 +111,7 @@ func TestBeatsFromBelowCount(t *testing.T) {
 	defer wait()
 	for _, how := range []string{"grandchild", "daemon"} {
 		run("run "+how, func(t *testing.T) {
-			p := runPatient(t, hasty, "--beats", "none", "--never-ready")
+			p := runPatient(t, calm, "--beats", "none", "--never-ready")
 			p.does("below " + how)
 			p.livesBy(p.log)
 		})
@@ -118,7 +120,7 @@ func TestBeatsFromBelowCount(t *testing.T) {
 			cmd.Env = append(cmd.Env, "LEASH_RUN_ID=k3x9a2p", "LEASH_WORKER_ID="+newRunID())
 			p := admit(t, cmd)
 			p.does("below " + how)
-			p.livesBy(guardPatient(t, p, hasty...).Stderr)
+			p.livesBy(guardPatient(t, p, calm...).Stderr)
 		})
 	}
 }
@@ -129,7 +131,7 @@ func (p *patient) livesBy(log *testkit.Lines) {
 	p.t.Helper()
 	beater := identOf(p.t, p.Stdout, "BEATER")
 	log.AwaitEvent("heartbeat.received")
-	p.does("block " + longer)
+	p.does("block 8.5") // more than a calm watchdog's patience
 	testkit.StillAlive(p.t, p.worker, beater)
 	if found := named(log, "heartbeat.timeout"); len(found) != 0 {
 		p.t.Errorf("%v", found)
@@ -137,6 +139,7 @@ func (p *patient) livesBy(log *testkit.Lines) {
 	if err := beater.Signal(unix.SIGKILL); err != nil {
 		p.t.Fatal(err)
 	}
+	p.order("send " + hastens)
 	testkit.AwaitGone(p.t, p.worker)
 	log.AwaitEvent("heartbeat.timeout")
 }
@@ -145,7 +148,7 @@ func (p *patient) livesBy(log *testkit.Lines) {
 // counts: the watchdog is stopped meanwhile.
 func TestMessagesOfTheDeadCount(t *testing.T) {
 	t.Parallel()
-	p := runPatient(t, patience, "--beats", "none", "--never-ready")
+	p := runPatient(t, unhurried, "--beats", "none", "--never-ready")
 	p.Signal(unix.SIGSTOP)
 	awaitState(t, p.PID, "T")
 	p.does("once-gone READY=1")
@@ -171,19 +174,21 @@ func TestSystemdNotifyInALoop(t *testing.T) {
 		flag string
 	}{"root": {user{state: stateDir(t)}, "--no-block"}, "ordinary user": {ordinary(t, alice), ""}} {
 		run(name, func(t *testing.T) {
-			cmd := c.user.as(exec.Command(filepath.Join(bin, "watchdog"), slices.Concat([]string{"run"}, patience, []string{"--", "sh", "-c",
+			cmd := c.user.as(exec.Command(filepath.Join(bin, "watchdog"), slices.Concat([]string{"run"}, calm, []string{"--", "sh", "-c",
 				`systemd-notify --ready; n=0
 				while [ $n -lt 15 ]; do systemd-notify ` + c.flag + ` WATCHDOG=1; sleep 0.1; n=$((n + 1)); done
-				systemd-notify STATUS=over; echo STILL HERE; exec sleep 1000000`})...))
+				systemd-notify STATUS=over; echo STILL HERE
+				systemd-notify ` + c.flag + " " + hastens + `; exec sleep 1000000`})...))
 			cmd.Env = append(cmd.Env, "LEASH_LOG_LEVEL=debug")
 			p := testkit.Start(t, cmd)
 			p.Stderr.AwaitEvent("process.ready")
 			p.Stdout.Await("STILL HERE")
-			if n := len(named(p.Stderr, "heartbeat.received")); n != 15 {
-				t.Errorf("%d of 15 beats were heard", n)
-			}
 			if status := p.Wait(); status != 124 { // now it is silent
 				t.Errorf("status %d", status)
+			}
+			p.Stderr.AwaitEnd()
+			if n := len(named(p.Stderr, "heartbeat.received")); n != 15 {
+				t.Errorf("%d of 15 beats were heard", n)
 			}
 		})
 	}

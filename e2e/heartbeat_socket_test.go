@@ -62,7 +62,7 @@ func TestLongestSocket(t *testing.T) {
 	t.Parallel()
 	dir := socketDir(t)
 	path := filepath.Join(dir, strings.Repeat("x", 107-len(dir)-1))
-	p := runPatient(t, append(patience, "--notify-socket", path))
+	p := runPatient(t, append(calm, "--notify-socket", path))
 	if p.socket != path || len(path) != 107 {
 		t.Errorf("the worker was given %q", p.socket)
 	}
@@ -75,7 +75,7 @@ func TestSocketThatSomebodyHas(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(socketDir(t), "notify")
 	for _, socket := range []string{path, "@leash-e2e-" + newRunID()} {
-		first := runPatient(t, append(patience, "--notify-socket", socket))
+		first := runPatient(t, append(calm, "--notify-socket", socket))
 		worker := sleeper(t)
 		status, _, stderr := testkit.Run(t, watchdog(t, "guard", "--worker-pid", pid(worker), "--heartbeat", "notify", "--notify-socket", socket))
 		if status != 125 || strings.Contains(stderr, "\n") || !strings.Contains(stderr, "--notify-socket") {
@@ -104,14 +104,14 @@ func TestStaleSocketIsReplaced(t *testing.T) {
 		t.Fatal("there is nothing stale: ", err)
 	}
 	p := alone(t, path)
-	g := guardPatient(t, p, patience...)
+	g := guardPatient(t, p, calm...)
 	g.Stderr.AwaitEvent("heartbeat.received")
 	g.Kill()
 	g.Wait()
 	if _, err := os.Lstat(path); err != nil {
 		t.Fatal("a killed watchdog cleans nothing: ", err)
 	}
-	g = guardPatient(t, p, patience...)
+	g = guardPatient(t, p, calm...)
 	g.Stderr.AwaitEvent("heartbeat.received")
 	p.Kill()
 	if status := g.Wait(); status != 0 {

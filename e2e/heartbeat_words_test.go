@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -57,7 +58,7 @@ func TestHangCommandIsTold(t *testing.T) {
 	for _, c := range []struct{ more, arguments string }{{"", ""}, {" --pid", "--pid PID"}, {" dump -p", "dump -p PID"}} {
 		run(c.arguments, func(t *testing.T) {
 			command, notes := noting(t)
-			cmd := beating(t, append(patience, "--run-id", "k3x9a2p", "--worker-id", "w 1", "--on-hang-command", command+c.more), "--child")
+			cmd := beating(t, append(patience, "--run-id", "k3x9a2p", "--worker-id", "w 1", "--on-hang-command", command+c.more), "--mute", "--child")
 			cmd.Env = append(cmd.Env, "NOTES="+notes)
 			p := admit(t, cmd)
 			p.hang("gil")
@@ -93,9 +94,8 @@ func TestHangCommandBesideGuardAndAtStart(t *testing.T) {
 	defer wait()
 	run("guard", func(t *testing.T) {
 		command, notes := noting(t)
-		p := alone(t, "@leash-e2e-"+newRunID())
+		p := alone(t, "@leash-e2e-"+newRunID(), "--mute")
 		g := guardPatient(t, p, append(patience, "--on-hang-command", "NOTES="+notes+" "+command)...)
-		g.Stderr.AwaitEvent("heartbeat.received")
 		p.hang("gil")
 		testkit.AwaitGone(t, p.worker)
 		wasHung(t, g.Stderr, p.worker, 3)
@@ -108,8 +108,8 @@ func TestHangCommandBesideGuardAndAtStart(t *testing.T) {
 		command, notes := noting(t)
 		cmd := slowShell(t, "--startup-timeout", "300ms", "--on-hang-command", command)
 		cmd.Env = append(cmd.Env, "NOTES="+notes)
-		p := admit(t, cmd)
-		p.gone(124)
+		p := unmet(t, cmd)
+		p.over(124)
 		if got := readNotes(t, notes); !strings.HasSuffix(got[0], "/startup_timeout") || got[1] != "alive" {
 			t.Errorf("notes %q", got)
 		}
@@ -123,25 +123,26 @@ func TestLastWordsAreBounded(t *testing.T) {
 	run, wait := together(t)
 	defer wait()
 	run("command", func(t *testing.T) {
-		p := runPatient(t, append(patience, "--on-hang-timeout", "300ms",
-			"--on-hang-command", `sleep 1000000 & trap '' TERM; echo "below $!"; echo "command $$"; wait; wait`), "--child")
-		p.hang("gil")
-		command, below := identOf(t, p.Stderr, "command"), identOf(t, p.Stderr, "below")
-		p.gone(124)
-		testkit.AwaitGone(t, command, below)
-		wasHung(t, p.log, p.worker, 3)
+		inTime(t, 300*time.Millisecond, func(limit time.Duration) bool {
+			p := runPatient(t, append(patience, "--on-hang-timeout", limit.String(), "--on-hang-command", endless), "--mute", "--child")
+			p.hang("gil")
+			p.gone(124)
+			wasHung(t, p.log, p.worker, 3)
+			return ranAndEnded(t, p.Stderr)
+		})
 	})
 	run("command beside guard", func(t *testing.T) { // where nothing else would end it
-		p := alone(t, "@leash-e2e-"+newRunID())
-		g := guardPatient(t, p, append(patience, "--on-hang-timeout", "300ms",
-			"--on-hang-command", `sleep 1000000 & trap '' TERM; echo "below $!"; echo "command $$"; wait; wait`)...)
-		g.Stderr.AwaitEvent("heartbeat.received")
-		p.hang("gil")
-		command, below := identOf(t, g.Stderr, "command"), identOf(t, g.Stderr, "below")
-		testkit.AwaitGone(t, p.worker, command, below)
+		inTime(t, 300*time.Millisecond, func(limit time.Duration) bool {
+			p := alone(t, "@leash-e2e-"+newRunID(), "--mute")
+			g := guardPatient(t, p, append(patience, "--on-hang-timeout", limit.String(), "--on-hang-command", endless)...)
+			p.hang("gil")
+			testkit.AwaitGone(t, p.worker)
+			g.Wait()
+			return ranAndEnded(t, g.Stderr)
+		})
 	})
 	run("signal", func(t *testing.T) {
-		p := runPatient(t, append(patience, "--on-hang-timeout", "300ms", "--on-hang-signal", "TERM"), "--deaf")
+		p := runPatient(t, append(patience, "--on-hang-timeout", "300ms", "--on-hang-signal", "TERM"), "--mute", "--deaf")
 		p.hang("gil")
 		if s := p.log.AwaitEvent("signal.sent"); s.Str("target") != "process" || s.Str("signal") != "SIGTERM" {
 			t.Errorf("the last words come first: %v", s)
@@ -155,7 +156,7 @@ func TestLastWordsAreBounded(t *testing.T) {
 		p.gone(124)
 	})
 	run("command that fails", func(t *testing.T) {
-		p := runPatient(t, append(patience, "--on-hang-command", "/no/such/program --pid"))
+		p := runPatient(t, append(patience, "--on-hang-command", "/no/such/program --pid"), "--mute")
 		p.hang("gil")
 		p.gone(124)
 		wasHung(t, p.log, p.worker, 3)
@@ -165,12 +166,25 @@ func TestLastWordsAreBounded(t *testing.T) {
 	})
 }
 
+// endless is a command with a child; both say who they are, and stay.
+const endless = `sleep 1000000 & trap '' TERM; echo "below $!"; echo "command $$"; wait; wait`
+
+// ranAndEnded tells whether that command got as far as to say it, and fails the
+// test if anything of it is left.
+func ranAndEnded(t *testing.T, said *testkit.Lines) bool {
+	t.Helper()
+	said.AwaitEnd()
+	noneLeft(t, said, "below")
+	noneLeft(t, said, "command")
+	return len(told(said, "command")) > 0
+}
+
 // First the command, then the signal: a dump of a worker that has aborted
 // would come too late.
 func TestBothLastWords(t *testing.T) {
 	t.Parallel()
 	command, notes := noting(t)
-	cmd := beating(t, append(patience, "--on-hang-signal", "ABRT", "--on-hang-command", command), "--child")
+	cmd := beating(t, append(patience, "--on-hang-signal", "ABRT", "--on-hang-command", command), "--mute", "--child")
 	cmd.Env = append(cmd.Env, "NOTES="+notes)
 	p := admit(t, cmd)
 	p.hang("gil")
@@ -178,8 +192,8 @@ func TestBothLastWords(t *testing.T) {
 	if got := readNotes(t, notes); len(got) != 4 || got[1] != "alive" {
 		t.Errorf("notes %q", got)
 	}
+	stacks(t, p.Stderr, "hold_the_gil")
 	text := p.Stderr.All()
-	stacks(t, text, "hold_the_gil")
 	if strings.Index(text, "Fatal Python error") < strings.Index(text, "from the command") {
 		t.Error("the signal came before the command")
 	}
@@ -198,7 +212,7 @@ func TestLastWordsThatNobodyWaitsFor(t *testing.T) {
 		run(why, func(t *testing.T) {
 			parent := sleeper(t)
 			p := runPatient(t, append(patience, "--parent-pid", pid(parent), "--on-hang-timeout", "10m",
-				"--on-hang-command", `echo "command $$"; exec sleep 1000000`), "--child")
+				"--on-hang-command", `echo "command $$"; exec sleep 1000000`), "--mute", "--child")
 			p.hang("gil")
 			command := identOf(t, p.Stderr, "command")
 			testkit.StillAlive(t, p.worker)

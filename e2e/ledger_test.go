@@ -233,7 +233,8 @@ func TestRecordWithAParentDeadAtStart(t *testing.T) {
 // Nothing comes between a parent's death and the signals.
 func TestSignalsGoBeforeTheRecord(t *testing.T) {
 	testkit.Need(t, "strace")
-	dir, parent, w := stateDir(t), sleeper(t), scriptWorker(t, deaf)
+	// A tree that grows would be written down too.
+	dir, parent, w := stateDir(t), sleeper(t), scriptWorker(t, "trap '' TERM; echo ready; exec sleep 1000000")
 	log := filepath.Join(t.TempDir(), "strace")
 	g := testkit.Start(t, traced(guarding(t, dir, w, parent, "--grace", "300s"), "-o", log, "-e", "trace=openat,pidfd_send_signal"))
 	g.Stderr.AwaitEvent("watchdog.started")
@@ -325,20 +326,11 @@ func awaitThat(t *testing.T, what string, is func() bool) {
 // What survives stays on record.
 func TestRecordOfSurvivorsIsKept(t *testing.T) {
 	t.Parallel()
-	frozen := "/sys/fs/cgroup/freezer/leash-ledger-" + itoa(os.Getpid())
-	if err := os.Mkdir(frozen, 0o755); err != nil {
-		testkit.Skip(t, "no process can be made unkillable here: "+err.Error())
-	}
-	t.Cleanup(func() { unix.Rmdir(frozen) })
+	frozen := freezer(t)
 	dir, parent, w := stateDir(t), sleeper(t), scriptWorker(t, stay)
 	g := testkit.Start(t, guarding(t, dir, w, parent, "--grace", "0s"))
 	g.Stderr.AwaitEvent("watchdog.started")
-	write(t, filepath.Join(frozen, "cgroup.procs"), pid(w))
-	write(t, filepath.Join(frozen, "freezer.state"), "FROZEN")
-	t.Cleanup(func() {
-		os.WriteFile(filepath.Join(frozen, "freezer.state"), []byte("THAWED"), 0o600)
-		testkit.AwaitGone(t, w.Ident)
-	})
+	freeze(t, frozen, w.Ident)
 	parent.Kill()
 	if status := g.Wait(); status != 1 {
 		t.Errorf("status %d", status)

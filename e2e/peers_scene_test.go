@@ -69,7 +69,7 @@ func start(t *testing.T, cmd *exec.Cmd, specs []spec) *scene {
 	for _, s := range specs {
 		cmd.Args = append(cmd.Args, s.String())
 	}
-	cmd.Env = append(os.Environ(), "LEASH_LOG_FORMAT=json", "LEASH_GRACE=1s",
+	cmd.Env = append(os.Environ(), "LEASH_LOG_FORMAT=json", "LEASH_GRACE="+graceFor(specs),
 		"ERL_CRASH_DUMP_SECONDS=0") // a node may lose its helper first, at the end of a test
 	s := &scene{t: t, runID: runID, parent: testkit.Start(t, cmd)}
 	t.Cleanup(s.endRun) // also what never printed its PID
@@ -94,6 +94,14 @@ func watchdogFor(t *testing.T, specs []spec) string {
 		return "no-watchdog"
 	}
 	return testkit.Watchdog(t)
+}
+
+// graceFor is short if somebody is deaf, and else long enough for everybody.
+func graceFor(specs []spec) string {
+	if slices.ContainsFunc(specs, func(s spec) bool { return slices.Contains(s.flags, "--deaf") }) {
+		return "1s"
+	}
+	return "1m"
 }
 
 func (s spec) watched() bool { return s.mode != "bare" }

@@ -4,10 +4,10 @@ package e2e
 
 import (
 	"os/exec"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"leash/internal/testkit"
 )
@@ -118,23 +118,20 @@ while :; do read -r nothing <&3; done
 // of a dead run all the same.
 func TestReaperRemembersThatARunIsDead(t *testing.T) {
 	inOwnSpace(t, func(t *testing.T) {
-		id := newRunID()
-		cmd := root().as(exec.Command("sh", "-c", forking))
-		cmd.Env = append(cmd.Env, "LEASH_RUN_ID="+id)
-		deaf := testkit.Start(t, cmd)
-		identOf(t, deaf.Stdout, "forking")
-		witness := root().labelled(t, "LEASH_RUN_ID="+id, "LEASH_RUN_OWNER="+deadOwner(t))
-		r := reap(t, "--grace", "500ms")
-		pid, err := strconv.Atoi(deaf.Stdout.Await("born "))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if born, ok := testkit.Lookup(pid); ok && born.Alive() {
-			testkit.Adopt(t, born)
-			t.Errorf("left: %v\n%s", born, r.stdout)
-		}
-		r.expectEnded(t, deaf.Ident, witness.Ident)
-		r.expectState(t, id, "dead")
+		inTime(t, 500*time.Millisecond, func(grace time.Duration) bool {
+			id := newRunID()
+			cmd := root().as(exec.Command("sh", "-c", forking))
+			cmd.Env = append(cmd.Env, "LEASH_RUN_ID="+id)
+			deaf := testkit.Start(t, cmd)
+			identOf(t, deaf.Stdout, "forking")
+			witness := root().labelled(t, "LEASH_RUN_ID="+id, "LEASH_RUN_OWNER="+deadOwner(t))
+			r := reap(t, "--grace", grace.String())
+			r.expectEnded(t, deaf.Ident, witness.Ident)
+			r.expectState(t, id, "dead")
+			deaf.Stdout.AwaitEnd()
+			noneLeft(t, deaf.Stdout, "born")
+			return len(told(deaf.Stdout, "born")) > 0
+		})
 	})
 }
 

@@ -241,6 +241,8 @@ func withPID(t *testing.T, want int, command ...string) (testkit.Ident, *testkit
 	// thread of this program would get one, and a thread takes no signal.
 	const script = `last=/proc/sys/kernel/ns_last_pid
 		echo $(($1 - 1)) >$last; shift; "$@" & echo 20000 >$last; echo "PID $!"; wait`
+	// Who is dead has his number until he is reaped.
+	awaitThat(t, "free number", func() bool { _, err := os.Stat("/proc/" + itoa(want)); return err != nil })
 	var seen []string
 	for range 100 {
 		args := append([]string{"-c", script, "sh", itoa(want)}, command...)

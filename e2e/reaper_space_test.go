@@ -17,7 +17,7 @@ import (
 const spaceVar = "LEASH_E2E_SPACE"
 
 // spacePatience bounds a whole test inside its namespace.
-const spacePatience = 5 * time.Minute
+const spacePatience = 10 * time.Minute
 
 // inOwnSpace runs the rest of a test inside a PID namespace with a /proc of
 // its own. A plain reaper ends the dead runs of all it sees: there it sees the

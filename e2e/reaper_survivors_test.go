@@ -3,9 +3,7 @@
 package e2e
 
 import (
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,12 +23,7 @@ func TestReaperAndTheUnkillable(t *testing.T) {
 		p := startPool(t, "guard", "unlabelled")
 		orphans := p.kill()
 		frozen := p.workers[0]
-		write(t, filepath.Join(dir, "cgroup.procs"), itoa(frozen.PID))
-		write(t, filepath.Join(dir, "freezer.state"), "FROZEN")
-		t.Cleanup(func() {
-			os.WriteFile(filepath.Join(dir, "freezer.state"), []byte("THAWED"), 0o600)
-			testkit.AwaitGone(t, frozen)
-		})
+		freeze(t, dir, frozen)
 		r := result(t, reaper(t, "--json", "--grace", "100ms"))
 		if r.status != 1 || r.Survived != 1 {
 			t.Errorf("status %d, %d survived: %s", r.status, r.Survived, r.stdout)

@@ -13,8 +13,8 @@ import (
 	"leash/internal/testkit"
 )
 
-// awaitRest waits for the pause before the nth restart: the third lasts two
-// seconds or more, long enough to do something in it.
+// awaitRest waits for the pause before the nth restart. The fifth lasts eight
+// seconds or more: long enough to do something in it on any machine.
 func awaitRest(t *testing.T, w *testkit.Proc, n int) {
 	t.Helper()
 	for w.Stderr.AwaitEvent("process.restarting").Int("attempt") != n {
@@ -26,8 +26,8 @@ func awaitRest(t *testing.T, w *testkit.Proc, n int) {
 func TestParentDiesDuringThePause(t *testing.T) {
 	t.Parallel()
 	parent := sleeper(t)
-	w := restarting(t, "exit 3", "--restart", "always", "--parent-pid", pid(parent))
-	awaitRest(t, w, 3)
+	w := restarting(t, "exit 3", "--restart", "always", "--max-restarts", "9", "--parent-pid", pid(parent))
+	awaitRest(t, w, 5)
 	started := len(named(w.Stderr, "process.started"))
 	parent.Kill()
 	w.Wait()
@@ -42,8 +42,8 @@ func TestSignalDuringThePause(t *testing.T) {
 	defer wait()
 	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGINT} {
 		run(unix.SignalName(sig), func(t *testing.T) {
-			w := restarting(t, "exit 3", "--restart", "on-failure")
-			awaitRest(t, w, 3)
+			w := restarting(t, "exit 3", "--restart", "on-failure", "--max-restarts", "9")
+			awaitRest(t, w, 5)
 			started := len(named(w.Stderr, "process.started"))
 			w.Signal(sig)
 			w.Wait()
@@ -76,7 +76,7 @@ func TestEndedWorkerIsNotStartedAgain(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"parent_died", "signalled"} {
 		parent := sleeper(t)
-		w := restarting(t, "trap 'exit 9' TERM; echo pid $$; while :; do sleep 0.01; done", "--restart", "always", "--parent-pid", pid(parent))
+		w := restarting(t, "trap 'exit 9' TERM; echo pid $$; while :; do sleep 0.01; done", "--restart", "always", "--grace", "1m", "--parent-pid", pid(parent))
 		id := identOf(t, w.Stdout, "pid")
 		w.Stderr.AwaitEvent("watchdog.started")
 		if how == "signalled" {

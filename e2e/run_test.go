@@ -5,6 +5,7 @@ package e2e
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,7 +18,7 @@ import (
 func TestRunEndsTheWorkerWithItsParent(t *testing.T) {
 	for _, backend := range []string{"event", "poll"} {
 		parent := sleeper(t)
-		w := testkit.Start(t, watchdog(t, "run", "--backend", backend, "--poll-interval", "20ms",
+		w := testkit.Start(t, watchdog(t, "run", "--backend", backend, "--poll-interval", "20ms", "--grace", "1m",
 			"--parent-pid", pid(parent), "--", "sh", "-c", "echo pid $$; exec sleep 1000000"))
 		id := identOf(t, w.Stdout, "pid")
 		w.Stderr.AwaitEvent("watchdog.started")
@@ -151,19 +152,26 @@ while True: signal.pause()
 
 func TestSignalsAreForwarded(t *testing.T) {
 	py := testkit.NeedPython(t)
-	w := testkit.Start(t, watchdog(t, "run", "--grace", "100ms", "--", py, "-c", echoSignals))
-	w.Stdout.Await("ready")
+	start := func(grace string) *testkit.Proc {
+		w := testkit.Start(t, watchdog(t, "run", "--grace", grace, "--", py, "-c", echoSignals))
+		w.Stdout.Await("ready")
+		w.Stderr.AwaitEvent("watchdog.started")
+		return w
+	}
+	w := start("10m")
 	for _, s := range forwardable {
 		w.Signal(s)
 		w.Stdout.Await("got " + itoa(int(s)))
 	}
+	w = start("100ms")
+	w.Signal(unix.SIGINT)
 	if status := w.Wait(); status != 137 { // after INT the grace runs
 		t.Errorf("status %d", status)
 	}
 }
 
 func TestJobControl(t *testing.T) {
-	w := testkit.Start(t, watchdog(t, "run", "--", "sh", "-c", "echo pid $$; exec sleep 1000000"))
+	w := testkit.Start(t, watchdog(t, "run", "--grace", "1m", "--", "sh", "-c", "echo pid $$; exec sleep 1000000"))
 	id := identOf(t, w.Stdout, "pid")
 	w.Stderr.AwaitEvent("watchdog.started") // the worker may speak before we hear signals again
 	w.Signal(unix.SIGTSTP)
@@ -175,9 +183,7 @@ func TestJobControl(t *testing.T) {
 	awaitState(t, id.PID, "T") // it was sent the signal before; to stop takes it a moment
 	w.Signal(unix.SIGCONT)
 	w.Stderr.AwaitMatch(match(`"signal":"SIGCONT"`))
-	if s := state(t, id.PID); s == "T" {
-		t.Errorf("the worker is still stopped")
-	}
+	awaitThat(t, "worker that runs on", func() bool { return state(t, id.PID) != "T" })
 	w.Signal(syscall.SIGTERM)
 	if status := w.Wait(); status != 143 {
 		t.Errorf("status %d", status)
@@ -252,18 +258,20 @@ func TestRunLeavesNothingOfTheTree(t *testing.T) {
 				ids = append(ids, identOf(t, w.Stdout, name))
 			}
 			testkit.StillAlive(t, ids...)
-			want := 143
+			// Whoever is not quick enough for this grace, which the deaf one makes run
+			// out, is killed.
+			want := []int{143, 137}
 			switch how {
 			case "worker exits":
 				in.Write([]byte("\n"))
-				want = 9
+				want = []int{9}
 			case "parent dies":
 				parent.Kill()
 			case "signalled":
 				w.Signal(syscall.SIGTERM)
 			}
-			if status := w.Wait(); status != want {
-				t.Errorf("status %d, want %d", status, want)
+			if status := w.Wait(); !slices.Contains(want, status) {
+				t.Errorf("status %d, want one of %d", status, want)
 			}
 			testkit.AwaitGone(t, ids...)
 			if e := w.Stderr.AwaitEvent("process.cleanup_completed"); e["success"] != true {

@@ -12,17 +12,33 @@ import (
 	"leash/internal/testkit"
 )
 
-// freezer makes a cgroup (v1 freezer or v2) and returns how to put a process
-// into it that no signal can end until it thaws: only v1 does that.
+// freezer makes a v1 freezer cgroup: no signal can end who is in it until it
+// thaws.
 func freezer(t *testing.T) (dir string) {
 	t.Helper()
-	base := "/sys/fs/cgroup/freezer"
-	dir = filepath.Join(base, "leash-test-"+itoa(os.Getpid()))
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	dir, err := os.MkdirTemp("/sys/fs/cgroup/freezer", "leash-test-")
+	if err != nil {
 		testkit.Skip(t, "no process can be made unkillable here: "+err.Error())
 	}
 	t.Cleanup(func() { syscall.Rmdir(dir) })
 	return dir
+}
+
+// freeze returns when the process is frozen: one that is only about to be can
+// still be ended. It thaws, and has to end then, with the test.
+func freeze(t *testing.T, dir string, id testkit.Ident) {
+	t.Helper()
+	state := filepath.Join(dir, "freezer.state")
+	write(t, filepath.Join(dir, "cgroup.procs"), itoa(id.PID))
+	write(t, state, "FROZEN")
+	t.Cleanup(func() {
+		os.WriteFile(state, []byte("THAWED"), 0o600)
+		testkit.AwaitGone(t, id)
+	})
+	awaitThat(t, "frozen process", func() bool {
+		text, err := os.ReadFile(state)
+		return err == nil && string(text) == "FROZEN\n"
+	})
 }
 
 func TestTheUnkillableIsReportedAndNotWaitedFor(t *testing.T) {
@@ -32,12 +48,7 @@ func TestTheUnkillableIsReportedAndNotWaitedFor(t *testing.T) {
 	child := identOf(t, w.Stdout, "child")
 	parent := sleeper(t)
 	g := guard(t, w, parent, "--grace", "100ms")
-	write(t, filepath.Join(dir, "cgroup.procs"), itoa(child.PID))
-	write(t, filepath.Join(dir, "freezer.state"), "FROZEN")
-	t.Cleanup(func() {
-		os.WriteFile(filepath.Join(dir, "freezer.state"), []byte("THAWED"), 0o600)
-		testkit.AwaitGone(t, child)
-	})
+	freeze(t, dir, child)
 	parent.Kill()
 	testkit.AwaitGone(t, w.Ident)
 	if status := g.Wait(); status != 1 {

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Optional
 
 import leash
 
@@ -43,25 +43,28 @@ def tell(message: str) -> None:
         sock.send(message.encode())
 
 
-def hold_the_gil() -> None:
+def hold_the_gil(begin: Callable[[], None]) -> None:
     """Sleep in C code that never lets go of the interpreter lock."""
+    begin()
     while True:
         KEEPS_THE_GIL.sleep(1000000)
 
 
-def spin_for_ever() -> None:
+def spin_for_ever(begin: Callable[[], None]) -> None:
     """Work without end, and without progress."""
+    begin()
     while True:
         pass
 
 
-def sleep_for_ever() -> None:
+def sleep_for_ever(begin: Callable[[], None]) -> None:
     """Block: in an asyncio loop, that is what a call of another kind of library does."""
+    begin()
     while True:
         time.sleep(1000000)
 
 
-def deadlock() -> None:
+def deadlock(begin: Callable[[], None]) -> None:
     """Two threads, each with the lock that the other wants."""
     mine, yours, both = threading.Lock(), threading.Lock(), threading.Barrier(2)
 
@@ -74,11 +77,13 @@ def deadlock() -> None:
     threading.Thread(target=other_side, daemon=True).start()
     with mine:
         both.wait()
+        begin()
         with yours:
             say("NEVER")
 
 
-HANGS: dict[str, Callable[[], None]] = {
+# Each calls what it is given when it is in the function that a stack shows, and hangs then.
+HANGS: dict[str, Callable[[Callable[[], None]], None]] = {
     "gil": hold_the_gil, "spin": spin_for_ever, "sleep": sleep_for_ever, "lock": deadlock,
 }  # fmt: skip
 
@@ -89,16 +94,32 @@ class Worker:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.heartbeat = leash.Heartbeat(progress_within=0.5 if args.beats == "progress" else None)
+        self.loop: Optional[asyncio.AbstractEventLoop] = None
 
     def ready(self) -> None:
         """Tell everybody."""
+        if not self.args.mute:
+            self.speak()
+        say(f"READY {os.getpid()}")
+
+    def speak(self, _rest: str = "") -> None:
+        """Tell the watchdog. From here on silence counts, also that of who is held still by the machine."""
+        if self.loop:
+            self.heartbeat.start(self.loop)
         if self.args.beats == "none" and not self.args.never_ready:
-            tell("READY=1")
+            self.send(self.args.says)
         elif not self.args.never_ready:
             self.heartbeat.ready("waiting for orders")
         elif self.args.beats != "none":
             self.heartbeat.start()
-        say(f"READY {os.getpid()}")
+
+    def begin_to_hang(self) -> None:
+        """Said from within the hang, so that nobody who is held still before it is taken for hung."""
+        say("HANGING")
+        if self.args.mute:
+            self.speak()
+        if self.args.hasten:
+            self.send(self.args.hasten)
 
     def obey(self, line: str) -> None:
         """Do what one line says."""
@@ -108,8 +129,7 @@ class Worker:
 
     def hang(self, way: str) -> None:
         """Never come back."""
-        say("HANGING")
-        HANGS[way]()
+        HANGS[way](self.begin_to_hang)
 
     def later(self, seconds: str) -> None:
         """Answer after some time: beats go on if another thread sends them."""
@@ -144,13 +164,31 @@ class Worker:
             os._exit(0)
         os.waitpid(child, 0)
 
+    def speaker(self, message: str) -> None:
+        """Have a child that sends a message once it gets SIGUSR1."""
+        if os.fork():
+            return
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        say(f"SPEAKER {os.getpid()}")
+        signal.sigwait([signal.SIGUSR1])
+        tell(message)
+        os._exit(0)
+
     def exact(self, beats: str) -> None:
-        """Beat by hand, at half of WATCHDOG_USEC to the point, as the protocol asks for."""
+        """Be ready and beat by hand, at half of WATCHDOG_USEC to the point, as the protocol asks for.
+        Print the longest time that was between two of them, in intervals: the machine may have held us."""
         interval = int(os.environ["WATCHDOG_USEC"]) / 2e6
-        begin = time.monotonic()
+        begin, longest = time.monotonic(), 0.0
+        before = begin
+        tell("READY=1")
         for n in range(1, int(beats) + 1):
             time.sleep(max(0.0, begin + n * interval - time.monotonic()))
+            now = time.monotonic()
             tell("WATCHDOG=1")
+            longest, before = max(longest, time.monotonic() - before), now
+        tell("WATCHDOG_USEC=0")
+        longest = max(longest, time.monotonic() - before)
+        say(f"LONGEST {longest / interval:.3f}")
 
     def below(self, how: str) -> None:
         """Let somebody else beat from now on: a grandchild, or a daemon that left by a double fork."""
@@ -170,7 +208,7 @@ class Worker:
 
     def busy(self, _rest: str) -> None:
         """Work, honestly: only a machine without time for it makes this look like a hang."""
-        threading.Thread(target=spin_for_ever, daemon=True).start()
+        threading.Thread(target=spin_for_ever, args=(lambda: None,), daemon=True).start()
 
     def run(self) -> None:
         """Be ready, and obey."""
@@ -202,7 +240,7 @@ class Worker:
             if not text:
                 loop.remove_reader(0)
 
-        self.heartbeat.start(loop)
+        self.loop = loop
         self.ready()
         loop.add_reader(0, readable)
         await asyncio.Event().wait()
@@ -211,7 +249,8 @@ class Worker:
 ORDERS: dict[str, Callable[[Worker, str], None]] = {
     "hang": Worker.hang, "later": Worker.later, "block": Worker.block, "extend": Worker.extend,
     "stopping": Worker.stopping, "send": Worker.send, "once-gone": Worker.once_gone, "exact": Worker.exact,
-    "below": Worker.below, "busy": Worker.busy, "barrier": Worker.barrier,
+    "below": Worker.below, "busy": Worker.busy, "barrier": Worker.barrier, "speak": Worker.speak,
+    "speaker": Worker.speaker,
 }  # fmt: skip
 
 
@@ -221,7 +260,7 @@ def drain(seconds: float, *_: object) -> None:
     tell("STOPPING=1")
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        tell("EXTEND_TIMEOUT_USEC=1000000")
+        tell("EXTEND_TIMEOUT_USEC=30000000")
         time.sleep(0.1)
     say("DRAINED")
     os._exit(7)
@@ -233,6 +272,9 @@ def main() -> None:
     parser.add_argument("--beats", choices=["timer", "progress", "loop", "none"], default="timer")
     parser.add_argument("--startup", type=float, default=0.0, help="seconds before READY=1")
     parser.add_argument("--never-ready", action="store_true", help="do not say READY=1")
+    parser.add_argument("--says", default="READY=1", help="what --beats none says for it")
+    parser.add_argument("--mute", action="store_true", help="say nothing before the hang begins, or the order to speak")
+    parser.add_argument("--hasten", help="what to say when the hang begins")
     parser.add_argument("--child", action="store_true", help="have a child that did setsid")
     parser.add_argument("--deaf", action="store_true", help="ignore SIGTERM; so does the child")
     parser.add_argument("--drain", type=float, help="seconds from SIGTERM to the end")

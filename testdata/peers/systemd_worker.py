@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """A worker that knows nothing of Leash: it speaks to its service manager with python3-systemd, as
-daemons of the distribution do. A line on its standard input stops the beats; another stops it."""
+daemons of the distribution do. The line "hang" on its standard input stops the beats; any other stops it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ def main() -> None:
     print(f"READY {os.getpid()}\n", end="", flush=True)
     while not select.select([0], [], [], interval)[0]:
         daemon.notify("WATCHDOG=1")
-    sys.stdin.readline()
-    print("SILENT\n", end="", flush=True)
-    sys.stdin.readline()
+    if sys.stdin.readline() == "hang\n":
+        print("HANGING\n", end="", flush=True)
+        daemon.notify("WATCHDOG_USEC=600000")  # it need not be waited for so long
+        sys.stdin.readline()
     daemon.notify("STOPPING=1")
     sys.exit(5)
 
