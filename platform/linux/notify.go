@@ -35,9 +35,10 @@ type notifier struct {
 	// barriers are descriptors whose senders wait until they are closed.
 	barriers []int
 	closer   chan int
-	closed   atomic.Int64 // by the closer
-	moved    int64        // closed, when it was last seen to make progress
-	movedAt  time.Duration
+	closed   atomic.Int64  // by the closer
+	moved    int64         // closed, when it was last seen to make progress
+	stuck    time.Duration // since then, as far as we ran
+	lookedAt time.Duration
 
 	budget   heartbeat.Budget
 	pausedAt time.Duration
@@ -304,13 +305,16 @@ const (
 // nothing then. The socket is closed, or who speaks would wait for us for ever.
 func (h *Host) choked(now time.Duration) bool {
 	n := h.notifier
+	// While we stood still, so did the closer: of a long gap little counts.
+	n.stuck += min(now-n.lookedAt, 2*heartbeat.Pause)
+	n.lookedAt = now
 	if closed := n.closed.Load(); closed != n.moved || len(n.closer) == 0 {
-		n.moved, n.movedAt = closed, now
+		n.moved, n.stuck = closed, 0
 	}
 	if cap(n.closer)-len(n.closer) >= 2*maxRights || n.closer == nil {
 		return false
 	}
-	if now-n.movedAt >= stuckAfter && !n.deaf {
+	if n.stuck >= stuckAfter && !n.deaf {
 		n.deaf = true
 		h.loop.remove(n.fd)
 		fd := n.fd

@@ -323,7 +323,11 @@ func TestDeafened(t *testing.T) {
 	if h.dropBeats(); n.deaf {
 		t.Fatal("it was given no time")
 	}
-	n.movedAt = h.Now() - stuckAfter
+	n.lookedAt -= time.Hour // we stood still, and so did who closes
+	if h.dropBeats(); n.deaf {
+		t.Fatal("it was given no time")
+	}
+	n.stuck = stuckAfter
 	h.dropBeats()
 	want := []watch.Event{watch.Deafened{}}
 	if got := hear(t, h); !slices.Equal(got, want) {
