@@ -190,6 +190,37 @@ func TestJobControl(t *testing.T) {
 	}
 }
 
+// A watchdog in the background writes its log to the terminal, where others
+// would be stopped for it, and hears of its parent's death.
+func TestBackgroundOfATerminal(t *testing.T) {
+	w := testkit.Start(t, exec.Command(testkit.NeedPython(t), "-c", `
+import fcntl, os, signal, subprocess, sys, termios
+if os.fork():  # who leads a group cannot lead a session
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+master, slave = os.openpty()
+os.setsid()
+fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+mode = termios.tcgetattr(slave)
+mode[3] |= termios.TOSTOP
+termios.tcsetattr(slave, termios.TCSANOW, mode)
+parent = subprocess.Popen(["sleep", "1000000"], preexec_fn=os.setpgrp)
+dog = subprocess.Popen([sys.argv[1], "run", "--parent-pid", str(parent.pid), "--", "sleep", "1000000"],
+    stdin=slave, stdout=slave, stderr=slave, preexec_fn=os.setpgrp)
+lines = os.fdopen(master, "r", newline="\n")
+def until(what):
+    for line in lines:
+        print(line.strip(), flush=True)
+        if what in line:
+            return
+until("watchdog.started")
+parent.kill()
+until("watchdog.stopped")
+print("status", dog.wait())
+`, testkit.Watchdog(t)))
+	w.Stdout.Await("status 143")
+	w.Wait()
+}
+
 func TestStoppedWatchdogWakesWhenItsParentDies(t *testing.T) {
 	// The shell is the parent; it starts the watchdog and says who is who.
 	parent := testkit.Start(t, exec.Command("sh", "-c",

@@ -51,8 +51,17 @@ func (processes) Start(s start) (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer setMask(setMask(0))
+	if posix.HasTerminal() {
+		signal.Reset(terminals...)
+		defer signal.Ignore(terminals...)
+	}
 	return syscall.ForkExec(s.Path, s.Args, attr)
 }
+
+// terminals are the signals to who reads or writes in the background. Who catches
+// them writes the same again and again (stty tostop); who ignores them may write
+// (termios(4)): our log comes out.
+var terminals = []os.Signal{unix.SIGTTIN, unix.SIGTTOU}
 
 func (p processes) Reap(pid int, wait bool) (proc.Exit, bool) {
 	options := unix.WNOHANG
@@ -92,6 +101,9 @@ func (processes) Listen(tell func(proc.Signal)) error {
 		default:
 			signal.Notify(c, s)
 		}
+	}
+	if posix.HasTerminal() {
+		signal.Ignore(terminals...)
 	}
 	go func() {
 		for s := range c {

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"leash/platform/posix"
 )
 
 // A handler of our own, a few instructions, notes each signal and rings a bell that
@@ -34,7 +36,18 @@ func (h *Host) Listen(bool) error {
 			catch(s)
 		}
 	}
+	h.terminal = posix.HasTerminal()
+	h.defyTerminal()
 	return nil
+}
+
+// defyTerminal has our log come out in the background too (stty tostop): who
+// ignores what the terminal sends then may write, who catches it would write the
+// same again and again (termios(3)).
+func (h *Host) defyTerminal() {
+	if h.terminal {
+		ignore(unix.SIGTTIN, unix.SIGTTOU)
+	}
 }
 
 // waitForChildren tells of the ends of children: the worker, and those that came

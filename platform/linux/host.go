@@ -41,9 +41,8 @@ type Host struct {
 
 	nextPoll  time.Duration
 	events    []watch.Event
-	signals   int // signalfd
-	sigToken  int
 	bellToken int
+	terminal  bool      // our session's; it stops nobody who writes in the background
 	notifier  *notifier // nil: nobody listens for heartbeats
 	hook      hook
 	onToken   func(int)

@@ -173,6 +173,7 @@ func (h *Host) forkExec(path string, args []string, attr *syscall.ProcAttr) (pid
 		attr.Sys.PidFD = &fd
 	}
 	unignore()
+	defer h.defyTerminal()
 	pid, err = syscall.ForkExec(path, args, attr)
 	return pid, fd, err
 }
