@@ -19,6 +19,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q was changed to %q", before, b)
 		}
 		checkMessage(t, b, m, ok)
+		checkSum(t, b, m, ok)
 		// A line feed or one NUL at the end says nothing.
 		if !bytes.HasSuffix(b, []byte{0}) && len(b) < MaxSize {
 			for _, end := range []string{"\n", "\x00"} {
@@ -28,6 +29,39 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkSum: a message says what its lines say singly, but for a barrier, which
+// comes alone.
+func checkSum(t *testing.T, b []byte, m Message, ok bool) {
+	text := bytes.TrimSuffix(b, []byte{0})
+	if len(text) > MaxSize || bytes.IndexByte(text, 0) >= 0 {
+		return
+	}
+	var sum Message
+	some := false
+	lines := bytes.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' })
+	for _, line := range lines {
+		one, said := Parse(line)
+		some = some || said
+		sum.Ready = sum.Ready || one.Ready
+		sum.Stopping = sum.Stopping || one.Stopping
+		sum.Reloading = sum.Reloading || one.Reloading
+		sum.Beat = max(sum.Beat, one.Beat)
+		sum.Barrier = one.Barrier && len(lines) == 1
+		if one.Extend > 0 {
+			sum.Extend = one.Extend
+		}
+		if one.Rewatch {
+			sum.Rewatch, sum.Within = true, one.Within
+		}
+		if bytes.HasPrefix(line, []byte("STATUS=")) {
+			sum.Status = one.Status
+		}
+	}
+	if m != sum || ok != some {
+		t.Errorf("%q: %+v, %t; its lines singly: %+v, %t", b, m, ok, sum, some)
+	}
 }
 
 func checkMessage(t *testing.T, b []byte, m Message, ok bool) {

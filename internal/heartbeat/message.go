@@ -46,33 +46,44 @@ const Longest = 24 * time.Hour
 // maxStatus bounds what is kept of STATUS, in bytes.
 const maxStatus = 1024
 
-// Parse reads a datagram. Unknown keys are passed over, as are values that make
-// no sense; ok is false if the whole is no message at all: too long, or with
-// control characters or without any KEY=VALUE line.
+// Parse reads a datagram. As systemd does, it takes each line by itself, and a
+// carriage return for the end of one too (manager_invoke_notify_message). Passed
+// over is a line that is no KEY=VALUE, one whose key is unknown, one whose value
+// makes no sense. ok is false if the whole is no message at all: too long, with a
+// NUL inside, or without any KEY=VALUE line.
 func Parse(b []byte) (m Message, ok bool) {
 	// Some senders count the terminating NUL (sd_notify of old, C libraries).
 	b = bytes.TrimSuffix(b, []byte{0})
-	if len(b) == 0 || len(b) > MaxSize || bytes.IndexByte(b, 0) >= 0 {
+	if len(b) > MaxSize || bytes.IndexByte(b, 0) >= 0 {
 		return m, false
 	}
 	lines := 0
 	barrier := false
 	for len(b) > 0 {
 		var line []byte
-		line, b, _ = bytes.Cut(b, []byte{'\n'})
-		if len(line) == 0 {
+		if line, b = cutLine(b); len(line) == 0 {
 			continue
 		}
+		lines++
 		key, value, found := bytes.Cut(line, []byte{'='})
 		if !found || !isKey(key) {
-			return Message{}, false
+			continue
 		}
-		lines++
+		ok = true
 		barrier = barrier || string(line) == "BARRIER=1"
-		m.set(string(key), value)
+		m.set(key, value)
 	}
 	m.Barrier = barrier && lines == 1
-	return m, lines > 0
+	return m, ok
+}
+
+func cutLine(b []byte) (line, rest []byte) {
+	for i, c := range b {
+		if c == '\n' || c == '\r' {
+			return b[:i], b[i+1:]
+		}
+	}
+	return b, nil
 }
 
 // isKey: as environment variables are named (sd_notify(3) lists none else).
@@ -85,9 +96,9 @@ func isKey(b []byte) bool {
 	return len(b) > 0
 }
 
-func (m *Message) set(key string, value []byte) {
+func (m *Message) set(key, value []byte) {
 	one := string(value) == "1"
-	switch key {
+	switch string(key) {
 	case "READY":
 		m.Ready = m.Ready || one
 	case "STOPPING":

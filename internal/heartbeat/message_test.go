@@ -63,10 +63,44 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// What one line has wrong with it takes nothing from the others.
+func TestLinesCountSingly(t *testing.T) {
+	beat := Message{Beat: Alive}
+	for text, want := range map[string]Message{
+		"X-Y=1\nWATCHDOG=1":        beat,
+		"=x\nWATCHDOG=1":           beat,
+		"=\nWATCHDOG=1":            beat,
+		"BAZ\nWATCHDOG=1":          beat,
+		"WATCHDOG=1\nBAZ":          beat,
+		"WATCHDOG=1\nBAZ\x00":      beat,
+		"\xff\nWATCHDOG=1\n\x01=1": beat,
+		" READY=1\nWATCHDOG=1":     beat,
+		"READY=1\nand so on, and on\nWATCHDOG=1\nKÉY=1\nSTATUS=well": {Ready: true, Beat: Alive, Status: "well"},
+		"EXTEND_TIMEOUT_USEC=soon\nWATCHDOG_USEC=-1\nWATCHDOG=1":     beat,
+		"WATCHDOG_USEC=1\nno line\nSTOPPING=1":                       {Stopping: true},
+		"UNKNOWN=1\nno line":                                         {},
+		strings.Repeat("x\n", MaxSize/2-5) + "WATCHDOG=1":            beat,
+		// A carriage return ends a line too, as it does for systemd.
+		"READY=1\r\nWATCHDOG=1\r\n": {Ready: true, Beat: Alive},
+		"READY=1\rWATCHDOG=1":       {Ready: true, Beat: Alive},
+		"READY=1\r\nX.Y=1":          {Ready: true},
+		"STATUS=a\rb":               {Status: "a"},
+		"BARRIER=1\r\n":             {Barrier: true},
+		// A barrier comes alone, whatever the other line is.
+		"BARRIER=1\nBAZ": {},
+		"=\nBARRIER=1":   {},
+	} {
+		if got, ok := Parse([]byte(text)); !ok || got != want {
+			t.Errorf("%.60q: %+v, %t, want %+v", text, got, ok, want)
+		}
+	}
+}
+
 func TestNoMessage(t *testing.T) {
 	for _, text := range []string{
-		"", "\x00", "\n", "\n\n\n", "\x00\x00", "READY", "=1", "=", " READY=1", "READY =1", "READY=1\nand so on", "and so on\nREADY=1",
-		"REA\x00DY=1", "READY=1\x00\x00", "READY=1\x00\n", "\xffREADY=1", "KEY-X=1", "KÉY=1", "READY=1\r\nX.Y=1", "\tA=1",
+		"", "\x00", "\n", "\n\n\n", "\r\n", "\x00\x00", "READY", "=1", "=", " READY=1", "READY =1", "one\ntwo", "=1\n=2\nX-Y=3",
+		"REA\x00DY=1", "READY=1\x00\x00", "READY=1\x00\n", "READY=1\nX\x00Y\nWATCHDOG=1", "\x00READY=1",
+		"\xffREADY=1", "KEY-X=1", "KÉY=1", "\tA=1",
 		"STATUS=" + strings.Repeat("x", MaxSize),
 	} {
 		if got, ok := Parse([]byte(text)); ok || got != (Message{}) {
@@ -93,7 +127,7 @@ func TestStatus(t *testing.T) {
 		"  working on it\t":        "working on it",
 		"50 %":                     "50 %",
 		"größer \u2192 日本":         "größer \u2192 日本",
-		"a\rb\x1b[31mc\x7fd":       "a b [31mc d",
+		"a\vb\x1b[31mc\x7fd":       "a b [31mc d",
 		"a\u0085b\u009bc":          "a b c",
 		"a\u2028b\u2029c":          "a b c",
 		"a\xffb\xc3(c\xed\xa0\x80": "a b (c",
