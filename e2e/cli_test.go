@@ -97,7 +97,7 @@ func TestBadCallsNameTheFlagAndTouchNothing(t *testing.T) {
 		{[]string{"guard", "--worker-pid", pid(w), "--log-format", "xml"}, "--log-format", 125},
 		{[]string{"guard", "--worker-pid", pid(w), "--log-level", "loud"}, "--log-level", 125},
 		{[]string{"guard", "--worker-pid", pid(w), "--log-fd", "77"}, "--log-fd", 125},
-		{[]string{"guard", "--worker-pid", pid(w), "--log-file", "/nonexistent/log"}, "--log-file", 125},
+		{[]string{"guard", "--worker-pid", pid(w), "--log-file", filepath.Join(t.TempDir(), "missing", "log")}, "--log-file", 125},
 		{[]string{"guard", "--worker-pid", pid(w), "--", "true"}, "guard", 125},
 		{[]string{"run"}, "COMMAND", 125},
 		{[]string{"run", "--worker-pid", pid(w), "--", "true"}, "--worker-pid", 125},

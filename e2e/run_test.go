@@ -133,12 +133,12 @@ func TestKeptDescriptor(t *testing.T) {
 
 // forwardable are the signals that a worker can be told of: all but those of a
 // program's own faults, those
-// which the system itself sends (CHLD, PIPE), the Go runtime's own (URG, PROF, 34),
+// which the system itself sends (CHLD, PIPE), the Go runtime's own (URG, PROF, 33),
 // and those that stop (tested on their own).
 var forwardable = []syscall.Signal{
 	unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGVTALRM,
 	unix.SIGWINCH, unix.SIGIO, unix.SIGPWR, unix.SIGCONT, unix.SIGABRT, unix.SIGXCPU,
-	unix.SIGXFSZ, unix.SIGSYS, 35, 50, 64, unix.SIGINT,
+	unix.SIGXFSZ, unix.SIGSYS, 34, 35, 50, 64, unix.SIGINT,
 }
 
 const echoSignals = `
@@ -168,68 +168,6 @@ func TestSignalsAreForwarded(t *testing.T) {
 	if status := w.Wait(); status != 137 { // after INT the grace runs
 		t.Errorf("status %d", status)
 	}
-}
-
-func TestJobControl(t *testing.T) {
-	w := testkit.Start(t, watchdog(t, "run", "--grace", "1m", "--", "sh", "-c", "echo pid $$; exec sleep 1000000"))
-	id := identOf(t, w.Stdout, "pid")
-	w.Stderr.AwaitEvent("watchdog.started") // the worker may speak before we hear signals again
-	w.Signal(unix.SIGTSTP)
-	// As the shell would, wait for our child to stop; the worker went before.
-	var info unix.Siginfo
-	if err := unix.Waitid(unix.P_PID, w.PID, &info, unix.WSTOPPED|unix.WNOWAIT, nil); err != nil {
-		t.Fatal(err)
-	}
-	awaitState(t, id.PID, "T") // it was sent the signal before; to stop takes it a moment
-	w.Signal(unix.SIGCONT)
-	w.Stderr.AwaitMatch(match(`"signal":"SIGCONT"`))
-	awaitThat(t, "worker that runs on", func() bool { return state(t, id.PID) != "T" })
-	w.Signal(syscall.SIGTERM)
-	if status := w.Wait(); status != 143 {
-		t.Errorf("status %d", status)
-	}
-}
-
-// A watchdog in the background writes its log to the terminal, where others
-// would be stopped for it, and hears of its parent's death.
-func TestBackgroundOfATerminal(t *testing.T) {
-	w := testkit.Start(t, exec.Command(testkit.NeedPython(t), "-c", `
-import fcntl, os, signal, subprocess, sys, termios
-if os.fork():  # who leads a group cannot lead a session
-    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
-master, slave = os.openpty()
-os.setsid()
-fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-mode = termios.tcgetattr(slave)
-mode[3] |= termios.TOSTOP
-termios.tcsetattr(slave, termios.TCSANOW, mode)
-parent = subprocess.Popen(["sleep", "1000000"], preexec_fn=os.setpgrp)
-dog = subprocess.Popen([sys.argv[1], "run", "--parent-pid", str(parent.pid), "--", "sleep", "1000000"],
-    stdin=slave, stdout=slave, stderr=slave, preexec_fn=os.setpgrp)
-lines = os.fdopen(master, "r", newline="\n")
-def until(what):
-    for line in lines:
-        print(line.strip(), flush=True)
-        if what in line:
-            return
-until("watchdog.started")
-parent.kill()
-until("watchdog.stopped")
-print("status", dog.wait())
-`, testkit.Watchdog(t)))
-	w.Stdout.Await("status 143")
-	w.Wait()
-}
-
-func TestStoppedWatchdogWakesWhenItsParentDies(t *testing.T) {
-	// The shell is the parent; it starts the watchdog and says who is who.
-	parent := testkit.Start(t, exec.Command("sh", "-c",
-		testkit.Watchdog(t)+` run --log-level error -- sh -c 'echo pid $$; exec sleep 1000000' & echo dog $!; wait`))
-	id, dog := identOf(t, parent.Stdout, "pid"), identOf(t, parent.Stdout, "dog")
-	dog.Signal(unix.SIGSTOP)
-	awaitState(t, dog.PID, "T")
-	parent.Kill()
-	testkit.AwaitGone(t, id, dog)
 }
 
 func TestTermIsTheStopSignalAndGraceEndsIt(t *testing.T) {

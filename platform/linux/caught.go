@@ -95,6 +95,9 @@ func (h *Host) readCaught() {
 	var b [8]byte
 	unix.Read(int(bell), b[:])
 	came := caught.Swap(0)
+	if came&bit(unix.SIGCONT) != 0 { // it takes back what would stop us (signal(7))
+		came &^= bit(unix.SIGTSTP) | bit(unix.SIGTTIN) | bit(unix.SIGTTOU)
+	}
 	if came&bit(unix.SIGCHLD) != 0 { // first: who has ended needs no ending
 		h.childrenEnded()
 		came &^= bit(unix.SIGCHLD)

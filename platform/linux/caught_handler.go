@@ -17,3 +17,5 @@ func install(s syscall.Signal) {
 	setAction(s, sigaction{handler: handlerPC, flags: onstack | restart | restorer | nocldstop,
 		restorer: returnPC, mask: ^uint64(0)})
 }
+
+const handlerIsOurs = true

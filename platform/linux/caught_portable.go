@@ -18,3 +18,5 @@ func install(s syscall.Signal) {
 		}
 	}()
 }
+
+const handlerIsOurs = false

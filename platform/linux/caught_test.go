@@ -127,6 +127,17 @@ func grow(depth int) int {
 	return grow(depth-1) + int(room[depth%len(room)])
 }
 
+// As the kernel does while they are pending: what would stop us is taken back.
+func TestContinuedBeforeItStops(t *testing.T) {
+	h := listening(t)
+	for _, s := range []syscall.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGCONT, unix.SIGUSR1} {
+		note(s)
+	}
+	if got := came(t, h, 2); !slices.Equal(got, []int{int(unix.SIGUSR1), int(unix.SIGCONT)}) {
+		t.Error(got)
+	}
+}
+
 // However many ends of children are told of before anybody looks, no other
 // signal is lost for want of room.
 func TestManyChildrenHideNoSignal(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -31,12 +32,14 @@ func HearRumours() error {
 }
 
 // heard reports whether we hear of a signal: of all but those that a program's own
-// faults raise, those of the Go runtime (URG, PROF) and of C libraries (32 to 34).
+// faults raise, and those of the Go runtime (URG, PROF and 33).
 func heard(s syscall.Signal) bool {
 	switch s {
 	case unix.SIGILL, unix.SIGTRAP, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSTKFLT,
-		unix.SIGKILL, unix.SIGSTOP, unix.SIGURG, unix.SIGPROF, 32, 33, 34:
+		unix.SIGKILL, unix.SIGSTOP, unix.SIGURG, unix.SIGPROF, 33:
 		return false
+	case 32, 34: // of C libraries: there is none here, but package os/signal leaves them alone
+		return handlerIsOurs
 	}
 	return s >= 1 && s <= 64
 }
@@ -84,15 +87,35 @@ func (h *Host) role(sig syscall.Signal) watch.Role {
 			return watch.Ends
 		}
 	}
-	if h.child && sig != unix.SIGPIPE { // which our own log may have raised
+	if h.child && !ownDoing(sig) {
 		return watch.Forwarded
 	}
 	return watch.Ignored
 }
 
+// ownDoing reports whether the system may have sent a signal for what we
+// ourselves did: written to a log that nobody reads, or beyond a limit of ours
+// (getrlimit(2)). Nothing tells such a signal from somebody else's.
+func ownDoing(sig syscall.Signal) bool {
+	limited := func(what int) bool {
+		var l unix.Rlimit
+		return unix.Getrlimit(what, &l) != nil || l.Cur != unix.RLIM_INFINITY
+	}
+	switch sig {
+	case unix.SIGPIPE:
+		return true
+	case unix.SIGXFSZ:
+		return limited(unix.RLIMIT_FSIZE)
+	case unix.SIGXCPU:
+		return limited(unix.RLIMIT_CPU)
+	}
+	return false
+}
+
 // Suspend stops the worker, then ourselves until somebody continues us. The
 // worker's group is an orphaned one, in which SIGTSTP stops nobody by default
-// (setpgid(2)): so it gets SIGSTOP unless it handles the signal itself.
+// (setpgid(2)): so it gets SIGSTOP unless it handles the signal itself. Who was
+// continued meanwhile, or has lost a parent, does not stop: nobody would wake him.
 func (h *Host) Suspend(s proc.Signal) []stop.Sent {
 	var sent []stop.Sent
 	if !h.exited {
@@ -101,9 +124,35 @@ func (h *Host) Suspend(s proc.Signal) []stop.Sent {
 		}
 		sent = h.tree.Forward(s)
 	}
-	unix.Kill(os.Getpid(), unix.SIGSTOP)
-	// SIGCONT, which ended that, comes in as a signal and is forwarded.
+	time.Sleep(settle)
+	if !h.bereft() && !continued() {
+		unix.Kill(os.Getpid(), unix.SIGSTOP)
+	}
+	// SIGCONT, which ended that or prevented it, comes in as a signal and is forwarded.
 	return sent
+}
+
+// settle is what a SIGCONT that comes with the stop signal, or with a parent's
+// death that does, has time for: SIGSTOP discards it while it is pending (signal(7)).
+const settle = 5 * time.Millisecond
+
+// continued reports whether SIGCONT has come, delivered or pending.
+func continued() bool {
+	set := uint64(1) << (unix.SIGCONT - 1)
+	var now unix.Timespec
+	n, _, _ := unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&set)), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
+	if n == uintptr(unix.SIGCONT) {
+		note(unix.SIGCONT)
+	}
+	return caught.Load()&bit(unix.SIGCONT) != 0
+}
+
+// bereft reports whether a parent has died. That is told by Wait as ever.
+func (h *Host) bereft() bool {
+	return slices.ContainsFunc(h.parents, func(p *parent) bool {
+		info, err := p.h.Look()
+		return p.dead || gone(info, err)
+	})
 }
 
 // catches reads the mask of caught signals (SigCgt, proc_pid_status(5)).

@@ -1,0 +1,109 @@
+//go:build linux
+
+package e2e
+
+import (
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"leash/internal/testkit"
+)
+
+func TestJobControl(t *testing.T) {
+	w := testkit.Start(t, watchdog(t, "run", "--grace", "1m", "--", "sh", "-c", "echo pid $$; exec sleep 1000000"))
+	id := identOf(t, w.Stdout, "pid")
+	w.Stderr.AwaitEvent("watchdog.started") // the worker may speak before we hear signals again
+	w.Signal(unix.SIGTSTP)
+	// As the shell would, wait for our child to stop; the worker went before.
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_PID, w.PID, &info, unix.WSTOPPED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	awaitState(t, id.PID, "T") // it was sent the signal before; to stop takes it a moment
+	w.Signal(unix.SIGCONT)
+	w.Stderr.AwaitMatch(match(`"signal":"SIGCONT"`))
+	awaitThat(t, "worker that runs on", func() bool { return state(t, id.PID) != "T" })
+	w.Signal(syscall.SIGTERM)
+	if status := w.Wait(); status != 143 {
+		t.Errorf("status %d", status)
+	}
+}
+
+// A watchdog in the background writes its log to the terminal, where others
+// would be stopped for it, and hears of its parent's death.
+func TestBackgroundOfATerminal(t *testing.T) {
+	w := testkit.Start(t, exec.Command(testkit.NeedPython(t), "-c", `
+import fcntl, os, signal, subprocess, sys, termios
+if os.fork():  # who leads a group cannot lead a session
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+master, slave = os.openpty()
+os.setsid()
+fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+mode = termios.tcgetattr(slave)
+mode[3] |= termios.TOSTOP
+termios.tcsetattr(slave, termios.TCSANOW, mode)
+parent = subprocess.Popen(["sleep", "1000000"], preexec_fn=os.setpgrp)
+dog = subprocess.Popen([sys.argv[1], "run", "--parent-pid", str(parent.pid), "--", "sleep", "1000000"],
+    stdin=slave, stdout=slave, stderr=slave, preexec_fn=os.setpgrp)
+lines = os.fdopen(master, "r", newline="\n")
+def until(what):
+    for line in lines:
+        print(line.strip(), flush=True)
+        if what in line:
+            return
+until("watchdog.started")
+parent.kill()
+until("watchdog.stopped")
+print("status", dog.wait())
+`, testkit.Watchdog(t)))
+	w.Stdout.Await("status 143")
+	w.Wait()
+}
+
+func TestStoppedWatchdogWakesWhenItsParentDies(t *testing.T) {
+	// The shell is the parent; it starts the watchdog and says who is who.
+	parent := testkit.Start(t, exec.Command("sh", "-c",
+		testkit.Watchdog(t)+` run --log-level error -- sh -c 'echo pid $$; exec sleep 1000000' & echo dog $!; wait`))
+	id, dog := identOf(t, parent.Stdout, "pid"), identOf(t, parent.Stdout, "dog")
+	dog.Signal(unix.SIGSTOP)
+	awaitState(t, dog.PID, "T")
+	parent.Kill()
+	testkit.AwaitGone(t, id, dog)
+}
+
+// Who is continued before he has stopped goes on, as any program does.
+func TestContinuedAtOnce(t *testing.T) {
+	w := testkit.Start(t, watchdog(t, "run", "--", testkit.NeedPython(t), "-c", echoSignals))
+	w.Stdout.Await("ready")
+	w.Stderr.AwaitEvent("watchdog.started")
+	for range 50 {
+		w.Signal(unix.SIGTSTP)
+		w.Signal(unix.SIGCONT)
+		w.Signal(unix.SIGUSR1)
+		w.Stdout.Await("got 10")
+	}
+}
+
+// A stop that comes with the parent's death keeps nobody from noticing it.
+func TestParentDiesWhileTheJobStops(t *testing.T) {
+	for range 20 {
+		parent := testkit.Start(t, exec.Command("sh", "-c",
+			testkit.Watchdog(t)+` run --log-level error -- sh -c 'echo pid $$; exec sleep 1000000' & echo dog $!; wait`))
+		id, dog := identOf(t, parent.Stdout, "pid"), identOf(t, parent.Stdout, "dog")
+		dog.Signal(unix.SIGTSTP)
+		parent.Kill()
+		testkit.AwaitGone(t, id, dog)
+	}
+}
+
+// What the watchdog writes may not be had, and is not the worker's fault.
+func TestLimitOfFilesIsTheWatchdogs(t *testing.T) {
+	cmd := exec.Command("sh", "-c", `ulimit -f 0; exec "$0" run -- sh -c 'exit 7'`, testkit.Watchdog(t))
+	cmd.Env = append(cmd.Environ(), "LEASH_STATE_DIR="+stateDir(t))
+	if status, _, stderr := testkit.Run(t, cmd); status != 7 {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+}
