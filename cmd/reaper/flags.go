@@ -11,6 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"leash/internal/flagvalue"
 	"leash/internal/runid"
 	"leash/platform"
 )
@@ -60,9 +61,9 @@ func parse(args []string, out io.Writer) (command string, f *flags, err error) {
 	}
 	f = &flags{}
 	helped := false
-	k, err := kong.New(f, kong.Name("reaper"), kong.Description(description),
+	k, err := kong.New(f, append(flagvalue.Strict(), kong.Name("reaper"), kong.Description(description),
 		kong.Writers(out, out), kong.Exit(func(int) { helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}), kong.Help(help))
+		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}), kong.Help(help))...)
 	if err != nil {
 		return "", nil, err
 	}

@@ -54,7 +54,11 @@ func TestParse(t *testing.T) {
 // Each bad call is told in one line that names what was wrong.
 func TestParseRefuses(t *testing.T) {
 	quiet(t)
-	const runID = "is none: 7 characters of 0-9 and a-z"
+	const (
+		runID    = "is none: 7 characters of 0-9 and a-z"
+		notPlain = "is no whole number: write the digits 0 to 9 alone, without a zero before them"
+		noValue  = "the value is empty (an unset variable?): give one, or leave the flag out"
+	)
 	for _, c := range []struct {
 		args []string
 		want string
@@ -63,7 +67,10 @@ func TestParseRefuses(t *testing.T) {
 		{[]string{"bogus"}, "unexpected argument bogus"},
 		{[]string{"--run-id", "a,b"}, `--run-id: "a,b" ` + runID},
 		{[]string{"--run-id", "abc1234,xyz9876"}, `--run-id: "abc1234,xyz9876" ` + runID}, // no list: given more than once
-		{[]string{"--run-id="}, `--run-id: "" ` + runID},
+		{[]string{"--run-id="}, "--run-id: " + noValue},
+		{[]string{"reap", "--run-id", "abc1234", "--run-id", ""}, "--run-id: " + noValue},
+		{[]string{"--grace="}, "--grace: " + noValue},
+		{[]string{"list", "--log-format", ""}, "--log-format: " + noValue},
 		{[]string{"--run-id=abc1234\n"}, `--run-id: "abc1234\n" ` + runID},
 		{[]string{"--run-id", "abc1234", "--run-id", "\x1b[2J"}, `--run-id: "\x1b[2J" ` + runID},
 		{[]string{"--grace=-1s"}, "--grace: -1s is not between 0s and 24h0m0s"},
@@ -72,11 +79,16 @@ func TestParseRefuses(t *testing.T) {
 		{[]string{"--log-format", "xml"}, `--log-format: "xml" is neither text nor json`},
 		{[]string{"--log-format", "JSON"}, `--log-format: "JSON" is neither text nor json`},
 		{[]string{"--log-level", "loud"}, `--log-level: "loud" is none of auto, debug, info, warn and error`},
-		{[]string{"list", "--log-level="}, `--log-level: "" is none of auto, debug, info, warn and error`},
+		{[]string{"list", "--log-level="}, "--log-level: " + noValue},
 		{[]string{"list", "--run-id", "abc1234"}, "unknown flag --run-id"},
 		{[]string{"explain"}, `expected "<pid>"`},
 		{[]string{"explain", "0"}, "a PID is a number above 0"},
-		{[]string{"explain", "12x"}, `<pid>: expected a valid 64 bit int but got "12x"`},
+		{[]string{"explain", "12x"}, `<pid>: "12x" ` + notPlain},
+		{[]string{"explain", "010"}, `<pid>: "010" ` + notPlain},
+		{[]string{"explain", "0x10"}, `<pid>: "0x10" ` + notPlain},
+		{[]string{"explain", "+5"}, `<pid>: "+5" ` + notPlain},
+		{[]string{"explain", "1_0"}, `<pid>: "1_0" ` + notPlain},
+		{[]string{"explain", ""}, `<pid>: "" ` + notPlain},
 		{[]string{"explain", "1", "2"}, "unexpected argument 2"},
 		{[]string{"id", "--json"}, "unknown flag --json"},
 	} {

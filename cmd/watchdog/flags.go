@@ -6,11 +6,13 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 
+	"leash/internal/flagvalue"
 	"leash/internal/runid"
 	"leash/platform"
 )
@@ -65,9 +67,9 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	}
 	var f flags
 	helped := false
-	k, err := kong.New(&f, kong.Name("watchdog"), kong.Description(description),
+	k, err := kong.New(&f, append(flagvalue.Strict(), kong.Name("watchdog"), kong.Description(description),
 		kong.Writers(out, out), kong.Exit(func(int) { helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}))
+		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}))...)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +81,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := newSettings()
+	s, given := newSettings(), givenFlags(ctx)
 	if strings.HasPrefix(ctx.Command(), "run") {
 		s.run, s.keepFDs = true, f.Run.KeepFd
 		s.restart, s.maxRestarts = f.Run.Restart, f.Run.MaxRestarts
@@ -107,7 +109,31 @@ func parse(args []string, out io.Writer) (*settings, error) {
 		s.workerPID, s.restart = f.Guard.WorkerPid, "never"
 		s.common(&f.common)
 	}
-	return s, s.check()
+	s.oneLog(given)
+	return s, s.check(given)
+}
+
+// givenFlags are those on the command line, by name; the others have the value
+// of a variable, or the default.
+func givenFlags(ctx *kong.Context) map[string]bool {
+	given := map[string]bool{}
+	for _, p := range ctx.Path {
+		if p.Flag != nil {
+			given["--"+p.Flag.Name] = true
+		}
+	}
+	return given
+}
+
+// oneLog lets a flag go before the variable of the other.
+func (s *settings) oneLog(given map[string]bool) {
+	file, fd := given["--log-file"], given["--log-fd"]
+	switch {
+	case file && !fd && s.logFD != bad: // what is wrong is told all the same
+		s.logFD = none
+	case fd && !file:
+		s.logFile = ""
+	}
 }
 
 func (s *settings) common(c *common) {
@@ -154,8 +180,8 @@ const (
 	maxPoll  = time.Hour
 )
 
-// check names the flag that is wrong.
-func (s *settings) check() error {
+// check names the flag that is wrong. given are the flags on the command line.
+func (s *settings) check(given map[string]bool) error {
 	for _, pid := range s.parents {
 		if err := checkPID("--parent-pid", pid); err != nil {
 			return err
@@ -188,10 +214,10 @@ func (s *settings) check() error {
 	case s.logFile != "" && s.logFD >= 0:
 		return errors.New("--log-file and --log-fd: give one of them")
 	}
-	if _, ok := platform.ParseSignal(s.stopSignal); !ok {
-		return fmt.Errorf("--stop-signal: %q is no signal of this system", s.stopSignal)
+	if err := checkSignal("--stop-signal", s.stopSignal); err != nil {
+		return err
 	}
-	if err := s.checkHeartbeats(); err != nil {
+	if err := s.checkHeartbeats(given); err != nil {
 		return err
 	}
 	if err := s.checkRestarts(); err != nil {
@@ -203,6 +229,19 @@ func (s *settings) check() error {
 func checkPID(flag string, pid int) error {
 	if err := platform.CheckPID(pid); err != nil {
 		return fmt.Errorf("%s: %w", flag, err)
+	}
+	return nil
+}
+
+// checkSignal takes numbers as other flags do.
+func checkSignal(flag, signal string) error {
+	_, ok := platform.ParseSignal(signal)
+	if _, err := strconv.Atoi(signal); ok && err == nil {
+		_, err = flagvalue.Int(signal)
+		ok = err == nil
+	}
+	if !ok {
+		return fmt.Errorf("%s: %q is no signal of this system", flag, signal)
 	}
 	return nil
 }

@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"leash/platform"
 )
 
 type heartbeatFlags struct {
-	Heartbeat         string        `env:"LEASH_HEARTBEAT" default:"off" help:"off, or notify: the worker says that it is well, as sd_notify does; if it does not, it is hung and is ended."`
+	Heartbeat         string        `env:"LEASH_HEARTBEAT" default:"off" help:"off, or notify: the worker says that it is well, as sd_notify does; if it does not, it is hung and is ended. While off, flags that need it are refused, and their variables are passed over."`
 	HeartbeatInterval time.Duration `env:"LEASH_HEARTBEAT_INTERVAL" default:"2s" help:"A beat (WATCHDOG=1) is due this often (1ms to 1h)."`
 	HeartbeatTimeout  time.Duration `env:"LEASH_HEARTBEAT_TIMEOUT" default:"10s" help:"Hung: nothing was heard for so long (1ms to 24h; not shorter than the interval)."`
 	MaxMissed         int           `env:"LEASH_MAX_MISSED" default:"3" help:"Hung: so many beats in a row were missed (1 to 1000). What comes first counts."`
@@ -44,7 +42,7 @@ const (
 
 // checkHeartbeats also checks what is not used while heartbeats are off: a
 // wrong value is a wrong call, and is better told today.
-func (s *settings) checkHeartbeats() error {
+func (s *settings) checkHeartbeats(given map[string]bool) error {
 	switch {
 	case !slices.Contains([]string{"off", "notify"}, s.heartbeat):
 		return fmt.Errorf("--heartbeat: %q is neither off nor notify", s.heartbeat)
@@ -63,19 +61,21 @@ func (s *settings) checkHeartbeats() error {
 		return notBetween("--on-hang-timeout", s.onHangTimeout, 0, maxWait)
 	case s.graceMax < 0 || s.graceMax > maxWait:
 		return notBetween("--grace-max", s.graceMax, 0, maxWait)
-	case s.graceMax != 0 && s.graceMax < s.grace:
-		return fmt.Errorf("--grace-max: %v is shorter than --grace, %v: lengthen it, or leave it out", s.graceMax, s.grace)
 	}
-	if _, ok := platform.ParseSignal(s.onHangSignal); !ok && s.onHangSignal != "" {
-		return fmt.Errorf("--on-hang-signal: %q is no signal of this system", s.onHangSignal)
+	if s.onHangSignal != "" {
+		if err := checkSignal("--on-hang-signal", s.onHangSignal); err != nil {
+			return err
+		}
 	}
 	if err := checkSocket(s.notifySocket); err != nil {
 		return fmt.Errorf("--notify-socket: %w", err)
 	}
-	if s.heartbeat == "off" {
-		return s.checkNoHeartbeats()
-	}
-	if !s.run && s.notifySocket == "" {
+	switch {
+	case s.heartbeat == "off":
+		return s.checkNoHeartbeats(given)
+	case s.graceMax != 0 && s.graceMax < s.grace:
+		return fmt.Errorf("--grace-max: %v is shorter than --grace, %v: lengthen it, or leave it out", s.graceMax, s.grace)
+	case !s.run && s.notifySocket == "":
 		return errors.New("--heartbeat notify: guard needs --notify-socket too: what the worker was given as " + beatVar)
 	}
 	return nil
@@ -85,11 +85,12 @@ func notBetween[T any](flag string, is, low, high T) error {
 	return fmt.Errorf("%s: %v is not between %v and %v", flag, is, low, high)
 }
 
-// checkNoHeartbeats finds who counts on what nobody will do.
-func (s *settings) checkNoHeartbeats() error {
+// checkNoHeartbeats finds who counts on what nobody will do. A flag speaks of
+// this worker; a variable may be meant for others, and is passed over.
+func (s *settings) checkNoHeartbeats(given map[string]bool) error {
 	for _, f := range []struct {
-		name  string
-		given bool
+		name string
+		used bool
 	}{
 		{"--startup-timeout", s.startupTimeout != 0},
 		{"--notify-socket", s.notifySocket != ""},
@@ -97,10 +98,12 @@ func (s *settings) checkNoHeartbeats() error {
 		{"--on-hang-command", s.onHangCommand != ""},
 		{"--grace-max", s.graceMax != 0},
 	} {
-		if f.given {
+		if f.used && given[f.name] {
 			return fmt.Errorf("%s: needs --heartbeat notify", f.name)
 		}
 	}
+	s.startupTimeout, s.graceMax = 0, 0
+	s.notifySocket, s.onHangSignal, s.onHangCommand = "", "", ""
 	return nil
 }
 

@@ -1,0 +1,83 @@
+// Package flagvalue reads the values of flags more strictly than the flag
+// library does: a script's mistake must not become another process's PID.
+package flagvalue
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// Strict makes kong take whole numbers in plain decimal digits only, and no
+// flag without a value. kong puts the flag's name before the error.
+//
+// An empty variable of the environment is an error too, since kong does not
+// tell it from a flag: who lets it count as not set hides it from kong.
+func Strict() []kong.Option {
+	kongs := kong.NewRegistry().RegisterDefaults()
+	text, span := reflect.TypeFor[string](), reflect.TypeFor[time.Duration]()
+	return []kong.Option{
+		kong.KindMapper(reflect.Int, notEmpty(readInt)),
+		kong.TypeMapper(reflect.TypeFor[[]int](), notEmpty(readInts)),
+		kong.TypeMapper(text, notEmpty(kongs.ForType(text).Decode)),
+		kong.TypeMapper(span, notEmpty(kongs.ForType(span).Decode)),
+	}
+}
+
+var errEmpty = errors.New("the value is empty (an unset variable?): give one, or leave the flag out")
+
+// notEmpty lets only flags with a value through. The arguments of a worker's
+// command may be empty.
+func notEmpty(read kong.MapperFunc) kong.MapperFunc {
+	return func(ctx *kong.DecodeContext, target reflect.Value) error {
+		if t := ctx.Scan.Peek(); ctx.Value.Flag != nil && t.IsValue() && t.Value == "" {
+			return errEmpty
+		}
+		return read(ctx, target)
+	}
+}
+
+func readInt(ctx *kong.DecodeContext, target reflect.Value) error {
+	t, err := ctx.Scan.PopValue("int")
+	if err != nil {
+		return err
+	}
+	n, err := Int(t.String())
+	target.SetInt(int64(n))
+	return err
+}
+
+// readInts adds what stands between commas.
+func readInts(ctx *kong.DecodeContext, target reflect.Value) error {
+	t, err := ctx.Scan.PopValue("int")
+	if err != nil {
+		return err
+	}
+	for word := range strings.SplitSeq(t.String(), ",") {
+		n, err := Int(word)
+		if err != nil {
+			return err
+		}
+		target.Set(reflect.Append(target, reflect.ValueOf(n)))
+	}
+	return nil
+}
+
+// Int reads decimal digits, and a minus before them. To others 010 is eight
+// and 0x10 sixteen; what may be read in two ways is an error.
+func Int(s string) (int, error) {
+	digits := strings.TrimPrefix(s, "-")
+	if digits == "" || strings.Trim(digits, "0123456789") != "" || digits[0] == '0' && s != "0" {
+		return 0, fmt.Errorf("%q is no whole number: write the digits 0 to 9 alone, without a zero before them", s)
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil { // of digits alone it is ErrRange
+		return 0, fmt.Errorf("%q is out of range", s)
+	}
+	return n, nil
+}
