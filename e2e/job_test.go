@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"os/exec"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -32,8 +33,8 @@ func TestJobControl(t *testing.T) {
 	}
 }
 
-// A watchdog in the background writes its log to the terminal, where others
-// would be stopped for it, and hears of its parent's death.
+// A watchdog in the background, and the command for last words, write to the
+// terminal, where others would be stopped for it.
 func TestBackgroundOfATerminal(t *testing.T) {
 	w := testkit.Start(t, exec.Command(testkit.NeedPython(t), "-c", `
 import fcntl, os, signal, subprocess, sys, termios
@@ -45,8 +46,8 @@ fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 mode = termios.tcgetattr(slave)
 mode[3] |= termios.TOSTOP
 termios.tcsetattr(slave, termios.TCSANOW, mode)
-parent = subprocess.Popen(["sleep", "1000000"], preexec_fn=os.setpgrp)
-dog = subprocess.Popen([sys.argv[1], "run", "--parent-pid", str(parent.pid), "--", "sleep", "1000000"],
+dog = subprocess.Popen([sys.argv[1], "run", "--heartbeat", "notify", "--startup-timeout", "1s",
+    "--on-hang-command", "echo words >&2", "--", "sleep", "1000000"],
     stdin=slave, stdout=slave, stderr=slave, preexec_fn=os.setpgrp)
 lines = os.fdopen(master, "r", newline="\n")
 def until(what):
@@ -55,11 +56,11 @@ def until(what):
         if what in line:
             return
 until("watchdog.started")
-parent.kill()
+until("words")
 until("watchdog.stopped")
 print("status", dog.wait())
 `, testkit.Watchdog(t)))
-	w.Stdout.Await("status 143")
+	w.Stdout.Await("status 124")
 	w.Wait()
 }
 
@@ -96,6 +97,28 @@ func TestParentDiesWhileTheJobStops(t *testing.T) {
 		dog.Signal(unix.SIGTSTP)
 		parent.Kill()
 		testkit.AwaitGone(t, id, dog)
+	}
+}
+
+// A filter that traps a system call (here wait4, 61 on amd64) tells of it by
+// SIGSYS. To go on as if the call had succeeded would be to hang.
+func TestTrappedSystemCallIsFatal(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the number is amd64's")
+	}
+	w := testkit.Start(t, exec.Command(testkit.NeedPython(t), "-c", `
+import ctypes, os, struct, sys
+def ins(code, jt, jf, k): return struct.pack("HBBI", code, jt, jf, k)
+prog = ins(0x20,0,0,0) + ins(0x15,0,1,61) + ins(0x06,0,0,0x00030000) + ins(0x06,0,0,0x7fff0000)
+buf = ctypes.create_string_buffer(prog)
+class Fprog(ctypes.Structure): _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(38, 1, 0, 0, 0)
+if libc.prctl(22, 2, ctypes.byref(Fprog(len(prog)//8, ctypes.addressof(buf)))): sys.exit(str(ctypes.get_errno()))
+os.execv(sys.argv[1], sys.argv[1:])
+`, testkit.Watchdog(t), "run", "--", "sleep", "0"))
+	if status := w.Wait(); status != 128+int(unix.SIGTRAP) {
+		t.Errorf("status %d", status)
 	}
 }
 

@@ -51,11 +51,22 @@ func (processes) Start(s start) (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer setMask(setMask(0))
-	if posix.HasTerminal() {
-		signal.Reset(terminals...)
+	if hasTerminal() {
+		// The runtime resets in a child what it handles, and Reset leaves these ignored.
+		signal.Notify(make(chan os.Signal, 1), terminals...)
 		defer signal.Ignore(terminals...)
 	}
 	return syscall.ForkExec(s.Path, s.Args, attr)
+}
+
+// hasTerminal reports whether our session has a controlling terminal (tty(4)), or
+// may have one.
+func hasTerminal() bool {
+	fd, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err != unix.ENXIO
 }
 
 // terminals are the signals to who reads or writes in the background. Who catches
@@ -102,7 +113,7 @@ func (processes) Listen(tell func(proc.Signal)) error {
 			signal.Notify(c, s)
 		}
 	}
-	if posix.HasTerminal() {
+	if hasTerminal() {
 		signal.Ignore(terminals...)
 	}
 	go func() {

@@ -3,13 +3,12 @@
 package linux
 
 import (
+	"bytes"
 	"os"
 	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"leash/platform/posix"
 )
 
 // A handler of our own, a few instructions, notes each signal and rings a bell that
@@ -36,17 +35,28 @@ func (h *Host) Listen(bool) error {
 			catch(s)
 		}
 	}
-	h.terminal = posix.HasTerminal()
-	h.defyTerminal()
+	h.terminal = h.hasTerminal()
+	h.defy()
 	return nil
 }
 
-// defyTerminal has our log come out in the background too (stty tostop): who
-// ignores what the terminal sends then may write, who catches it would write the
-// same again and again (termios(3)).
-func (h *Host) defyTerminal() {
+// hasTerminal reports whether our session has a controlling terminal (tty_nr,
+// proc_pid_stat(5)), or may have one.
+func (h *Host) hasTerminal() bool {
+	b, err := h.Kernel.readFile(unix.AT_FDCWD, pathOf("/proc/self/stat"))
+	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	return err != nil || len(fields) < 5 || string(fields[4]) != "0"
+}
+
+// defy ignores what would stop or end us for nothing. With stty tostop who ignores
+// what the terminal sends may write in the background, and who catches it would
+// write the same again and again (termios(3)). 32 and 34 no C library takes here.
+func (h *Host) defy() {
 	if h.terminal {
 		ignore(unix.SIGTTIN, unix.SIGTTOU)
+	}
+	if !handlerIsOurs {
+		ignore(32, 34)
 	}
 }
 

@@ -2,8 +2,13 @@
 
 #include "textflag.h"
 
-// The kernel calls it with the signal's number in DI.
+// The kernel calls it with the signal's number in DI, and its siginfo_t in SI.
 TEXT ·handler(SB), NOSPLIT|NOFRAME, $0
+	CMPL DI, $31           // SIGSYS
+	JNE  tell
+	CMPL 8(SI), $0         // si_code: above 0 a filter (seccomp(2)) refused our own system call,
+	JGT  refused           // and nobody would be told of it
+tell:
 	MOVQ DI, CX
 	MOVL $1, AX
 	SHLQ CX, AX
@@ -15,6 +20,8 @@ TEXT ·handler(SB), NOSPLIT|NOFRAME, $0
 	MOVL $1, AX            // write(2)
 	SYSCALL
 	RET                    // to whereToReturn
+refused:
+	INT  $3                // blocked here, so it ends us
 
 // x86 needs it (sigaction(2), SA_RESTORER).
 TEXT ·whereToReturn(SB), NOSPLIT|NOFRAME, $0

@@ -13,8 +13,8 @@ var handlerPC, returnPC uintptr
 // (sigreturn(2)), so it may interrupt anything. Nothing else of the program sets
 // these signals (package os/signal would), and execve(2) resets them in children.
 func install(s syscall.Signal) {
-	const onstack, restart, restorer, nocldstop = 0x08000000, 0x10000000, 0x04000000, 1 // asm-generic/signal-defs.h
-	setAction(s, sigaction{handler: handlerPC, flags: onstack | restart | restorer | nocldstop,
+	const siginfo, onstack, restart, restorer, nocldstop = 4, 0x08000000, 0x10000000, 0x04000000, 1 // asm-generic/signal-defs.h
+	setAction(s, sigaction{handler: handlerPC, flags: siginfo | onstack | restart | restorer | nocldstop,
 		restorer: returnPC, mask: ^uint64(0)})
 }
 

@@ -10,6 +10,7 @@ import (
 
 // install is for processors that nobody wrote the handler for.
 func install(s syscall.Signal) {
+	signal.Ignore(s) // or Notify leaves alone what HearRumours has set behind the runtime
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, s)
 	go func() {

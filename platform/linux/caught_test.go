@@ -138,6 +138,35 @@ func TestContinuedBeforeItStops(t *testing.T) {
 	}
 }
 
+// Whoever stops himself then would not hear of it.
+func TestBereft(t *testing.T) {
+	h := listening(t)
+	p := sleeper(t)
+	r, line, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for _, add := range []func() (bool, error){
+		func() (bool, error) { return h.AddParent(p.PID) }, func() (bool, error) { return h.AddLifeline(int(r.Fd())) }} {
+		if alive, err := add(); err != nil || !alive {
+			t.Fatal(alive, err)
+		}
+	}
+	if h.bereft() {
+		t.Error("nobody has died")
+	}
+	if line.Close(); !h.bereft() {
+		t.Error("the lifeline has ended")
+	}
+	h.lifelineToken = 0
+	p.Kill()
+	p.Wait()
+	if !h.bereft() {
+		t.Error("the parent has died")
+	}
+}
+
 // However many ends of children are told of before anybody looks, no other
 // signal is lost for want of room.
 func TestManyChildrenHideNoSignal(t *testing.T) {

@@ -147,8 +147,15 @@ func continued() bool {
 	return caught.Load()&bit(unix.SIGCONT) != 0
 }
 
-// bereft reports whether a parent has died. That is told by Wait as ever.
+// bereft reports whether a parent has died, or the lifeline has ended. That is told
+// by Wait as ever.
 func (h *Host) bereft() bool {
+	if h.lifelineToken != 0 {
+		p := []unix.PollFd{{Fd: int32(h.lifeline), Events: unix.POLLRDHUP}}
+		if n, _ := unix.Poll(p, 0); n > 0 && p[0].Revents != 0 {
+			return true
+		}
+	}
 	return slices.ContainsFunc(h.parents, func(p *parent) bool {
 		info, err := p.h.Look()
 		return p.dead || gone(info, err)

@@ -173,7 +173,10 @@ func (h *Host) forkExec(path string, args []string, attr *syscall.ProcAttr) (pid
 		attr.Sys.PidFD = &fd
 	}
 	unignore()
-	defer h.defyTerminal()
+	if !attr.Sys.Setsid { // a hook: it writes where we do, from a group of its own
+		h.defy()
+	}
+	defer h.defy()
 	pid, err = syscall.ForkExec(path, args, attr)
 	return pid, fd, err
 }
