@@ -122,7 +122,8 @@ func TestGunicornWithBeats(t *testing.T) {
 func TestGunicornAsItIs(t *testing.T) {
 	t.Parallel()
 	p, _ := gunicornBehind(t, []string{"--heartbeat", "notify", "--heartbeat-interval", "1h", "--heartbeat-timeout", "2h",
-		"--startup-timeout", "50s", "--grace", "20s"}, "--workers", "4", "--bind", "127.0.0.1:0")
+		"--startup-timeout", "50m", "--grace", "5m"}, "--workers", "4", "--bind", "127.0.0.1:0",
+		"--graceful-timeout", "5") // a worker that has not begun to listen loses the signal; gunicorn ends it then
 	port := gunicornPort(t, p)
 	tree := treeOf(t, p)
 	if s := p.Stderr.AwaitEvent("process.status").Str("status"); !strings.Contains(s, "arbiter booted") {
