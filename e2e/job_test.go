@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -99,20 +100,27 @@ func TestParentDiesWhileTheJobStops(t *testing.T) {
 	}
 }
 
-// A filter that traps a system call (here wait4) tells of it by SIGSYS. To go on
-// as if the call had succeeded would be to hang.
-func TestTrappedSystemCallIsFatal(t *testing.T) {
-	w := testkit.Start(t, exec.Command(testkit.NeedPython(t), "-c", `
+// filtered is a Python program that executes its arguments behind a filter of
+// system calls (seccomp(2)): these instructions, then all is allowed.
+func filtered(instructions string) string {
+	return `
 import ctypes, os, struct, sys
 def ins(code, jt, jf, k): return struct.pack("HBBI", code, jt, jf, k)
-prog = ins(0x20,0,0,0) + ins(0x15,0,1,int(sys.argv.pop(1))) + ins(0x06,0,0,0x00030000) + ins(0x06,0,0,0x7fff0000)
+prog = ins(0x20,0,0,0) + ` + instructions + ` + ins(0x06,0,0,0x7fff0000)
 buf = ctypes.create_string_buffer(prog)
 class Fprog(ctypes.Structure): _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 libc = ctypes.CDLL(None, use_errno=True)
 libc.prctl(38, 1, 0, 0, 0)
 if libc.prctl(22, 2, ctypes.byref(Fprog(len(prog)//8, ctypes.addressof(buf)))): sys.exit(str(ctypes.get_errno()))
 os.execv(sys.argv[1], sys.argv[1:])
-`, itoa(unix.SYS_WAIT4), testkit.Watchdog(t), "run", "--", "sleep", "0"))
+`
+}
+
+// A filter that traps a system call (here wait4) tells of it by SIGSYS. To go on
+// as if the call had succeeded would be to hang.
+func TestTrappedSystemCallIsFatal(t *testing.T) {
+	filter := filtered(fmt.Sprintf("ins(0x15,0,1,%d) + ins(0x06,0,0,0x00030000)", unix.SYS_WAIT4))
+	w := testkit.Start(t, exec.Command(testkit.NeedPython(t), "-c", filter, testkit.Watchdog(t), "run", "--", "sleep", "0"))
 	if status := w.Wait(); status != 128+int(unix.SIGTRAP) {
 		t.Errorf("status %d", status)
 	}
