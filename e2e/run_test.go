@@ -118,19 +118,6 @@ func TestStandardStreamsAreTheSameDescriptors(t *testing.T) {
 	w.Wait()
 }
 
-func TestKeptDescriptor(t *testing.T) {
-	r, wr, _ := os.Pipe()
-	defer r.Close()
-	cmd := watchdog(t, "run", "--keep-fd", "4", "--", "sh", "-c", "echo through >&4; test ! -e /proc/self/fd/3")
-	cmd.ExtraFiles = []*os.File{wr, wr}
-	p := testkit.Start(t, cmd)
-	wr.Close()
-	testkit.Collect(t, r).Await("through")
-	if status := p.Wait(); status != 0 {
-		t.Errorf("status %d: descriptor 3 was inherited", status)
-	}
-}
-
 // forwardable are the signals that a worker can be told of: all but those of a
 // program's own faults, those
 // which the system itself sends (CHLD, PIPE), the Go runtime's own (URG, PROF, 33),

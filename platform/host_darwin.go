@@ -2,6 +2,7 @@ package platform
 
 import (
 	"crypto/rand"
+	"errors"
 	"io"
 	"time"
 
@@ -32,8 +33,21 @@ func New(backend string, interval time.Duration) (Host, error) {
 }
 
 func (h host) Start(c Command) (proc.Info, error) {
+	h.Host.NoSentinel = !c.Sentinel
 	return h.Host.Start(c.Path, c.Args, c.Env, c.Keep)
 }
+
+// UseSentinel fails: the host starts its own.
+func (h host) UseSentinel(int, int) error { return errors.ErrUnsupported }
+
+// StartSentinel fails: the host starts its own.
+func StartSentinel([]int) (conn, pid int, err error) { return -1, 0, errors.ErrUnsupported }
+
+// GivenFDs lists the descriptors above 2 that this program was given.
+func GivenFDs() []int { return darwin.GivenFDs() }
+
+// CloseFDs closes descriptors that were meant for the worker alone.
+func CloseFDs(fds []int) { darwin.CloseFDs(fds) }
 
 func (h host) RunHook(c Command) error { return h.Host.RunHook(c.Path, c.Args, c.Env) }
 

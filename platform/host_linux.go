@@ -37,7 +37,7 @@ func New(backend string, interval time.Duration) (Host, error) {
 }
 
 func (h host) Start(c Command) (proc.Info, error) {
-	return h.Host.Start(c.Path, c.Args, c.Env, c.Keep)
+	return h.Host.Start(linux.Command{Path: c.Path, Args: c.Args, Env: c.Env, Keep: c.Keep, Sentinel: c.Sentinel, Last: c.Last})
 }
 
 func (h host) RunHook(c Command) error { return h.Host.Hook(c.Path, c.Args, c.Env) }

@@ -30,7 +30,10 @@ func CloseOthers([]int)       {}
 func TellManager(_, _ string) error {
 	return ErrSystem
 }
-func Sink(int) (io.Writer, error) { return nil, ErrSystem }
+func CloseFDs([]int)                        {}
+func GivenFDs() []int                       { return nil }
+func StartSentinel([]int) (int, int, error) { return -1, 0, ErrSystem }
+func Sink(int) (io.Writer, error)           { return nil, ErrSystem }
 
 // ParseSignal knows the signals that every system numbers alike.
 func ParseSignal(s string) (proc.Signal, bool) {

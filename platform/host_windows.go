@@ -39,6 +39,12 @@ func (h host) Start(c Command) (proc.Info, error) {
 // CheckWorker says why a process must not be guarded, if so.
 func (h host) CheckWorker(pid int) error { return h.Kernel.CheckWorker(pid) }
 
+// UseSentinel fails: the job object ends with the watchdog.
+func (h host) UseSentinel(int, int) error { return errors.ErrUnsupported }
+
+// CloseFDs has nothing to do: the worker inherits what it is told to, and no copy is kept.
+func CloseFDs([]int) {}
+
 // StateDir opens the directory of the ledger.
 func (h host) StateDir() (*os.File, error) { return windows.StateDir() }
 

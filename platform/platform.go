@@ -46,6 +46,8 @@ type Host interface {
 	Adopt(pid int) (proc.Adopted, error)
 	// Start starts a worker: the first, or one after the last was ended.
 	Start(Command) (proc.Info, error)
+	// UseSentinel takes a sentinel that StartSentinel has started.
+	UseSentinel(conn, pid int) error
 	// Label sets the labels by which the worker's strays are known.
 	Label(run, worker string)
 	Containment() string
@@ -72,4 +74,9 @@ type Command struct {
 	Env  []string
 	// Keep lists descriptors above 2 that it inherits.
 	Keep []int
+	// Sentinel: another process of ours is to end the worker's tree if this one is
+	// killed. Where the system does that by itself it is passed over.
+	Sentinel bool
+	// Last: no other worker follows.
+	Last bool
 }

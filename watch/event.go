@@ -54,6 +54,9 @@ type (
 		Status int
 		Err    error
 	}
+	// SentinelDied: the process that ends the tree if this one is killed was killed
+	// itself. The worker was below it, and is dead or about to be.
+	SentinelDied struct{}
 	// Tick: the deadline has passed.
 	Tick struct{}
 )
@@ -71,6 +74,7 @@ func (Resumed) event()      {}
 func (HookEnded) event()    {}
 func (Restarted) event()    {}
 func (NotRestarted) event() {}
+func (SentinelDied) event() {}
 func (Tick) event()         {}
 
 // Role is what a signal to the watchdog means.

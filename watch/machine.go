@@ -48,10 +48,15 @@ const (
 	WasAsked    = "signalled"
 	Hung        = "heartbeat_timeout"
 	NotReady    = "startup_timeout"
+	NoSentinel  = "sentinel_died"
 )
 
-// hungStatus is what run returns for a hung worker, as timeout(1) does.
-const hungStatus = 124
+const (
+	// hungStatus is what run returns for a hung worker, as timeout(1) does.
+	hungStatus = 124
+	// failedStatus is what it returns when it failed itself.
+	failedStatus = 125
+)
 
 // Config is what the machine needs to know beforehand.
 type Config struct {
@@ -207,6 +212,8 @@ func (m *Machine) Step(now time.Duration, e Event) []Action {
 		m.restarted(now)
 	case NotRestarted:
 		m.notRestarted(now, e)
+	case SentinelDied:
+		m.sentinelDied(now)
 	case Tick:
 		m.tick(now)
 	}
@@ -318,6 +325,27 @@ func (m *Machine) end(now time.Duration, outcome string, polite proc.Signal, loo
 	m.follow(m.seq.Begin(now, m.cfg.Grace, look))
 }
 
+// sentinelDied kills what is left of the worker's tree: its worker died with the
+// sentinel, and nothing would end the rest if this process were killed too. No
+// worker follows, because somebody or something kills our processes.
+func (m *Machine) sentinelDied(now time.Duration) {
+	switch m.state {
+	case Watching:
+		m.outcome, m.wellUntil, m.noMore = NoSentinel, now, true
+	case LastWords: // what condemned the worker remains the cause
+		m.endHook()
+	case Ending:
+	default:
+		return
+	}
+	if m.state != Ending {
+		m.state, m.polite, m.endingAt = Ending, m.cfg.StopSignal, now
+	}
+	m.log(Record{Event: event.SentinelDied, Error: true,
+		Text: "the sentinel of this watchdog was killed: the worker is ended, with its process tree"})
+	m.follow(m.seq.KillNow(now))
+}
+
 func (m *Machine) tick(now time.Duration) {
 	if m.cfg.BeatEvery > 0 && now >= m.beatAt {
 		m.beatAt = now + m.cfg.BeatEvery
@@ -393,12 +421,14 @@ func cleanupText(ok bool) string {
 // status is the exit status of the watchdog.
 func (m *Machine) status() int {
 	switch {
+	case m.outcome == NoSentinel:
+		return failedStatus
 	case m.cfg.Owns && m.exit.Known && m.condemned():
 		return hungStatus
 	case m.cfg.Owns && m.exit.Known:
 		return m.exit.Status()
 	case m.cfg.Owns:
-		return 125 // the worker itself could not be ended
+		return failedStatus // the worker itself could not be ended
 	case m.survivors > 0:
 		return 1
 	}

@@ -67,6 +67,9 @@ func TestSimulator(t *testing.T) {
 			t.Errorf("%d workers were condemned for %s", scene.Stats.Condemned[reason], reason)
 		}
 	}
+	if n >= enough && min(scene.Stats.WatchdogKilled, scene.Stats.SentinelKilled) < n/100 {
+		t.Errorf("%d watchdogs and %d sentinels were killed", scene.Stats.WatchdogKilled, scene.Stats.SentinelKilled)
+	}
 	if n >= enough && scene.Stats.Restarts < n/500 {
 		t.Errorf("%d restarts", scene.Stats.Restarts)
 	}

@@ -258,7 +258,7 @@ func readBeatEvent(kind string, rest []string) (watch.Event, error) {
 		return watch.NotRestarted{Status: status, Err: errors.New(strings.Join(rest[1:], " "))}, err
 	}
 	for e, name := range map[watch.Event]string{
-		watch.Drowned{}: "drowned", watch.Deafened{}: "deafened", watch.Resumed{}: "resumed", watch.Restarted{}: "restarted",
+		watch.Drowned{}: "drowned", watch.Deafened{}: "deafened", watch.Resumed{}: "resumed", watch.Restarted{}: "restarted", watch.SentinelDied{}: "sentinel-died",
 	} {
 		if kind == name && len(rest) == 0 {
 			return e, nil

@@ -41,8 +41,10 @@ type guardFlags struct {
 type runFlags struct {
 	restartFlags `embed:""`
 
-	KeepFd  []int    `placeholder:"FD" help:"Let the worker inherit this descriptor too, besides 0 to 2; may be given more than once."`
-	Command []string `arg:"" optional:"" passthrough:"" help:"The worker: a program and its arguments."`
+	Sentinel string   `env:"LEASH_SENTINEL" enum:"auto,off" default:"auto" help:"A second process that ends the worker's process tree if the watchdog is killed: auto (wherever the system needs one) or off."`
+	CloseFds bool     `help:"Let the worker inherit no descriptor above 2, and remove LISTEN_FDS and what belongs to it. Default: it inherits all that the watchdog was given, but those of --parent-fd and --log-fd."`
+	KeepFd   []int    `placeholder:"FD" help:"With --close-fds: let the worker inherit this descriptor all the same; may be given more than once."`
+	Command  []string `arg:"" optional:"" passthrough:"" help:"The worker: a program and its arguments."`
 }
 
 type flags struct {
@@ -83,7 +85,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	}
 	s, given := newSettings(), givenFlags(ctx)
 	if strings.HasPrefix(ctx.Command(), "run") {
-		s.run, s.keepFDs = true, f.Run.KeepFd
+		s.run, s.keepFDs, s.closeFDs, s.sentinel = true, f.Run.KeepFd, f.Run.CloseFds, f.Run.Sentinel
 		s.restart, s.maxRestarts = f.Run.Restart, f.Run.MaxRestarts
 		s.common(&f.common)
 		s.commandAt = len(os.Args) - len(command)

@@ -32,7 +32,7 @@ func clean(t *testing.T, more ...string) {
 // defaults are the settings of a guard with nothing but a worker.
 func defaults(pid int) settings {
 	return settings{
-		defaultParent: os.Getppid(), parentFD: -1, logFD: -1, workerPID: pid,
+		defaultParent: os.Getppid(), parentFD: -1, logFD: -1, sentinelFD: -1, workerPID: pid,
 		grace: 3 * time.Second, stopSignal: "TERM", backend: "auto", pollInterval: time.Second,
 		logFormat: "text", logLevel: "info",
 		heartbeat: "off", beatInterval: 2 * time.Second, beatTimeout: 10 * time.Second, maxMissed: 3,
@@ -43,7 +43,7 @@ func defaults(pid int) settings {
 // runDefaults are those of a run whose command has this many words.
 func runDefaults(words int) settings {
 	s := defaults(0)
-	s.run, s.commandAt, s.maxRestarts = true, len(os.Args)-words, 3
+	s.run, s.commandAt, s.maxRestarts, s.sentinel = true, len(os.Args)-words, 3, "auto"
 	return s
 }
 

@@ -135,7 +135,7 @@ func (w *watchdog) Hook(reason string) error {
 	if f := strings.Fields(command); len(f) > 0 && (f[len(f)-1] == "--pid" || f[len(f)-1] == "-p") {
 		command += " " + pid
 	}
-	env := append(without(originalEnv(), managerVars...),
+	env := append(without(w.originalEnv(), managerVars...),
 		"LEASH_WORKER_PID="+pid, "LEASH_RUN_ID="+w.runID, "LEASH_REASON="+reason)
 	if w.label != "" {
 		env = append(env, "LEASH_WORKER_ID="+w.label)
@@ -170,8 +170,13 @@ func (w *watchdog) launch() error {
 		return err
 	}
 	c.Env, c.Keep = w.workerEnv(), w.keepFDs
+	c.Sentinel, c.Last = w.sentinel == sentinelAuto, w.restart == "never"
 	if w.worker, err = w.Start(c); err != nil {
 		return commandFailed(c.Args[0], err)
+	}
+	if c.Last {
+		platform.CloseFDs(w.keepFDs)
+		w.keepFDs = nil
 	}
 	return nil
 }

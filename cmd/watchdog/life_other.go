@@ -3,22 +3,91 @@
 package main
 
 import (
-	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
 
+	"leash/internal/flagvalue"
 	"leash/platform"
 )
 
-// secondLife has the program execute itself anew in place (see handover). It
-// returns only if that fails.
-func (s *settings) secondLife() (goOn bool, err error) {
-	platform.CloseOthers(s.openFDs())
-	return false, fmt.Errorf("cannot execute itself: %w", platform.Replace(s.leanEnv()))
+// The watchdog reads its flags, then executes itself once more in place: reading flags
+// and making help texts leaves a larger heap than watching needs, and the runtime sets
+// up a heap for every core. What the flags said is in a file without a name, which
+// begins with the PID; the variable holds the number of its descriptor. So whatever
+// somebody left in that variable is passed over: it names no such file.
+const handover = "LEASH_HANDOVER"
+
+// lean is what the second life runs with: one thread of Go code at a time, and a heap
+// that is first collected at 1 MB (GOGC percent of 4 MB) instead of 4.
+var lean = []string{"GOMAXPROCS=1", "GOGC=25"}
+
+// takeOver returns the settings of the life before this one; nil if there was none.
+// again must be passed to secondLife.
+func takeOver() (s *settings, again bool) {
+	text, set := os.LookupEnv(handover)
+	if !set {
+		return nil, false
+	}
+	os.Unsetenv(handover)
+	fd, err := flagvalue.Int(text)
+	if err != nil {
+		return nil, true
+	}
+	b, err := platform.ReadUnnamed(fd)
+	if err != nil {
+		return nil, true
+	}
+	if s = unpack(string(b)); s != nil {
+		platform.CloseFDs([]int{fd})
+	}
+	return s, true
 }
 
-// openFDs lists the descriptors above 2 that we were given on purpose.
+// secondLife has the program execute itself anew in place. It returns if that is not to
+// be: then this life goes on, made as lean as it can be by now. again: somebody has set
+// the variable, and if it was us after all, there would be no end.
+func (s *settings) secondLife(again bool) {
+	if s.run && !s.closeFDs {
+		s.keepFDs = slices.DeleteFunc(platform.GivenFDs(), func(fd int) bool { return fd == s.parentFD || fd == s.logFD })
+	}
+	platform.CloseOthers(nil)
+	if s.run && s.sentinel == sentinelAuto {
+		if conn, pid, err := platform.StartSentinel(s.keepFDs); err == nil {
+			s.sentinelFD, s.sentinelPID = conn, pid
+		}
+	}
+	if !again {
+		s.replace()
+	}
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(25)
+}
+
+// replace returns only if the program could not be executed.
+func (s *settings) replace() {
+	s.lean = true
+	for _, name := range []string{"GOMAXPROCS", "GOGC"} {
+		if v, ok := os.LookupEnv(name); ok {
+			s.saved = append(s.saved, name+"="+v)
+		}
+	}
+	if fd, err := platform.WriteUnnamed([]byte(s.pack())); err == nil {
+		platform.CloseOthers(append(s.openFDs(), fd))
+		platform.Replace(append(without(os.Environ(), "GOMAXPROCS", "GOGC", handover),
+			append(lean, handover+"="+strconv.Itoa(fd))...))
+		platform.CloseOthers(nil)
+		platform.CloseFDs([]int{fd})
+	}
+	s.lean, s.saved = false, nil
+}
+
+// openFDs lists the descriptors above 2 that the second life needs.
 func (s *settings) openFDs() []int {
 	fds := append([]int(nil), s.keepFDs...)
-	for _, fd := range []int{s.parentFD, s.logFD} {
+	for _, fd := range []int{s.parentFD, s.logFD, s.sentinelFD} {
 		if fd > 2 {
 			fds = append(fds, fd)
 		}

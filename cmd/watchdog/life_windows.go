@@ -5,10 +5,11 @@ import (
 	"runtime/debug"
 )
 
-// secondLife is not to be had: no process can execute another program in place.
-// So the one life is made lean, as far as it can be once it has begun.
-func (s *settings) secondLife() (goOn bool, err error) {
+// takeOver: no process can execute another program in place, so there is but one life.
+func takeOver() (s *settings, again bool) { return nil, false }
+
+// secondLife makes this life lean, as far as it can be once it has begun.
+func (s *settings) secondLife(bool) {
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(25)
-	return true, nil
 }

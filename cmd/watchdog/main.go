@@ -28,7 +28,7 @@ func init() {
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
-	s := unpack(os.Getenv(handover))
+	s, again := takeOver()
 	if s == nil {
 		var err error
 		if s, err = parse(args, os.Stdout); errors.Is(err, errHelp) {
@@ -36,9 +36,7 @@ func run(args []string) int {
 		} else if err != nil {
 			return fail(err)
 		}
-		if goOn, err := s.secondLife(); !goOn {
-			return fail(err)
-		}
+		s.secondLife(again)
 	}
 	platform.CloseOthers(nil) // what we were given on purpose is not the worker's
 	w, err := newWatchdog(s)

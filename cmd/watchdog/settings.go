@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"leash/internal/runid"
 )
 
 // settings is what the flags said, checked.
@@ -26,7 +24,17 @@ type settings struct {
 	logLevel      string
 	logFile       string
 	logFD         int
-	keepFDs       []int
+	// keepFDs are the descriptors above 2 that the worker inherits: all that we were
+	// given but our own, or with closeFDs those of --keep-fd.
+	keepFDs  []int
+	closeFDs bool
+	// sentinel is auto or off; the others are one that was started, none if not.
+	sentinel                string
+	sentinelFD, sentinelPID int
+	// lean: this is the second life, and saved are the variables that it was not
+	// to go by.
+	lean  bool
+	saved []string
 	// commandAt is where the worker's command begins in os.Args.
 	commandAt int
 	// heartbeat is off or notify.
@@ -46,17 +54,11 @@ type settings struct {
 }
 
 func newSettings() *settings {
-	return &settings{parentFD: none, logFD: none, defaultParent: os.Getppid()}
+	return &settings{parentFD: none, logFD: none, sentinelFD: none, defaultParent: os.Getppid()}
 }
 
-// The watchdog reads its flags, then executes itself once more in place with
-// what they said in this variable. Reading flags and making help texts leaves a
-// larger heap than watching needs, and the runtime sets up a heap for every core: thousands of watchdogs idle on one machine.
-const handover = runid.Handover
-
-// lean is what the second life runs with: one thread of Go code at a time, and
-// a heap that is first collected at 1 MB (GOGC percent of 4 MB) instead of 4.
-var lean = []string{"GOMAXPROCS=1", "GOGC=25"}
+// sentinelAuto: run has a sentinel, where the system needs one.
+const sentinelAuto = "auto"
 
 // pack writes the settings for the second life. They begin with our PID, so
 // that no inherited variable is ever taken for them.
@@ -74,6 +76,8 @@ func (s *settings) pack() string {
 			b.WriteString(strconv.Quote(*p))
 		case *time.Duration:
 			b.WriteString(strconv.FormatInt(int64(*p), 10))
+		case *[]string:
+			b.WriteString(strconv.Quote(strings.Join(*p, "\x00")))
 		case *[]int:
 			for i, n := range *p {
 				if i > 0 {
@@ -115,6 +119,10 @@ func set(field any, word string) bool {
 		var n int64
 		n, err = strconv.ParseInt(word, 10, 64)
 		*p = time.Duration(n)
+	case *[]string:
+		if word, err = strconv.Unquote(word); err == nil && word != "" {
+			*p = strings.Split(word, "\x00")
+		}
 	case *[]int:
 		for _, w := range strings.FieldsFunc(word, func(r rune) bool { return r == ',' }) {
 			n, e := strconv.Atoi(w)
@@ -147,43 +155,17 @@ func (s *settings) fields() []any {
 		&s.keepFDs, &s.commandAt,
 		&s.heartbeat, &s.beatInterval, &s.beatTimeout, &s.maxMissed, &s.startupTimeout,
 		&s.notifySocket, &s.onHangSignal, &s.onHangCommand, &s.onHangTimeout, &s.graceMax,
+		&s.closeFDs, &s.sentinel, &s.sentinelFD, &s.sentinelPID, &s.lean, &s.saved,
 		&s.restart, &s.maxRestarts,
 	}
 }
 
-// leanEnv is the environment of the second life.
-func (s *settings) leanEnv() []string {
-	return append(without(os.Environ(), "GOMAXPROCS", "GOGC", "LEASH_GOMAXPROCS", "LEASH_GOGC"),
-		append(kept("GOMAXPROCS", "GOGC"), append(lean, handover+"="+s.pack())...)...)
-}
-
-// kept saves variables that lean overrides, for the worker.
-func kept(names ...string) (saved []string) {
-	for _, n := range names {
-		if v, ok := os.LookupEnv(n); ok {
-			saved = append(saved, "LEASH_"+n+"="+v)
-		}
-	}
-	return saved
-}
-
 // originalEnv is the environment that the watchdog was started with.
-func originalEnv() []string {
-	env := os.Environ()
-	if os.Getenv(handover) == "" {
-		return env
+func (s *settings) originalEnv() []string {
+	if !s.lean {
+		return os.Environ()
 	}
-	saved := map[string]string{}
-	for _, n := range []string{"GOMAXPROCS", "GOGC"} {
-		if v, ok := os.LookupEnv("LEASH_" + n); ok {
-			saved[n] = v
-		}
-	}
-	env = without(env, "GOMAXPROCS", "GOGC", "LEASH_GOMAXPROCS", "LEASH_GOGC", handover)
-	for n, v := range saved {
-		env = append(env, n+"="+v)
-	}
-	return env
+	return append(without(os.Environ(), "GOMAXPROCS", "GOGC"), s.saved...)
 }
 
 func without(env []string, names ...string) []string {

@@ -29,6 +29,7 @@ func TestPackRoundTrip(t *testing.T) {
 		{workerID: " ", logFile: `"`, stopSignal: "`", backend: "'x'", logFormat: "ä世"},
 		{parents: []int{-1, 0, math.MaxInt}, grace: math.MaxInt64, pollInterval: math.MinInt64, logFD: math.MinInt},
 		{heartbeat: "notify", notifySocket: `@a "b" \`, onHangCommand: "py-spy dump --pid\n; echo 'x'", onHangSignal: "ABRT"},
+		{closeFDs: true, sentinel: "off", sentinelFD: 7, sentinelPID: 8, lean: true, saved: []string{"GOGC= a\"b", "GOMAXPROCS="}},
 		{beatInterval: math.MinInt64, graceMax: math.MaxInt64, maxMissed: math.MinInt, restart: " ", maxRestarts: math.MaxInt},
 	} {
 		if !same(s) {
@@ -117,7 +118,7 @@ func TestUnpackRefuses(t *testing.T) {
 func FuzzUnpack(f *testing.F) {
 	f.Add(strings.TrimPrefix(newSettings().pack(), pidPrefix()))
 	f.Add(`true 1,2 3 4 5 "a b" "abc1234" 6 "TERM" "auto" 7 "text" "info" "/x" 8 9,10 11 ` +
-		`"notify" 12 13 14 15 "@a b" "ABRT" "py-spy dump --pid" 16 17 "always" 18`)
+		`"notify" 12 13 14 15 "@a b" "ABRT" "py-spy dump --pid" 16 17 true "auto" 18 19 false "GOGC=off" "always" 20`)
 	f.Fuzz(func(t *testing.T, rest string) {
 		if !strings.HasPrefix(rest, pidPrefix()) && unpack(rest) != nil {
 			t.Errorf("%q was taken without our PID", rest)
@@ -175,7 +176,17 @@ func plainUnpack(text string) *settings {
 	s.logFD, s.keepFDs, s.commandAt = number(), list(), number()
 	s.heartbeat, s.beatInterval, s.beatTimeout, s.maxMissed, s.startupTimeout = quoted(), span(), span(), number(), span()
 	s.notifySocket, s.onHangSignal, s.onHangCommand = quoted(), quoted(), quoted()
-	s.onHangTimeout, s.graceMax, s.restart, s.maxRestarts = span(), span(), quoted(), number()
+	s.onHangTimeout, s.graceMax = span(), span()
+	truth := func() bool {
+		b, err := strconv.ParseBool(word())
+		ok = ok && err == nil
+		return b
+	}
+	s.closeFDs, s.sentinel, s.sentinelFD, s.sentinelPID, s.lean = truth(), quoted(), number(), number(), truth()
+	if list := quoted(); list != "" {
+		s.saved = strings.Split(list, "\x00")
+	}
+	s.restart, s.maxRestarts = quoted(), number()
 	if err != nil || !ok {
 		return nil
 	}
@@ -197,26 +208,19 @@ func TestWithout(t *testing.T) {
 
 // What the second life changes for itself, the worker does not see.
 func TestEnvironmentOfTheWorker(t *testing.T) {
-	for name, c := range map[string]struct{ set, want []string }{
-		"nothing set": {nil, nil},
-		"both set":    {[]string{"GOMAXPROCS=7", "GOGC=off"}, []string{"GOMAXPROCS=7", "GOGC=off"}},
-		"one empty":   {[]string{"GOGC="}, []string{"GOGC="}},
-		"left over from a watchdog above": {[]string{"LEASH_GOGC=1", "LEASH_HANDOVER=1 x"},
-			nil},
+	for name, c := range map[string]struct {
+		settings
+		set, want []string
+	}{
+		"one life":    {settings{}, []string{"GOMAXPROCS=7", "GOGC=off"}, []string{"GOMAXPROCS=7", "GOGC=off"}},
+		"nothing set": {settings{lean: true}, []string{"GOMAXPROCS=1", "GOGC=25"}, nil},
+		"both set": {settings{lean: true, saved: []string{"GOMAXPROCS=7", "GOGC=off"}}, []string{"GOMAXPROCS=1", "GOGC=25"},
+			[]string{"GOMAXPROCS=7", "GOGC=off"}},
+		"one empty": {settings{lean: true, saved: []string{"GOGC="}}, []string{"GOMAXPROCS=1", "GOGC=25"}, []string{"GOGC="}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			setenv(t, append([]string{"X=kept", "PATH=" + os.Getenv("PATH")}, c.set...))
-			setenv(t, newSettings().leanEnv())
-			if unpack(os.Getenv(handover)) == nil {
-				t.Errorf("no settings in %q", os.Getenv(handover))
-			}
-			for _, l := range lean {
-				if n, v, _ := strings.Cut(l, "="); os.Getenv(n) != v {
-					t.Errorf("%s is %q in the second life", n, os.Getenv(n))
-				}
-			}
-			got := without(originalEnv(), "PATH")
-			want := append([]string{"X=kept"}, c.want...)
+			setenv(t, append([]string{"X=kept"}, c.set...))
+			got, want := c.originalEnv(), append([]string{"X=kept"}, c.want...)
 			slices.Sort(got)
 			slices.Sort(want)
 			if !slices.Equal(got, want) {

@@ -73,7 +73,7 @@ func TestEmptyFlagsAreRefused(t *testing.T) {
 // flagsOf are the flags of a field of flags, or those of its command.
 func flagsOf(f reflect.StructField) (names []string) {
 	switch {
-	case f.Tag.Get("arg") != "" || f.Type == reflect.TypeFor[[]string]():
+	case f.Tag.Get("arg") != "" || f.Type == reflect.TypeFor[[]string](), f.Type.Kind() == reflect.Bool: // no value
 	case f.Tag.Get("help") != "" && f.Type.Kind() != reflect.Struct:
 		names = append(names, "--"+dashed(f.Name))
 	case f.Name == "Guard" || f.Name == "Run":

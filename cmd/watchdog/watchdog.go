@@ -47,6 +47,9 @@ func newWatchdog(s *settings) (*watchdog, error) {
 		return nil, err
 	}
 	w.Host = h
+	if s.sentinelFD >= 0 {
+		h.UseSentinel(s.sentinelFD, s.sentinelPID) // else another is started with the worker
+	}
 	return w, nil
 }
 
@@ -258,8 +261,11 @@ func (w *watchdog) ensureRunID() (err error) {
 // workerEnv is our own environment, with what the worker is known by and
 // without what was meant for this watchdog alone.
 func (w *watchdog) workerEnv() []string {
-	env := without(originalEnv(), "LEASH_RUN_ID", "LEASH_WORKER_ID", "LEASH_RUN_OWNER", "SPT_NOENV",
-		"LEASH_PARENT_PID", "LEASH_LOG_FD", "LEASH_NOTIFY_SOCKET")
+	env := without(w.originalEnv(), "LEASH_RUN_ID", "LEASH_WORKER_ID", "LEASH_RUN_OWNER", "SPT_NOENV",
+		"LEASH_PARENT_PID", "LEASH_LOG_FD", "LEASH_NOTIFY_SOCKET", "LEASH_ROLE")
+	if w.closeFDs { // and with them the sockets that these speak of (sd_listen_fds(3))
+		env = without(env, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+	}
 	env = append(env, "LEASH_RUN_ID="+w.runID, "SPT_NOENV=1")
 	if w.workerID != "" {
 		env = append(env, "LEASH_WORKER_ID="+w.workerID)

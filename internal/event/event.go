@@ -10,6 +10,7 @@ const (
 	ParentDeathDetected = "watchdog.parent_death_detected"
 	WatchdogStopped     = "watchdog.stopped"
 	WatchdogWarning     = "watchdog.warning"
+	SentinelDied        = "watchdog.sentinel_died"
 	ProcessStarted      = "process.started"
 	ProcessReady        = "process.ready"
 	ProcessStopping     = "process.stopping"

@@ -14,7 +14,7 @@ const deepest = 64
 // those above it is or has. What has been reaped cannot be told any more.
 func (t *Tree) Contains(h Handle) bool {
 	info, err := h.Look()
-	if err != nil || t.Root == nil || t.never(info.ID) { // without a root: between two workers
+	if err != nil || t.Root == nil || t.never(info.ID) || t.fosters(info.PID) { // without a root: between two workers
 		return false
 	}
 	if t.marked(h, info) {
@@ -27,7 +27,7 @@ func (t *Tree) Contains(h Handle) bool {
 		}
 	}()
 	for range deepest {
-		if t.Parent != 0 && info.PPID == t.Parent {
+		if t.fosters(info.PPID) {
 			return true
 		}
 		if info.PPID <= 1 {

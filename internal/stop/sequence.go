@@ -102,6 +102,14 @@ func (s *Sequence) Begin(now, grace time.Duration, look bool) []Do {
 	return []Do{Ask}
 }
 
+// KillNow kills at once, without a stop signal or what is left of the grace period.
+func (s *Sequence) KillNow(now time.Duration) []Do {
+	if s.phase == Forcing || s.phase == Done {
+		return nil
+	}
+	return s.force(now)
+}
+
 // Extend moves the end of the grace period; it never shortens it.
 func (s *Sequence) Extend(until time.Duration) {
 	if s.phase == Asking && until > s.graceAt {

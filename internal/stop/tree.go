@@ -79,6 +79,9 @@ type Tree struct {
 	// Parent, if not 0, is our own PID: as the subreaper of the tree we are
 	// the parent of all that lost theirs.
 	Parent int
+	// Beside, if not 0, is another process whose children belong to the tree too, and
+	// which is the parent of all of them that lost theirs.
+	Beside int
 	// Never lists who must not be signalled: ourselves and our ancestors.
 	Never []proc.Info
 	// Run and Worker, if both are set, are the labels that make a process of
@@ -165,8 +168,10 @@ func (t *Tree) follow(freeze bool) {
 	if !t.rootDead { // the dead have no children
 		t.walk(t.root.PID, t.Root)
 	}
-	if t.Parent != 0 {
-		t.walk(t.Parent, nil)
+	for _, pid := range [...]int{t.Parent, t.Beside} {
+		if pid != 0 {
+			t.walk(pid, nil)
+		}
 	}
 	if t.Inside != nil {
 		for _, pid := range t.Inside() {
@@ -227,7 +232,7 @@ func (t *Tree) walk(pid int, h Handle) {
 			if info.Start != 0 && info.Start < tick {
 				return true
 			}
-			if t.Parent != 0 && info.PPID == t.Parent {
+			if t.fosters(info.PPID) {
 				return true // its parent ended meanwhile, and it came to us
 			}
 			if info.PPID != pid {
@@ -242,9 +247,14 @@ func (t *Tree) walk(pid int, h Handle) {
 	}
 }
 
+// fosters reports whether a process is the parent of all of the tree that lost theirs.
+func (t *Tree) fosters(pid int) bool {
+	return pid != 0 && (pid == t.Parent || pid == t.Beside)
+}
+
 // consider opens a candidate, looks, and keeps it if it belongs.
 func (t *Tree) consider(pid int, belongs func(Handle, proc.Info) bool) {
-	if pid <= 1 || pid == t.root.PID && !t.rootGone || t.members[pid] != nil {
+	if pid <= 1 || t.fosters(pid) || pid == t.root.PID && !t.rootGone || t.members[pid] != nil {
 		return
 	}
 	h, err := t.Kernel.Open(pid)

@@ -41,10 +41,12 @@ type Host struct {
 	hook     *handle // the command of a hung worker's last words; nil: none runs
 	start    time.Time
 
-	inner           inner
-	sentry          *sentry // nil: none
-	sentinels       int     // started so far
-	runID, workerID string  // labels of the worker that was started last
+	inner  inner
+	sentry *sentry // nil: none
+	// NoSentinel: none is to be started.
+	NoSentinel      bool
+	sentinels       int    // started so far
+	runID, workerID string // labels of the worker that was started last
 
 	mu    sync.Mutex
 	inbox []proc.Signal // that came in and were not handled yet

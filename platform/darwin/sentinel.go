@@ -2,7 +2,6 @@ package darwin
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -112,38 +111,13 @@ func (s *sentinel) mayBeStray(e, parent *entry) bool {
 	return began < s.ended && e.Start < s.ended && parent != nil && parent.Start < began
 }
 
-// How often the sentinel looks: at first at once, at last twice a second, for
-// half a minute in all. Who is left then, no signal ends.
-const (
-	looks     = 64
-	firstRest = time.Millisecond
-	longRest  = 500 * time.Millisecond
-)
-
-var errSurvivors = errors.New("somebody could not be ended")
-
 // end ends the tree of a watchdog that is dead.
 func (s *sentinel) end() error {
 	if s.tree == nil {
 		return nil
 	}
 	s.ended = s.k.Tick()
-	rest, empty := firstRest, 0
-	for range looks {
-		s.tree.Force()
-		c := s.tree.Count()
-		if c.Living > 0 {
-			empty = 0
-		} else if empty++; empty == 2 { // two looks in a row
-			return nil
-		}
-		if c.Living > 0 && c.Living == c.Denied {
-			break
-		}
-		s.pause(rest)
-		rest = min(2*rest, longRest)
-	}
-	return errSurvivors
+	return stop.EndNow(s.tree, s.pause)
 }
 
 // A child that was started as a part of ours is told what it is, and by whom,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"leash/internal/proc"
+	"leash/internal/stop"
 )
 
 // post is a sentinel over a world of our own.
@@ -178,7 +179,7 @@ func TestSentinelSurvivors(t *testing.T) {
 		if err := s.take(workerLine(proc.ID{PID: 100, Start: p.Start}, "", "")); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.end(); err != errSurvivors || denied != (rests == 0) || rests > looks {
+		if err := s.end(); err != stop.ErrSurvivors || denied != (rests == 0) || rests > 64 {
 			t.Errorf("denied %t: %v, %d rests", denied, err, rests)
 		}
 	}

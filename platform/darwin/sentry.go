@@ -45,7 +45,7 @@ func (h *Host) postSentinel() error {
 	switch {
 	case h.sentry != nil:
 		return nil
-	case h.inner.path == "" || h.sentinels == maxSentinels || !h.inner.same():
+	case h.NoSentinel || h.inner.path == "" || h.sentinels == maxSentinels || !h.inner.same():
 		return errors.ErrUnsupported
 	}
 	h.sentinels++

@@ -52,17 +52,46 @@ func CheckKeptFD(fd int) error {
 	return nil
 }
 
-// CloseOthers marks every descriptor above 2 close-on-exec but those kept, so
-// that neither we nor the worker hold what was left open to us by accident.
-func CloseOthers(keep []int) {
-	if dir, err := os.Open("/dev/fd"); err == nil {
-		names, _ := dir.Readdirnames(-1)
-		dir.Close()
-		for _, name := range names {
-			if fd, err := strconv.Atoi(name); err == nil && fd > 2 {
-				unix.CloseOnExec(fd)
-			}
+// openFDs lists the descriptors above 2.
+func openFDs() (fds []int) {
+	dir, err := os.Open("/dev/fd")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	for _, name := range names {
+		if fd, err := strconv.Atoi(name); err == nil && fd > 2 && fd != int(dir.Fd()) {
+			fds = append(fds, fd)
 		}
+	}
+	return fds
+}
+
+// GivenFDs lists the descriptors above 2 that execve(2) leaves open. At the start of a
+// program these are all that it was given.
+func GivenFDs() (fds []int) {
+	for _, fd := range openFDs() {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			fds = append(fds, fd)
+		}
+	}
+	return fds
+}
+
+// CloseFDs closes descriptors that were meant for the worker alone: while we hold the
+// end of a pipe, nobody at the other end is told that the worker has closed its own.
+func CloseFDs(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
+
+// CloseOthers marks every descriptor above 2 close-on-exec but those kept, so that no
+// child of ours gets another.
+func CloseOthers(keep []int) {
+	for _, fd := range openFDs() {
+		unix.CloseOnExec(fd)
 	}
 	for _, fd := range keep {
 		unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)

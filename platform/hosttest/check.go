@@ -8,6 +8,7 @@ import (
 	"leash/internal/event"
 	"leash/internal/proc"
 	"leash/internal/stop"
+	"leash/watch"
 )
 
 // Stats count over many runs what a check cannot assert.
@@ -29,6 +30,8 @@ type Stats struct {
 	// Condemned workers by reason, and Restarts.
 	Condemned map[string]int
 	Restarts  int
+	// WatchdogKilled and SentinelKilled are runs in which that befell it.
+	WatchdogKilled, SentinelKilled int
 	// Reused PIDs, of the tree or not; Calls to the kernel; Sent signals.
 	Reused, Calls, Sent int
 }
@@ -61,6 +64,9 @@ func (h *Host) searchAll() []int {
 // known to be left refuses signals.
 func (h *Host) judgeForce() {
 	w := h.W
+	if h.noGrace {
+		return
+	}
 	if w.now >= h.graceUntil && h.asked {
 		h.judgeAsked()
 		return
@@ -205,6 +211,8 @@ func (s *Scene) judgeStatus(status int) {
 	switch {
 	case h.heart.resting && !h.parentTold && !h.endsTold:
 		want = h.heart.startStatus
+	case h.heart.outcome == watch.NoSentinel:
+		want = 125
 	case h.Child && w.Worker.phase == reaped && h.heart.condemned:
 		want = 124
 	case h.Child && w.Worker.phase == reaped:

@@ -302,8 +302,11 @@ func (h *Host) Hook(reason string) error {
 		return errNoHook
 	}
 	w.Setpgid(p, p)
-	p.Name, p.UID, p.temper, p.Tree = "hook", ownUID, temper{}, h.Tree.Parent != 0
+	p.Name, p.UID, p.temper, p.Tree, p.ofHook = "hook", ownUID, temper{}, h.Tree.Parent != 0, true
 	o.hook = p
+	if h.Tree.Parent != 0 && h.Tree.Parent != w.Self.PID {
+		h.Tree.Beside, h.heir = w.Self.PID, true
+	}
 	if w.Chance(70) {
 		kind := timerExit
 		if w.Chance(50) {

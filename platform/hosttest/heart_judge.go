@@ -220,7 +220,7 @@ func (h *Host) judgeOutcome(got string) {
 	switch {
 	case !o.resting:
 		more := o.row < h.cfg.MaxRestarts || h.surelyWell() && h.cfg.MaxRestarts > 0
-		if h.follows() && more && h.survivors == 0 && !h.parentTold && !h.endsTold {
+		if h.follows() && more && o.outcome != watch.NoSentinel && h.survivors == 0 && !h.parentTold && !h.endsTold {
 			w.fail("another worker was to follow", w.Worker)
 		}
 	case h.parentTold && got == watch.ParentEnded, h.endsTold && got == watch.WasAsked:

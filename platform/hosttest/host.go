@@ -36,8 +36,13 @@ type Host struct {
 
 	parentTold bool
 	endsTold   bool // a signal that ends
-	nextPoll   time.Duration
-	opAt       int // the call at which began whatever is being done
+	// dead: the watchdog was killed. alone: its sentinel was, and it knows. lost: the
+	// machine is to be told.
+	dead, alone, lost bool
+	heir              bool // of processes that were not, or are no more, below a sentinel
+	askedBelow        int  // the call at which children were last looked for
+	nextPoll          time.Duration
+	opAt              int // the call at which began whatever is being done
 	generation
 }
 
@@ -53,9 +58,10 @@ type generation struct {
 	stalled    time.Duration // how long the watchdog itself was kept from running
 	asked      bool
 	forced     bool
-	countAt    int // the call at which the last count began
-	knownAt    int // the same of the count before, or of the first asking
-	forceAt    int // the same of the last forcing
+	noGrace    bool // is owed: our own sentinel was killed
+	countAt    int  // the call at which the last count began
+	knownAt    int  // the same of the count before, or of the first asking
+	forceAt    int  // the same of the last forcing
 	survivors  int
 	firstLog   int // of his records
 }
@@ -94,7 +100,7 @@ func (h *Host) Now() time.Duration { return h.W.now }
 
 // ended is called by the world when a process has ended.
 func (h *Host) ended(p *Proc) {
-	if h.Poll {
+	if h.Poll || h.dead {
 		return
 	}
 	if p == h.parent {
@@ -160,12 +166,14 @@ func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 	if h.mishap(); h.heart.on {
 		h.heartMishap()
 	}
+	h.tellLost()
 	if h.exited && !h.told {
 		h.tellExit()
 		return h.returned(), nil
 	}
 	for {
 		h.take()
+		h.tellLost()
 		h.listen()
 		if len(h.events) > 0 || timed && h.W.now >= deadline {
 			return h.returned(), nil
@@ -204,6 +212,9 @@ func (h *Host) returned() []watch.Event {
 			h.cause(watch.ParentEnded)
 		case watch.WorkerExited:
 			h.cause(watch.WorkerEnded)
+		case watch.SentinelDied:
+			h.cause(watch.NoSentinel)
+			h.noGrace = true
 		case watch.Signalled:
 			if e.Role == watch.Ends {
 				h.endsTold = true
@@ -311,7 +322,16 @@ func (h *Host) childEnded() {
 	}
 }
 
+// tellLost tells of the sentinel's death.
+func (h *Host) tellLost() {
+	if h.lost {
+		h.lost = false
+		h.events = append(h.events, watch.SentinelDied{})
+	}
+}
+
 func (h *Host) tellExit() {
+	h.tellLost()
 	h.told = true
 	h.events = append(h.events, watch.WorkerExited{Exit: h.exit})
 }
@@ -351,29 +371,32 @@ func (h *Host) poll() {
 	}
 }
 
-// reap is wait4(2) until nothing more has ended. It reports whether no child
-// is left at all.
-func (h *Host) reap() (none bool) {
+// reapBelow is wait4(2) by one of our processes until nothing more has ended. It
+// reports whether no child is left at all.
+func (h *Host) reapBelow(parent *Proc) (none bool) {
 	w := h.W
-	w.step()
+	h.askedBelow = w.calls
 	none = true
 	for i := 0; i < len(w.live); i++ {
 		p := w.live[i]
-		if p.parent != w.Self {
+		if p.parent != parent {
 			continue
 		}
 		if p.phase != zombie {
-			none = false
+			none = none && p == w.Sentinel
 			continue
 		}
 		if p == w.Worker {
 			h.exited, h.exit = true, p.Exit
 		}
-		if p == h.heart.hook {
+		if p == h.heart.hook && !h.dead {
 			h.hookEnded()
 		}
 		w.reap(p)
 		i--
+		if p == w.Sentinel {
+			h.sentinelGone()
+		}
 	}
 	return none
 }

@@ -2,6 +2,7 @@ package hosttest
 
 import (
 	"strconv"
+	"time"
 
 	"leash/internal/proc"
 )
@@ -51,6 +52,7 @@ func (w *World) Fork(parent *Proc) *Proc {
 	p.session.refs++
 	p.UID, p.Run, p.Label = parent.UID, parent.Run, parent.Label
 	p.Tree, p.contained = parent.Tree, parent.contained
+	p.ofHook = parent.ofHook
 	p.below = parent.below || parent.Leash && !parent.never
 	p.temper = w.anyTemper()
 	w.claim(p)
@@ -101,9 +103,12 @@ func (w *World) unref(p *Proc) {
 
 // exit leaves a zombie, gives its children to a new parent and tells its own.
 func (w *World) exit(p *Proc, how proc.Exit) {
-	if p.phase != alive || p == w.Init || p == w.Self {
-		return
+	if p.phase == alive && p != w.Init && p != w.Self && p != w.Sentinel {
+		w.end(p, how)
 	}
+}
+
+func (w *World) end(p *Proc, how proc.Exit) {
 	p.phase, p.Exit, p.ended, p.endedAt = zombie, how, w.calls, w.now
 	p.stopped, p.sleep = false, false
 	w.Trace.add(w.now, "exit", p, nil, how.Status())
@@ -138,6 +143,8 @@ func (w *World) heir(p *Proc) *Proc {
 func (w *World) parentReaps(p *Proc) bool {
 	switch q := p.parent; {
 	case q == w.Self: // reaps when it looks, as the host says
+	case q == w.Sentinel:
+		w.after(w.Between(0, 5*time.Millisecond), timerReap, p)
 	case q == w.Init && w.InitReaps == 0:
 		w.reap(p)
 		return true

@@ -37,6 +37,7 @@ func (s Stats) String() string {
 	fmt.Fprintf(&b, "escaped where nobody could know: %d; moved during the last count: %d; killed unasked: %d; signals to a watchdog that nobody could know of: %d",
 		s.Unknown, s.Raced, s.Unasked, s.UnknownLeash)
 	fmt.Fprintf(&b, "\ncondemned: %v; next workers: %d", s.Condemned, s.Restarts)
+	fmt.Fprintf(&b, "\nkilled by another: %d watchdogs, %d sentinels", s.WatchdogKilled, s.SentinelKilled)
 	return b.String()
 }
 

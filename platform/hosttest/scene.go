@@ -12,19 +12,22 @@ import (
 type Mode int
 
 const (
-	GuardGroup   Mode = iota // the worker leads a group
-	GuardSession             // and a session
-	GuardShared              // it is in its parent's group
-	GuardInside              // it leads the group in which the watchdog or its parent is
-	RunReaper                // started, with the subreaper
-	RunCgroup                // and a cgroup
-	RunSearch                // started, without the subreaper
+	GuardGroup        Mode = iota // the worker leads a group
+	GuardSession                  // and a session
+	GuardShared                   // it is in its parent's group
+	GuardInside                   // it leads the group in which the watchdog or its parent is
+	RunReaper                     // started, with the subreaper
+	RunCgroup                     // and a cgroup
+	RunSearch                     // started, without the subreaper
+	RunSentinel                   // started by a sentinel
+	RunSentinelCgroup             // and a cgroup
 	modes
 )
 
 func (m Mode) String() string {
 	return [...]string{"guard, own group", "guard, own session", "guard, parent's group",
-		"guard, watchdog in the group", "run", "run with a cgroup", "run without a subreaper"}[m]
+		"guard, watchdog in the group", "run", "run with a cgroup", "run without a subreaper",
+		"run with a sentinel", "run with a sentinel and a cgroup"}[m]
 }
 
 // Scene is one worker, guarded in one world. It may be used again and again.
@@ -41,6 +44,7 @@ type Scene struct {
 	Bomb bool
 
 	shell, parent *Proc
+	sentinel      stop.Tree // as the sentinel knows it
 	root          *handle
 	never         []proc.Info
 }
@@ -48,17 +52,27 @@ type Scene struct {
 // Play runs the scene of this seed to its end and returns what went wrong.
 func (s *Scene) Play(seed uint64) []string {
 	w := &s.World
-	s.Seed, s.root = seed, nil
+	s.Seed, s.root, s.sentinel = seed, nil, stop.Tree{}
 	s.build(seed)
 	s.Stats.Runs++
 	s.Stats.Modes[s.Mode]++
-	if !s.adopt() {
+	trivial, killed, status, err := s.guard()
+	switch {
+	case trivial:
 		s.Stats.Trivial++
 		return w.Failures()
+	case killed:
+		s.Stats.WatchdogKilled++
+		s.avenge()
+		s.count()
+		return w.Failures()
 	}
-	s.Host.live()
-	status, err := watch.Guard(watch.NewMachine(s.Host.cfg), &s.Host)
+	if w.struck != nil {
+		s.Stats.SentinelKilled++
+	}
+	w.doomed = nil
 	s.judgeEnd(status, err)
+	s.dismiss()
 	s.Host.Tree.Close()
 	if s.root != nil {
 		s.root.Close()
@@ -126,7 +140,13 @@ func (s *Scene) build(seed uint64) {
 	}
 	s.people()
 	w.pass(w.now + w.Between(2*tickLength, 5*tickLength)) // whoever is above us was there before
+	if s.Mode >= RunSentinel {
+		s.post()
+	}
 	s.worker()
+	if w.Sentinel != nil && w.Chance(60) {
+		s.doom()
+	}
 	for range w.N(8) { // what happened before the watchdog looks
 		w.pass(w.now + w.Between(0, 8*time.Millisecond))
 		w.act()
@@ -181,6 +201,14 @@ func (s *Scene) worker() bool {
 	if s.Host.Child {
 		from = w.Self
 	}
+	if s.Mode >= RunSentinel && !w.watched() {
+		if s.post(); w.Sentinel != nil {
+			s.Host.alone = false
+		}
+	}
+	if w.watched() {
+		from = w.Sentinel
+	}
 	p := w.Fork(from)
 	if p == nil {
 		return false
@@ -209,6 +237,7 @@ func (s *Scene) worker() bool {
 	if s.Host.Child && s.Mode != RunSearch {
 		w.Self.Subreaper = true
 	}
+	s.meet()
 	return true
 }
 
@@ -255,6 +284,7 @@ func (s *Scene) follow() bool {
 		s.judgeLeft()
 		h.Tree.Close()
 		s.root.Close()
+		s.dismiss()
 		s.judgeHandles()
 	}
 	h.Tree, s.root = stop.Tree{Parent: h.Tree.Parent}, nil
@@ -309,9 +339,15 @@ func (s *Scene) adopt() (ok bool) {
 		h.Tree.RunID, h.Tree.WorkerID = w.Run, w.Label
 	}
 	switch s.Mode {
-	case RunReaper, RunCgroup:
+	case RunReaper, RunCgroup, RunSentinel, RunSentinelCgroup:
 		h.Tree.Parent, h.Tree.Empty = w.Self.PID, h.reap
-		if s.Mode == RunCgroup {
+		if w.Sentinel != nil && !h.alone {
+			h.Tree.Parent = w.Sentinel.PID
+			if h.heir {
+				h.Tree.Beside = w.Self.PID
+			}
+		}
+		if s.Mode == RunCgroup || s.Mode == RunSentinelCgroup {
 			h.Tree.KillAll = h.killAll
 		}
 	case RunSearch:

@@ -47,6 +47,8 @@ type World struct {
 	Budget int
 	// Self is the watchdog, Worker the worker. Never are those above Self.
 	Self, Worker, Init *Proc
+	// Sentinel is a child of Self, nil if there is none.
+	Sentinel *Proc
 	// Run and Label are the worker's labels, if it has both.
 	Run, Label string
 	// ByLabels: whoever has both belongs, wherever he came from.
@@ -72,6 +74,11 @@ type World struct {
 	calls      int // kernel calls so far: the order of things
 	host       *Host
 	failures   []string
+
+	doomed   *Proc // is killed
+	doomAt   int   // at this call
+	struck   *Proc // was killed
+	struckAt time.Duration
 
 	lastTick     uint64
 	lastWasTick  bool
@@ -105,6 +112,7 @@ type Proc struct {
 	temper         temper
 	never          bool // the watchdog or above it
 	contained      bool // in the worker's cgroup
+	ofHook         bool // of the command of last words, or not below the sentinel for another reason
 	below          bool // started by a watchdog or reaper, or by what one started
 
 	open                        int // handles on it
@@ -182,7 +190,8 @@ func (w *World) Reset(seed uint64, o Options) {
 	w.Options, w.state = o, seed
 	w.Trace.reset()
 	w.Budget, w.used, w.handlesN, w.calls = 0, 0, 0, 0
-	w.Self, w.Worker, w.host = nil, nil, nil
+	w.Self, w.Worker, w.Sentinel, w.host = nil, nil, nil, nil
+	w.doomed, w.struck = nil, nil
 	w.Run, w.Label, w.ByLabels, w.Shared, w.Bomb = "", "", false, false, false
 	w.now, w.slept, w.firstKill = 0, 0, 0
 	w.live, w.freed, w.timers, w.failures = w.live[:0], w.freed[:0], w.timers[:0], nil
@@ -217,6 +226,9 @@ func (w *World) step() {
 	if w.Budget > 0 && w.Chance(w.Busy) {
 		w.Budget--
 		w.act()
+	}
+	if w.doomed != nil && w.calls >= w.doomAt {
+		w.strike()
 	}
 }
 
@@ -264,7 +276,11 @@ func (w *World) due(t timer) {
 	case timerExit:
 		w.dueExit(t.p)
 	case timerReap:
-		if t.p.phase == zombie && t.p.parent != w.Self {
+		switch {
+		case t.p.phase != zombie || t.p.parent == w.Self:
+		case t.p.parent == w.Sentinel:
+			w.host.reapBelow(w.Sentinel)
+		default:
 			w.reap(t.p)
 		}
 	case timerWake:

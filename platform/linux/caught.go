@@ -27,7 +27,7 @@ func bit(s syscall.Signal) uint64 { return 1 << (s % 64) }
 // Listen has the signals to the watchdog come in by Wait. Which of them are meant
 // for the worker is seen then.
 func (h *Host) Listen(bool) error {
-	if err := h.hearBell(); err != nil {
+	if err := h.waitForBell(); err != nil {
 		return err
 	}
 	for s := syscall.Signal(1); s <= 64; s++ {
@@ -63,7 +63,7 @@ func (h *Host) defy() {
 // waitForChildren tells of the ends of children: the worker, and those that came
 // to us as their subreaper or as PID 1. It is called when there is a new one.
 func (h *Host) waitForChildren() error {
-	if err := h.hearBell(); err != nil {
+	if err := h.waitForBell(); err != nil {
 		return err
 	}
 	catch(unix.SIGCHLD)
@@ -71,16 +71,22 @@ func (h *Host) waitForChildren() error {
 	return nil
 }
 
-func (h *Host) hearBell() error {
-	if bell < 0 {
-		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-		if err != nil {
-			return os.NewSyscallError("eventfd", err)
-		}
-		bell = int32(fd)
-	}
-	if h.bellToken != 0 {
+// hearBell opens it.
+func hearBell() error {
+	if bell >= 0 {
 		return nil
+	}
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return os.NewSyscallError("eventfd", err)
+	}
+	bell = int32(fd)
+	return nil
+}
+
+func (h *Host) waitForBell() error {
+	if err := hearBell(); err != nil || h.bellToken != 0 {
+		return err
 	}
 	h.bellToken = h.loop.token()
 	return h.loop.add(int(bell), h.bellToken)

@@ -33,18 +33,26 @@ func (k *Kernel) newCgroup() *cgroup {
 	if os.Mkdir(path, 0o755) != nil {
 		return nil
 	}
-	c := &cgroup{path: path}
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
+	c := openCgroup(path)
+	if c == nil {
 		os.Remove(path)
 		return nil
 	}
-	c.fd = fd
+	fd := c.fd
 	if unix.Faccessat(fd, "cgroup.kill", unix.W_OK, 0) != nil {
 		c.remove()
 		return nil
 	}
 	return c
+}
+
+// openCgroup opens a leaf; nil if that fails.
+func openCgroup(path string) *cgroup {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	return &cgroup{path: path, fd: fd}
 }
 
 // cgroupDir is the directory of our own v2 cgroup. In a hybrid set-up v2 is

@@ -37,7 +37,7 @@ func beWatchdog(backend string) error {
 	if err != nil {
 		return err
 	}
-	info, err := h.Start("/bin/sleep", []string{"sleep", "1000000"}, nil, nil)
+	info, err := h.Start(Command{Path: "/bin/sleep", Args: []string{"sleep", "1000000"}})
 	if err != nil {
 		return err
 	}

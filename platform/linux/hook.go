@@ -31,11 +31,14 @@ func (h *Host) Hook(path string, args, env []string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	hd, err := h.opened(pid, fd)
+	hd, err := h.Kernel.childHandle(pid, fd)
 	if err != nil {
 		return err
 	}
 	h.hook = hook{pid, hd}
+	if h.heir = true; h.sentinel != nil && h.sole { // what the command leaves comes to us
+		h.tree.Beside = os.Getpid()
+	}
 	if err := h.waitForChildren(); err != nil { // nobody would notice its end
 		h.EndHook()
 		return err

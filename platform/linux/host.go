@@ -33,11 +33,17 @@ type Host struct {
 	child   bool // we started it
 	sole    bool // all our children are of its tree
 	childID int
-	cgroup  *cgroup
-	exit    proc.Exit
-	exited  bool
-	told    bool // WorkerExited was returned
-	ending  bool
+	// sentinel is our connection to it; nil if there is none. lostSentinel: it was
+	// killed, and the machine is to be told.
+	sentinel     *sentinelConn
+	lostSentinel bool
+	heir         bool // of processes that were not, or are no more, below a sentinel
+	left         int  // that lived at the last count
+	cgroup       *cgroup
+	exit         proc.Exit
+	exited       bool
+	told         bool // WorkerExited was returned
+	ending       bool
 
 	nextPoll  time.Duration
 	events    []watch.Event
@@ -158,8 +164,11 @@ func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 	if h.notifier != nil {
 		h.release() // all that was told has been handled
 	}
+	h.tellLostSentinel()
 	if h.exited && !h.told {
 		h.tellExit()
+	}
+	if len(h.events) > 0 {
 		return h.events, nil
 	}
 	for h.listenAgain(h.Now()); len(h.events) == 0; {
@@ -167,6 +176,7 @@ func (h *Host) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
 		if err := h.loop.wait(until-h.Now(), wakes, h.onToken); err != nil {
 			return nil, fmt.Errorf("cannot wait any longer: %w", err)
 		}
+		h.tellLostSentinel()
 		now := h.Now()
 		if h.backend != "event" && now >= h.nextPoll {
 			h.pollAll(now)
@@ -188,6 +198,8 @@ func (h *Host) token(token int) {
 		h.readCaught()
 	case h.notifier != nil && token == h.notifier.token:
 		h.readBeats()
+	case h.sentinel != nil && token == h.sentinel.token:
+		h.sentinelSpoke()
 	case token == h.lifelineToken:
 		h.loop.remove(h.lifeline)
 		h.lifelineToken = 0
@@ -230,7 +242,7 @@ func (h *Host) waiting() bool {
 
 // childrenEnded reaps whoever it was.
 func (h *Host) childrenEnded() {
-	h.reap()
+	h.reapOwn()
 	if h.exited && !h.told {
 		h.tellExit()
 	}
@@ -248,6 +260,7 @@ func (h *Host) workerEnded() {
 }
 
 func (h *Host) tellExit() {
+	h.tellLostSentinel()
 	h.told = true
 	h.events = append(h.events, watch.WorkerExited{Exit: h.exit})
 }
@@ -278,7 +291,9 @@ func (h *Host) Count() stop.Census {
 	if h.child {
 		h.reap()
 	}
-	return h.tree.Count()
+	c := h.tree.Count()
+	h.left = c.Living
+	return c
 }
 
 func (h *Host) Survey() { h.tree.Survey(false) }
@@ -290,6 +305,7 @@ func (h *Host) Survivors() []stop.Left { return h.tree.Survivors() }
 
 // Close lets go of everything, removing the cgroup if it is empty.
 func (h *Host) Close() {
+	h.dismissSentinel()
 	if h.notifier != nil {
 		h.notifier.close()
 	}

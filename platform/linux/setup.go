@@ -94,14 +94,6 @@ func CloseOthers(keep []int) {
 // it listens are ignored until then, but for the deadly ones: who says that we
 // are to end means it. It returns only if it could not.
 func Replace(env []string) error {
-	const link = "/proc/self/exe"
-	// By its own path, because the kernel names the process after it; by the
-	// link if another file has taken that path since.
-	path, _ := os.Readlink(link)
-	var here, there unix.Stat_t
-	if unix.Stat(link, &here) != nil || unix.Stat(path, &there) != nil || here.Dev != there.Dev || here.Ino != there.Ino {
-		path = link
-	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil); err != nil {
@@ -112,7 +104,19 @@ func Replace(env []string) error {
 			ignore(s)
 		}
 	}
-	return unix.Exec(path, os.Args, env)
+	return unix.Exec(ownPath(), os.Args, env)
+}
+
+// ownPath is the path of this program, because the kernel names a process after it, or
+// the kernel's own link if another file has that path by now.
+func ownPath() string {
+	const link = "/proc/self/exe"
+	path, _ := os.Readlink(link)
+	var here, there unix.Stat_t
+	if unix.Stat(link, &here) != nil || unix.Stat(path, &there) != nil || here.Dev != there.Dev || here.Ino != there.Ino {
+		return link
+	}
+	return path
 }
 
 // Random is the kernel's source of random bytes (getrandom(2)).

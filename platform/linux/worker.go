@@ -57,6 +57,9 @@ func (h *Host) Containment() string {
 	if h.tree.Parent != 0 {
 		parts = append(parts, "subreaper")
 	}
+	if h.sentinel != nil {
+		parts = append(parts, "sentinel")
+	}
 	if h.tree.Leads() {
 		parts = append(parts, "group")
 	} else {
@@ -72,40 +75,57 @@ func (h *Host) Containment() string {
 // Leads reports whether the worker leads its process group.
 func (h *Host) Leads() bool { return h.tree.Leads() }
 
+// Command is a worker to start.
+type Command struct {
+	Path      string
+	Args, Env []string
+	Keep      []int // descriptors above 2 that it inherits
+	// Sentinel: a second process of ours is to be the worker's parent.
+	Sentinel bool
+	// Last: no other worker will be started.
+	Last bool
+}
+
 // Start starts the worker in a session of its own. Its death is bound to the
 // thread that forks it (PR_SET_PDEATHSIG, prctl(2)). The Go runtime ends a
 // thread only when a goroutine ends that was locked to it, and there is none.
-func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, error) {
+func (h *Host) Start(c Command) (proc.Info, error) {
 	if h.worker != nil { // and what was of its tree is ended
 		h.forgetWorker()
 	} else {
 		// Children that we had before (a shell that started some and became us)
 		// are bystanders, and their orphans could not be told from the worker's.
-		h.sole = len(h.Kernel.Children(os.Getpid(), nil)) == 0 &&
-			unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == nil
+		h.sole = !h.hasOtherChildren() && unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == nil
+	}
+	if c.Sentinel && h.sentinel == nil {
+		if conn, pid, err := StartSentinel(c.Keep); err == nil {
+			h.UseSentinel(conn, pid) // without one the watch goes on
+		}
 	}
 	if h.cgroup == nil {
 		h.cgroup = h.Kernel.newCgroup()
 	}
-	pid, fd, err := h.fork(path, args, env, keep)
-	if err != nil && h.cgroup != nil {
+	hd, err := h.startWorker(&c)
+	if err != nil && err != errSentinel && h.cgroup != nil {
 		// A cgroup may refuse us in many ways, and the command may not exist:
 		// without the cgroup we learn which it was.
 		h.cgroup.remove()
 		h.cgroup = nil
-		pid, fd, err = h.fork(path, args, env, keep)
+		hd, err = h.startWorker(&c)
+	}
+	if err == errSentinel {
+		return proc.Info{}, h.sentinelDiedEarly()
 	}
 	if err != nil {
 		return proc.Info{}, err
 	}
-	h.child, h.childID = true, pid
-	h.exited, h.told = false, false
-	if h.worker, err = h.opened(pid, fd); err != nil {
-		return proc.Info{}, err
-	}
+	h.worker = hd
+	h.childID, h.exited, h.told = hd.pid, false, false
+	h.child = true
 	info, err := h.hold()
 	if err != nil { // or it would live on, beside the next one
-		unix.Kill(-pid, unix.SIGKILL) // our own child, not reaped yet: it leads this group
+		h.worker.SignalGroup(proc.KILL)
+		h.worker.Signal(proc.KILL)
 		if h.cgroup != nil {
 			h.cgroup.kill()
 		}
@@ -113,25 +133,91 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 	return info, err
 }
 
-// hold has us know the tree of the worker that we have just started.
+// hasOtherChildren reports whether we have children besides the sentinel.
+func (h *Host) hasOtherChildren() bool {
+	for _, pid := range h.Kernel.Children(os.Getpid(), nil) {
+		if h.sentinel == nil || pid != h.sentinel.pid {
+			return true
+		}
+	}
+	return false
+}
+
+// startWorker has the sentinel start it, if there is one.
+func (h *Host) startWorker(c *Command) (*handle, error) {
+	o := order{Path: c.Path, Args: c.Args, Last: c.Last}
+	o.Env, o.Listens = cutListenPID(c.Env)
+	if h.sentinel != nil {
+		if h.cgroup != nil {
+			o.Cgroup = h.cgroup.path
+		}
+		return h.startBySentinel(&o)
+	}
+	unignore()
+	defer h.defy()
+	pid, fd, err := h.Kernel.forkWorker(&o, h.cgroup, c.Keep...)
+	if err != nil {
+		return nil, err
+	}
+	return h.Kernel.childHandle(pid, fd)
+}
+
+// forkWorker starts a worker as a child of this thread. fd is its pidfd, or -1.
+func (k *Kernel) forkWorker(o *order, c *cgroup, keep ...int) (pid, fd int, err error) {
+	fd = -1
+	sys := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if k.PIDFDs {
+		sys.PidFD = &fd
+	}
+	if c != nil {
+		sys.UseCgroupFD, sys.CgroupFD = true, c.fd
+	}
+	attr := &syscall.ProcAttr{Env: o.Env, Files: filesOf(keep...), Sys: sys}
+	if o.Listens {
+		pid, err = forkGate(o, attr)
+	} else {
+		pid, err = forkUnmasked(o.Path, o.Args, attr)
+	}
+	if err != nil && fd >= 0 {
+		unix.Close(fd)
+		fd = -1
+	}
+	return pid, fd, err
+}
+
+// hold has us know the tree of the worker that was just started.
 func (h *Host) hold() (proc.Info, error) {
 	h.worker.worker = true
 	h.tree.Root = h.worker
-	if h.sole {
-		h.tree.Parent, h.tree.Empty = os.Getpid(), h.noChildren
-	} else {
-		h.tree.Search = h.searchAll
-		if h.cgroup != nil {
-			h.tree.Inside = h.cgroup.pids
-		}
-	}
-	if h.cgroup != nil {
-		h.tree.KillAll = h.cgroup.kill
-	}
+	h.contain()
 	if err := h.waitForChildren(); err != nil {
 		return proc.Info{}, err
 	}
 	return h.tree.Adopt()
+}
+
+// contain says by what the tree is held: by the sentinel; if there is none, by
+// this process as its subreaper; or else by what can be found.
+func (h *Host) contain() {
+	t := &h.tree
+	t.Parent, t.Beside, t.Empty, t.Search, t.Inside, t.KillAll = 0, 0, nil, nil, nil, nil
+	switch {
+	case h.sentinel != nil:
+		t.Parent, t.Empty = h.sentinel.pid, h.reap
+		if h.heir && h.sole { // a watchdog below it may have stayed
+			t.Beside = os.Getpid()
+		}
+	case h.sole:
+		t.Parent, t.Empty = os.Getpid(), h.reap
+	default:
+		t.Search = h.searchAll
+		if h.cgroup != nil {
+			t.Inside = h.cgroup.pids
+		}
+	}
+	if h.cgroup != nil {
+		t.KillAll = h.cgroup.kill
+	}
 }
 
 // forgetWorker lets go of the worker before this one.
@@ -150,52 +236,50 @@ func (h *Host) forgetWorker() {
 	h.dropBeats()
 }
 
-func (h *Host) fork(path string, args, env []string, keep []int) (pid, fd int, err error) {
-	files := []uintptr{0, 1, 2}
-	for _, k := range keep {
-		for len(files) <= k {
-			files = append(files, ^uintptr(0))
-		}
-		files[k] = uintptr(k)
-	}
-	sys := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
-	if h.cgroup != nil {
-		sys.UseCgroupFD, sys.CgroupFD = true, h.cgroup.fd
-	}
-	return h.forkExec(path, args, &syscall.ProcAttr{Env: env, Files: files, Sys: sys})
-}
-
-// forkExec gives the child a clean start: nothing ignored, and nothing blocked,
-// because Replace had this life begin so. fd is its pidfd, or -1.
+// forkExec gives a child a clean start: nothing ignored, and nothing blocked. fd is
+// its pidfd, or -1.
 func (h *Host) forkExec(path string, args []string, attr *syscall.ProcAttr) (pid, fd int, err error) {
 	fd = -1
 	if h.Kernel.PIDFDs {
 		attr.Sys.PidFD = &fd
 	}
 	unignore()
-	if !attr.Sys.Setsid { // a hook: it writes where we do, from a group of its own
-		h.defy()
-	}
-	defer h.defy()
-	pid, err = syscall.ForkExec(path, args, attr)
+	h.defy() // it writes where we do, from a group of its own
+	pid, err = forkUnmasked(path, args, attr)
 	return pid, fd, err
 }
 
-// opened is the handle on a child that we have just started.
-func (h *Host) opened(pid, fd int) (*handle, error) {
-	if h.Kernel.PIDFDs && fd >= 0 {
-		return h.Kernel.wrap(pid, fd), nil
+// childHandle is the handle on a child that was just started.
+func (k *Kernel) childHandle(pid, fd int) (*handle, error) {
+	if k.PIDFDs && fd >= 0 {
+		return k.wrap(pid, fd), nil
 	}
-	hd, err := h.Kernel.open(pid)
+	hd, err := k.open(pid)
 	if err != nil {
 		unix.Kill(pid, unix.SIGKILL) // our own child, not reaped yet
 	}
 	return hd, err
 }
 
-// reap collects every child that has ended, ours and those that came to us as
-// their subreaper, or as PID 1. It reports whether none is left at all.
+// reap collects every child that has ended: ours, and those that came to us as their
+// subreaper or as PID 1. It reports whether nothing is left of the worker's tree: no
+// child of the sentinel, or of ours where there is none. Whatever lost its parent would
+// be one.
 func (h *Host) reap() (none bool) {
+	none = h.reapOwn()
+	if h.sentinel == nil {
+		return none
+	}
+	none, err := h.sentinel.none()
+	if err != nil {
+		h.sentinelDied()
+		return h.reapOwn()
+	}
+	return none && (h.tree.Beside == 0 || !h.hasOtherChildren())
+}
+
+// reapOwn reports whether we have no child at all.
+func (h *Host) reapOwn() (none bool) {
 	for {
 		// Once it was reaped, an older kernel does not find its group any more.
 		if h.hook.pid != 0 && !h.Kernel.groupFlag {
@@ -212,17 +296,16 @@ func (h *Host) reap() (none bool) {
 			return err == unix.ECHILD
 		}
 		switch {
+		case h.sentinel != nil && pid == h.sentinel.pid:
+			h.sentinelDied()
 		case pid == h.childID && !h.exited:
+			h.sentinelDied() // or the worker would not be ours
 			h.exited, h.exit = true, exitOf(ws)
 		case pid == h.hook.pid:
 			h.hookEnded(exitOf(ws))
 		}
 	}
 }
-
-// noChildren proves that nothing is left of the tree: whoever lost his parent
-// would be our child.
-func (h *Host) noChildren() bool { return h.reap() }
 
 func exitOf(ws unix.WaitStatus) proc.Exit {
 	if ws.Signaled() {

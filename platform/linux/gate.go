@@ -1,0 +1,105 @@
+//go:build linux
+
+package linux
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A service that systemd has given sockets looks whether LISTEN_PID is its own PID
+// (sd_listen_fds(3)). No parent knows that of a child before it has forked it. So such a
+// worker begins as a gate, the same program as the watchdog, which sets the variable and
+// executes the command.
+
+const (
+	listenPID = "LISTEN_PID"
+	// listenID is the inode of the process's pidfd, which systemd gives beside the PID
+	// since version 258. sd_listen_fds does without.
+	listenID = "LISTEN_PIDFDID"
+)
+
+// cutListenPID takes the variable out if it names this process.
+func cutListenPID(env []string) (rest []string, ours bool) {
+	if !hasEntry(env, listenPID+"="+strconv.Itoa(os.Getpid())) {
+		return env, false
+	}
+	for _, e := range env {
+		if name, _, _ := strings.Cut(e, "="); name != listenPID && name != listenID {
+			rest = append(rest, e)
+		}
+	}
+	return rest, true
+}
+
+func hasEntry(env []string, entry string) bool {
+	for _, e := range env {
+		if e == entry {
+			return true
+		}
+	}
+	return false
+}
+
+// forkGate starts the worker of an order behind a gate. The error is that of
+// execve(2), as if there were none.
+func forkGate(o *order, attr *syscall.ProcAttr) (pid int, err error) {
+	conn, pid, err := startRole(roleGate, attr)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(conn)
+	b := o.encode()
+	for b = append(binary.NativeEndian.AppendUint32(nil, uint32(len(b))), b...); len(b) > 0; {
+		n, err := unix.SendmsgN(conn, b, nil, nil, unix.MSG_NOSIGNAL)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			break // it has ended: its status tells why
+		}
+		b = b[n:]
+	}
+	var failed [4]byte
+	if readFull(conn, failed[:]) != nil { // execve(2) has closed the other end
+		return pid, nil
+	}
+	var ws unix.WaitStatus
+	for {
+		if _, err := unix.Wait4(pid, &ws, 0, nil); err != unix.EINTR {
+			break
+		}
+	}
+	return 0, syscall.Errno(binary.NativeEndian.Uint32(failed[:]))
+}
+
+// passGate executes the worker's command in place.
+func passGate(conn int) (status int) {
+	var head [4]byte
+	if readFull(conn, head[:]) != nil {
+		return exitFailed // the watchdog or sentinel was killed
+	}
+	n := binary.NativeEndian.Uint32(head[:])
+	if n > maxOrder {
+		return exitFailed
+	}
+	b := make([]byte, n)
+	if readFull(conn, b) != nil {
+		return exitFailed
+	}
+	o, err := decodeOrder(b)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "watchdog:", err)
+		return exitFailed
+	}
+	env := append(o.Env, listenPID+"="+strconv.Itoa(os.Getpid()))
+	failed, _ := syscall.Exec(o.Path, o.Args, env).(syscall.Errno)
+	unix.Write(conn, binary.NativeEndian.AppendUint32(nil, uint32(failed)))
+	return exitFailed
+}

@@ -1,0 +1,310 @@
+//go:build linux
+
+package linux
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"leash/internal/stop"
+)
+
+// TakeRole does not return if this process was started as a sentinel or a gate. It
+// must be called on the startup thread, to whose end the worker's is bound.
+func TakeRole() {
+	if len(os.Args) != 6 || os.Args[2] != "--of" || os.Args[4] != "--fd" {
+		return
+	}
+	role := os.Args[1]
+	if role != roleSentinel && role != roleGate {
+		return
+	}
+	conn, above, err := roleConn(os.Args[3], os.Args[5])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "watchdog: %s: a watchdog starts it, and nobody else can: %v\n", role, err)
+		os.Exit(exitFailed)
+	}
+	if role == roleGate {
+		os.Exit(passGate(conn))
+	}
+	os.Exit(beSentinel(conn, above))
+}
+
+const exitFailed = 125
+
+// roleConn checks that the descriptor leads to the process that started this one, or
+// did before it was killed.
+func roleConn(of, fd string) (conn, pid int, err error) {
+	if pid, err = strconv.Atoi(of); err != nil {
+		return -1, 0, err
+	}
+	if conn, err = strconv.Atoi(fd); err != nil {
+		return -1, 0, err
+	}
+	peer, err := unix.GetsockoptUcred(conn, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return -1, 0, os.NewSyscallError("SO_PEERCRED", err)
+	}
+	if int(peer.Pid) != pid || int(peer.Uid) != os.Geteuid() {
+		return -1, 0, errors.New("that socket is not its parent's")
+	}
+	unix.CloseOnExec(conn)
+	return conn, pid, nil
+}
+
+// sentinel is the second process of run (see StartSentinel).
+type sentinel struct {
+	k      *Kernel
+	conn   int
+	above  *handle // the watchdog
+	passed []int   // descriptors meant for the worker
+	worker *handle
+	pid    int // of the worker; 0: there was none yet
+	tree   *stop.Tree
+	cgroup *cgroup
+}
+
+func beSentinel(conn, above int) (status int) {
+	name := [16]byte{}
+	copy(name[:], "leash-sentinel")
+	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name)), 0, 0, 0)
+	k, err := NewKernel()
+	if err != nil {
+		return exitFailed
+	}
+	s := &sentinel{k: k, conn: conn, passed: GivenFDs()}
+	if s.above, err = k.open(above); err != nil || os.Getppid() != above {
+		return 0 // it was killed
+	}
+	// Nothing that can be caught ends the sentinel, and its worker inherits nothing of it:
+	// execve(2) resets what is caught.
+	if err := hearBell(); err != nil {
+		return exitFailed
+	}
+	unignore()
+	for sig := syscall.Signal(1); sig <= 64; sig++ {
+		if heard(sig) {
+			catch(sig)
+		}
+	}
+	catch(unix.SIGCHLD)
+	if unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
+		return exitFailed
+	}
+	s.serve()
+	if s.end() != nil {
+		return 1
+	}
+	return 0
+}
+
+// serve returns when the watchdog has ended.
+func (s *sentinel) serve() {
+	p := []unix.PollFd{{Fd: int32(s.conn), Events: unix.POLLIN}, {Fd: int32(bell), Events: unix.POLLIN},
+		{Fd: -1, Events: unix.POLLIN}}
+	if !s.above.dir { // a negative one is passed over
+		p[2].Fd = int32(s.above.fd)
+	}
+	for {
+		if _, err := unix.Poll(p, -1); err != nil && err != unix.EINTR {
+			return
+		}
+		if p[2].Revents != 0 {
+			return
+		}
+		if p[1].Revents != 0 {
+			s.silence()
+			s.reap()
+		}
+		if p[0].Revents != 0 && s.obey() != nil {
+			return
+		}
+	}
+}
+
+func (s *sentinel) silence() {
+	var b [8]byte
+	unix.Read(int(bell), b[:])
+	caught.Store(0)
+}
+
+// obey carries out one order. An error says that the watchdog has ended.
+func (s *sentinel) obey() error {
+	kind, b, err := s.order()
+	if err != nil {
+		return err
+	}
+	switch kind {
+	case orderStart:
+		o, err := decodeOrder(b)
+		if err != nil {
+			return err
+		}
+		return s.start(&o)
+	case orderCount:
+		if len(b) != 4 {
+			return errOrder
+		}
+		kind := byte(toldSome)
+		if s.reap() {
+			kind = toldNone
+		}
+		return s.tell(kind, int32(binary.NativeEndian.Uint32(b)))
+	}
+	return errOrder
+}
+
+func (s *sentinel) order() (kind byte, b []byte, err error) {
+	var head [orderHead]byte
+	if err := readFull(s.conn, head[:]); err != nil {
+		return 0, nil, err
+	}
+	n := binary.NativeEndian.Uint32(head[1:])
+	if n > maxOrder {
+		return 0, nil, errOrder
+	}
+	b = make([]byte, n)
+	return head[0], b, readFull(s.conn, b)
+}
+
+func (s *sentinel) tell(kind byte, n int32) error {
+	for b := tell(kind, n); len(b) > 0; {
+		sent, err := unix.SendmsgN(s.conn, b, nil, nil, unix.MSG_NOSIGNAL)
+		switch err {
+		case nil:
+			b = b[sent:]
+		case unix.EINTR:
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// start starts a worker, bound to this thread by PR_SET_PDEATHSIG.
+func (s *sentinel) start(o *order) error {
+	s.forget()
+	if o.Cgroup != "" {
+		s.cgroup = openCgroup(o.Cgroup)
+	}
+	pid, fd, err := s.k.forkWorker(o, s.cgroup)
+	if err != nil {
+		s.forget()
+		var n syscall.Errno
+		errors.As(err, &n)
+		return s.tell(toldFailed, int32(n))
+	}
+	s.pid = pid
+	if s.worker, err = s.k.childHandle(pid, fd); err != nil { // the worker was killed
+		s.forget()
+		return s.tell(toldFailed, int32(unix.EMFILE))
+	}
+	s.worker.worker = true
+	s.tree = &stop.Tree{Kernel: s.k, Root: s.worker, Parent: os.Getpid(), Never: s.k.ancestors(), Empty: s.reap}
+	if s.cgroup != nil {
+		s.tree.KillAll = s.cgroup.kill
+	}
+	if _, err := s.tree.Adopt(); err != nil {
+		return err // nothing is known of the worker: it is ended
+	}
+	if err := s.tell(toldStarted, int32(pid)); err != nil {
+		return err
+	}
+	// Until the watchdog holds the worker, its PID must not be another's.
+	if kind, _, err := s.order(); err != nil || kind != orderGo {
+		return errors.Join(err, errOrder)
+	}
+	note(unix.SIGCHLD) // it may have ended already
+	if o.Last {
+		s.letGo()
+	}
+	return nil
+}
+
+// letGo closes what was meant for the worker alone. Standard input, output and error
+// become the null device.
+func (s *sentinel) letGo() {
+	CloseFDs(s.passed)
+	s.passed = nil
+	if null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0); err == nil {
+		for fd := range 3 {
+			unix.Dup3(null, fd, 0)
+		}
+		unix.Close(null)
+	}
+}
+
+// forget lets go of the worker before the next one.
+func (s *sentinel) forget() {
+	if s.tree != nil {
+		s.tree.Close()
+	}
+	if s.worker != nil {
+		s.worker.Close()
+	}
+	if s.cgroup != nil {
+		unix.Close(s.cgroup.fd)
+	}
+	s.tree, s.worker, s.cgroup, s.pid = nil, nil, nil, 0
+}
+
+// reap collects every child that has ended, and tells how the worker did. It reports
+// whether no child is left.
+func (s *sentinel) reap() (none bool) {
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil || pid <= 0:
+			return err == unix.ECHILD
+		case pid == s.pid:
+			s.tell(toldExit, int32(ws)) // nobody may hear it any more
+		}
+	}
+}
+
+// end kills all that is below this process. Nobody has told it to: the watchdog
+// has ended, and whatever of the worker's tree it left is to end.
+func (s *sentinel) end() error {
+	if s.reap() {
+		return nil
+	}
+	if s.tree == nil {
+		s.endChildren()
+		return nil
+	}
+	err := stop.EndNow(s.tree, s.pause)
+	if s.cgroup != nil {
+		s.cgroup.remove()
+	}
+	return err
+}
+
+// pause waits for that long, or until a child has ended.
+func (s *sentinel) pause(d time.Duration) {
+	p := []unix.PollFd{{Fd: int32(bell), Events: unix.POLLIN}}
+	if n, _ := unix.Poll(p, max(1, int(d.Milliseconds()))); n > 0 {
+		s.silence()
+	}
+}
+
+// endChildren kills what there is where no worker is known: it failed to become one.
+func (s *sentinel) endChildren() {
+	for range 64 {
+		for _, pid := range s.k.Children(os.Getpid(), nil) {
+			unix.Kill(pid, unix.SIGKILL) // a child of ours, not reaped yet
+		}
+		if s.pause(100 * time.Millisecond); s.reap() {
+			return
+		}
+	}
+}

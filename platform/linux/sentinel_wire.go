@@ -1,0 +1,119 @@
+package linux
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// The watchdog and its sentinel speak over a stream socket. The watchdog sends a
+// kind, the length of what follows, and that; the sentinel sends a kind and a number.
+const (
+	orderStart = 's' // start a worker: order
+	orderGo    = 'g' // the worker is known here: its end may be taken notice of
+	orderCount = 'c' // are there children left? A number that the answer repeats
+
+	toldStarted = 'p' // the worker's PID
+	toldFailed  = 'f' // the error number of fork(2) or execve(2)
+	toldExit    = 'x' // the worker's wait status
+	toldSome    = 'm' // children are left
+	toldNone    = 'n' // none is
+)
+
+const (
+	orderHead = 5 // kind, length
+	toldSize  = 5 // kind, number
+	// maxOrder is above what execve(2) takes: 3/4 of the largest _STK_LIM, 6 MiB
+	// (fs/exec.c, bprm_stack_limits).
+	maxOrder = 16 << 20
+)
+
+// order is what a sentinel must know to start a worker.
+type order struct {
+	Path      string
+	Args, Env []string
+	// Cgroup is the folder of the leaf that holds the worker, empty if there is none.
+	Cgroup string
+	// Last: no other worker follows, so the descriptors meant for it can be closed.
+	Last bool
+	// Listens: LISTEN_PID is to be the worker's PID.
+	Listens bool
+}
+
+func (o *order) encode() []byte {
+	b := appendText(nil, o.Path)
+	b = appendText(b, o.Cgroup)
+	b = append(b, flagByte(o.Last, o.Listens))
+	for _, list := range [][]string{o.Args, o.Env} {
+		b = binary.AppendUvarint(b, uint64(len(list)))
+		for _, s := range list {
+			b = appendText(b, s)
+		}
+	}
+	return b
+}
+
+func flagByte(flags ...bool) (b byte) {
+	for i, f := range flags {
+		if f {
+			b |= 1 << i
+		}
+	}
+	return b
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+var errOrder = errors.New("not an order to a sentinel")
+
+func decodeOrder(b []byte) (o order, err error) {
+	r := textReader{rest: b}
+	o.Path, o.Cgroup = r.text(), r.text()
+	if len(r.rest) == 0 {
+		return o, errOrder
+	}
+	flags := r.rest[0]
+	o.Last, o.Listens, r.rest = flags&1 != 0, flags&2 != 0, r.rest[1:]
+	o.Args, o.Env = r.list(), r.list()
+	if r.bad || flags > 3 || len(r.rest) > 0 || o.Path == "" || len(o.Args) == 0 {
+		return order{}, errOrder
+	}
+	return o, nil
+}
+
+type textReader struct {
+	rest []byte
+	bad  bool
+}
+
+// number reads a length or a count, each unit of which takes at least one byte.
+func (r *textReader) number() int {
+	n, used := binary.Uvarint(r.rest)
+	if used <= 0 || n > uint64(len(r.rest)-used) {
+		r.bad, r.rest = true, nil
+		return 0
+	}
+	r.rest = r.rest[used:]
+	return int(n)
+}
+
+func (r *textReader) text() string {
+	n := r.number()
+	s := string(r.rest[:n])
+	r.rest = r.rest[n:]
+	return s
+}
+
+func (r *textReader) list() []string {
+	n := r.number()
+	list := make([]string, 0, n)
+	for range n {
+		list = append(list, r.text())
+	}
+	return list
+}
+
+func tell(kind byte, n int32) []byte {
+	return binary.NativeEndian.AppendUint32([]byte{kind}, uint32(n))
+}
