@@ -154,9 +154,8 @@ func TestReadEnviron(t *testing.T) {
 		{"no =", "LEASH_RUN_ID\x00LEASH_WORKER_ID\x00LEASH_RUN_OWNER\x00LEASH_HANDOVER\x00", Labels{}},
 		{"a bad one and a good one", "LEASH_RUN_ID=ABC1234\x00SNAKEPIT_RUN_ID=abc1234\x00", Labels{Runs: []string{"abc1234"}}},
 		{"longer names", "LEASH_RUN_IDS=abc1234\x00XLEASH_RUN_ID=abc1234\x00LEASH_RUN_OWNERS=o\x00XLEASH_HANDOVER=1\x00LEASH_HANDOVERS=1\x00", Labels{}},
-		{"a watchdog", "LEASH_HANDOVER=3\x00LEASH_RUN_ID=abc1234\x00", Labels{Runs: []string{"abc1234"}, Watchdog: true}},
-		{"a watchdog with nothing to hand over", "LEASH_HANDOVER=\x00", Labels{Watchdog: true}},
-		{"part of a value", "X=LEASH_HANDOVER=1\x00Y=\nLEASH_RUN_ID=abc1234\x00", Labels{}},
+		{"a variable of ours", "LEASH_HANDOVER=3\x00LEASH_RUN_ID=abc1234\x00", Labels{Runs: []string{"abc1234"}}},
+		{"part of a value", "X=LEASH_RUN_ID=abc1234\x00Y=\nLEASH_RUN_ID=abc1234\x00", Labels{}},
 	} {
 		if got := ReadEnviron([]byte(c.env)); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %q gives %+v, want %+v", c.name, c.env, got, c.want)

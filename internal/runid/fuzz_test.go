@@ -139,8 +139,7 @@ func FuzzReadEnviron(f *testing.F) {
 			}
 		}
 		first := func(list []string) string { return append(list, "")[0] }
-		want := Labels{Runs: runs, Worker: first(values("LEASH_WORKER_ID")), Owner: first(values("LEASH_RUN_OWNER")),
-			Watchdog: slices.ContainsFunc(entries, func(e string) bool { return strings.HasPrefix(e, "LEASH_HANDOVER=") })}
+		want := Labels{Runs: runs, Worker: first(values("LEASH_WORKER_ID")), Owner: first(values("LEASH_RUN_OWNER"))}
 		if !reflect.DeepEqual(l, want) {
 			t.Errorf("%q gives %+v, want %+v", env, l, want)
 		}

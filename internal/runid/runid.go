@@ -148,13 +148,7 @@ type Labels struct {
 	Runs []string
 	// Worker and Owner are LEASH_WORKER_ID and LEASH_RUN_OWNER.
 	Worker, Owner string
-	// Watchdog: it is the environment that a watchdog gives itself.
-	Watchdog bool
 }
-
-// Handover is the variable in which a watchdog hands itself its settings. No
-// other process has it.
-const Handover = "LEASH_HANDOVER"
 
 // ReadEnviron reads an environment block, each entry ended by NUL.
 func ReadEnviron(env []byte) (l Labels) {
@@ -171,8 +165,6 @@ func ReadEnviron(env []byte) (l Labels) {
 			l.Worker = string(v)
 		} else if v, ok := bytes.CutPrefix(entry, []byte("LEASH_RUN_OWNER=")); ok && l.Owner == "" {
 			l.Owner = string(v)
-		} else if bytes.HasPrefix(entry, []byte(Handover+"=")) {
-			l.Watchdog = true
 		}
 	}
 	for _, id := range older {

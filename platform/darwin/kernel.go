@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"leash/internal/proc"
+	"leash/internal/program"
 	"leash/internal/stop"
 )
 
@@ -152,7 +153,7 @@ func (k *Kernel) named(name string) bool {
 	return leashNamed(name) || k.name != "" && name == k.name[:min(len(k.name), maxName)]
 }
 
-func leashNamed(name string) bool { return name == "watchdog" || name == "reaper" }
+func leashNamed(name string) bool { return program.Named(name) }
 
 // beside reports whether a program is ours or the one installed beside it. A
 // relative path is that of where the shell was, as it says.

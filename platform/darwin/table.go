@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/program"
 	"leash/internal/runid"
 	"leash/scan"
 )
@@ -152,14 +154,14 @@ func (t *Table) read(s *scan.Snapshot, e *entry) (p scan.Process, spoken bool) {
 			s.Hidden++
 		}
 		l := runid.ReadEnviron(args.Env)
-		p.EnvRuns, p.Worker, p.Owner, p.Leash = l.Runs, l.Worker, l.Owner, l.Watchdog
+		p.EnvRuns, p.Worker, p.Owner = l.Runs, l.Worker, l.Owner
 		p.ArgRuns = runid.AllFromArgs(args.Args)
 		p.Args = splitArgs(args.Args[:min(len(args.Args), maxArgs)])
-		p.Leash = p.Leash || t.Kernel.named(e.Name) && t.Kernel.beside(args)
+		p.Leash = t.Kernel.named(e.Name) && t.Kernel.beside(args)
 	}
-	// One installed elsewhere has nothing but its name. That is taken for it
-	// unless its environment says that it is of a run.
-	p.Leash = p.Leash || leashNamed(e.Name) && len(p.EnvRuns) == 0
+	// The name of one installed elsewhere is taken for it, unless its environment says
+	// that it is of a run. Then the file must prove it.
+	p.Leash = p.Leash || leashNamed(e.Name) && (len(p.EnvRuns) == 0 || filepath.IsAbs(args.Path) && program.Marked(args.Path))
 	if p.Leash {
 		p.Guards = guardedPID(args.Args)
 	}

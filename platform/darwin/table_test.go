@@ -2,6 +2,8 @@ package darwin
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
@@ -163,11 +165,22 @@ func TestTakeKnowsOurs(t *testing.T) {
 	named.args = args("/elsewhere/reaper", []string{"reaper", "--worker-pid=78"}, []string{"LEASH_RUN_ID=abc1234"})
 	second := w.born(102, 1)
 	second.args = args("/x/renamed", []string{"renamed", "--worker-pid=79"}, []string{"LEASH_HANDOVER=1 2", "LEASH_RUN_ID=abc1234"})
+	marked := w.born(103, 1)
+	marked.Name = "watchdog"
+	copied := filepath.Join(t.TempDir(), "watchdog")
+	b, err := os.ReadFile(os.Args[0]) // the tests look for the mark, so they have it
+	if err == nil {
+		err = os.WriteFile(copied, b, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	marked.args = args(copied, []string{"watchdog", "--worker-pid=80"}, []string{"LEASH_RUN_ID=abc1234"})
 	s := take(t, table, nil, nil)
 	for pid, want := range map[int]struct {
 		leash  bool
 		guards int
-	}{100: {true, 77}, 101: {false, 0}, 102: {true, 79}} {
+	}{100: {true, 77}, 101: {false, 0}, 102: {false, 0}, 103: {true, 80}} {
 		if p := process(t, s, pid); p.Leash != want.leash || p.Guards != want.guards {
 			t.Errorf("%d: %+v", pid, p)
 		}

@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"leash/internal/program"
 )
 
 // Kernel is the process table and the signals of this system.
@@ -65,9 +67,22 @@ func NewKernel() (*Kernel, error) {
 const deleted = " (deleted)"
 
 // isLeash reports whether the executable is ours or the one installed beside
-// it, also an older build that was replaced since.
+// it, also an older build that was replaced since, or one of ours elsewhere.
 func (k *Kernel) isLeash(at int, p path) bool {
-	return k.beside(k.executable(at, p))
+	dir, name := k.executable(at, p)
+	return k.beside(dir, name) || leashNamed(name) && marked(at, p)
+}
+
+// marked reads the file itself, which few do: there is none of that name but ours on
+// most machines.
+func marked(at int, p path) bool {
+	fd, err := openRetry(at, &p, 0)
+	if err != nil {
+		return false
+	}
+	f := os.NewFile(uintptr(fd), "exe")
+	defer f.Close()
+	return program.Holds(f)
 }
 
 func (k *Kernel) beside(dir, name []byte) bool {
@@ -75,7 +90,7 @@ func (k *Kernel) beside(dir, name []byte) bool {
 }
 
 // leashNamed reports whether a program is called as ours are.
-func leashNamed(name []byte) bool { return string(name) == "watchdog" || string(name) == "reaper" }
+func leashNamed(name []byte) bool { return program.Named(string(name)) }
 
 // executable is the program of a process, its folder with a slash at the end;
 // empty if it cannot be read.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -63,6 +64,31 @@ func sleeper(t *testing.T, env ...string) *testkit.Proc {
 func shell(t *testing.T, script string, env ...string) *testkit.Proc {
 	t.Helper()
 	return start(t, exec.Command("/bin/sh", "-c", script), env...)
+}
+
+// stayVar has the test binary stay until it is ended.
+const stayVar = "LEASH_TEST_STAY"
+
+func init() {
+	if os.Getenv(stayVar) != "" {
+		unix.Poll(nil, -1)
+	}
+}
+
+// programNamed is a copy of the test binary, which has the mark of our programs.
+func programNamed(t *testing.T, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/exe")
+	path := filepath.Join(t.TempDir(), name)
+	if err == nil {
+		err = os.WriteFile(path, b, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, args...)
+	t.Setenv(stayVar, "yes") // start adds to the environment of this process
+	return cmd
 }
 
 func start(t *testing.T, cmd *exec.Cmd, env ...string) *testkit.Proc {

@@ -114,8 +114,10 @@ const initialNS = 0xEFFFFFFC
 
 var (
 	runVariable = []byte("_RUN_ID=")
-	handover    = []byte(runid.Handover + "=")
 	runFlag     = []byte("-run-id")
+	// watchdogName is in the command line of a watchdog and of its sentinel, both of which
+	// may have a worker although nothing speaks of a run.
+	watchdogName = []byte("watchdog")
 )
 
 // glance looks at one process and keeps it if it may matter. Most do not, and
@@ -142,16 +144,19 @@ func (r *reader) glance(pid int, w *extras) {
 	if err == unix.EACCES || err == unix.EPERM {
 		r.unread++
 	}
-	if err == nil && (hit || bytes.Contains(env, runVariable) || bytes.Contains(env, handover)) {
+	if err == nil && (hit || bytes.Contains(env, runVariable)) {
 		hit = true
 		setLabels(&p, env)
 	}
 	args, err := r.ofProgram(pid, "cmdline")
+	ours := false // perhaps
 	if err == nil && (hit || bytes.Contains(args, runFlag)) {
 		hit = true
 		setArgs(&p, args)
+	} else if ours = err == nil && bytes.Contains(args, watchdogName); ours {
+		setArgs(&p, args)
 	}
-	if hit && r.complete(&p, pid) == nil {
+	if (hit || ours) && r.complete(&p, pid) == nil && (hit || p.Leash) {
 		r.found = append(r.found, p)
 	}
 }
@@ -191,7 +196,7 @@ func (r *reader) read(pid int) (p scan.Process, err error) {
 
 func setLabels(p *scan.Process, env []byte) {
 	l := runid.ReadEnviron(env)
-	p.EnvRuns, p.Worker, p.Owner, p.Leash = l.Runs, l.Worker, l.Owner, l.Watchdog
+	p.EnvRuns, p.Worker, p.Owner = l.Runs, l.Worker, l.Owner
 }
 
 func setArgs(p *scan.Process, args []byte) {
@@ -219,10 +224,10 @@ func (r *reader) complete(p *scan.Process, pid int) error {
 	p.Mixed = st.UIDs[0] != st.UIDs[1] || st.UIDs[1] != st.UIDs[2]
 	p.Mixed = p.Mixed || p.Owner != "" && r.raised(pid, p.UID)
 	p.Foreign = st.Spaces != 1
-	// One installed elsewhere has nothing but its name. That is taken for it
-	// unless its environment says that it is of a run.
+	// The name of one installed elsewhere is taken for it, unless its environment says
+	// that it is of a run. Then the file must prove it.
 	dir, name := r.executable(r.proc, of(pid, "exe"))
-	p.Leash = p.Leash || r.beside(dir, name) || leashNamed(name) && len(p.EnvRuns) == 0
+	p.Leash = r.beside(dir, name) || leashNamed(name) && (len(p.EnvRuns) == 0 || marked(r.proc, of(pid, "exe")))
 	if !p.Leash {
 		p.Guards = 0
 	}
@@ -264,13 +269,11 @@ const (
 )
 
 func setStat(p *scan.Process, b []byte, pid int) error {
-	leash := p.Leash
 	info, err := ParseStat(b)
 	if err != nil || info.PID != pid {
 		return errStat
 	}
 	p.Info, p.Name = info, statName(b)
-	p.Leash = leash
 	return nil
 }
 

@@ -70,7 +70,9 @@ func TestTableFindsLabels(t *testing.T) {
 	args := start(t, exec.Command(testkit.NeedPython(t), "-c", pauses, "--snakepit-run-id", "abc1234"))
 	args.Stdout.Await("ready")
 	plain, dead := sleeper(t), zombie(t)
-	watchdog := sleeper(t, "LEASH_HANDOVER=x", "LEASH_RUN_ID=abc1234")
+	hiding := sleeper(t, "LEASH_HANDOVER=x", "LEASH_RUN_ID=abc1234")
+	watchdog := start(t, programNamed(t, "watchdog", "--worker-pid", "77"), "LEASH_RUN_ID=abc1234")
+	unlabelled := start(t, programNamed(t, "watchdog", "sentinel"))
 	s := take(t, table)
 	p := found(s, env.PID)
 	if p == nil || !slices.Equal(p.EnvRuns, []string{"abc1234"}) || p.Worker != "w1" || p.Owner != "1:2:a:3" ||
@@ -86,8 +88,14 @@ func TestTableFindsLabels(t *testing.T) {
 	} else if parent := s.Parents[p.PPID]; parent.PID != os.Getpid() || parent.Name == "" {
 		t.Errorf("its parent: %+v", parent)
 	}
-	if p := found(s, watchdog.PID); p == nil || !p.Leash {
-		t.Errorf("what a watchdog gives itself: %+v", p)
+	if p := found(s, watchdog.PID); p == nil || !p.Leash || p.Guards != 77 {
+		t.Errorf("a watchdog in another folder: %+v", p)
+	}
+	if p := found(s, unlabelled.PID); p == nil || !p.Leash {
+		t.Errorf("one of which nothing says a run: %+v", p)
+	}
+	if p := found(s, hiding.PID); p == nil || p.Leash {
+		t.Errorf("a process with a variable of ours: %+v", p)
 	}
 	if p := found(s, plain.PID); p != nil {
 		t.Errorf("nothing speaks for %+v", p)

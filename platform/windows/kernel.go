@@ -203,5 +203,5 @@ func (k *Kernel) isLeash(exe string) bool {
 		return false
 	}
 	name := filepath.Base(exe)
-	return sameFold(name, "watchdog.exe") || sameFold(name, "reaper.exe") || sameFold(name, filepath.Base(k.exe))
+	return leashNamed(name) || sameFold(name, filepath.Base(k.exe))
 }

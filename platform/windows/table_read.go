@@ -10,6 +10,7 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/program"
 	"leash/internal/runid"
 	"leash/scan"
 )
@@ -112,7 +113,7 @@ func (t *Table) read(h *handle) (p scan.Process, whole bool, err error) {
 		p.PGID = h.console()
 	}
 	args, unread := t.words(h, &p)
-	p.Leash = p.Leash || t.Kernel.isLeash(h.exe) || leashNamed(p.Name) && len(p.EnvRuns) == 0
+	p.Leash = t.Kernel.isLeash(h.exe) || leashNamed(p.Name) && (len(p.EnvRuns) == 0 || program.Marked(h.exe))
 	if p.Leash {
 		p.Guards = guardedPID(args)
 	}
@@ -140,7 +141,7 @@ func (t *Table) words(h *handle, p *scan.Process) (args []string, err error) {
 	env, err2 := h.environment(&at)
 	if err2 == nil && holds(env, "_RUN_ID=") {
 		l := runid.ReadEnviron(environ(env))
-		p.EnvRuns, p.Worker, p.Owner, p.Leash = l.Runs, l.Worker, l.Owner, l.Watchdog
+		p.EnvRuns, p.Worker, p.Owner = l.Runs, l.Worker, l.Owner
 	}
 	return args, errors.Join(err, err2)
 }

@@ -6,6 +6,7 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/program"
 	"leash/scan"
 )
 
@@ -29,7 +30,7 @@ func guardedPID(args []string) int {
 
 // leashNamed reports whether a program has the name of one of ours.
 func leashNamed(name string) bool {
-	return strings.EqualFold(name, "watchdog.exe") || strings.EqualFold(name, "reaper.exe")
+	return program.Named(strings.ToLower(name))
 }
 
 // baseOf is the name of a program without its folder.
