@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"leash/internal/runid"
+	"leash/platform"
 )
 
 // settings is what the flags said, checked.
@@ -20,6 +21,7 @@ type settings struct {
 	runID         string
 	grace         time.Duration
 	stopSignal    string
+	killMode      string // mixed or group
 	backend       string
 	pollInterval  time.Duration
 	logFormat     string
@@ -47,6 +49,14 @@ type settings struct {
 
 func newSettings() *settings {
 	return &settings{parentFD: none, logFD: none, defaultParent: os.Getppid()}
+}
+
+// mode is to whom the stop signal goes on this system.
+func (s *settings) mode() string {
+	if !platform.AsksAlone {
+		return "group"
+	}
+	return s.killMode
 }
 
 // The watchdog reads its flags, then executes itself once more in place with
@@ -142,7 +152,7 @@ func nextWord(s string) (word, rest string, ok bool) {
 func (s *settings) fields() []any {
 	return []any{
 		&s.run, &s.parents, &s.defaultParent, &s.parentFD, &s.workerPID,
-		&s.workerID, &s.runID, &s.grace, &s.stopSignal, &s.backend,
+		&s.workerID, &s.runID, &s.grace, &s.stopSignal, &s.killMode, &s.backend,
 		&s.pollInterval, &s.logFormat, &s.logLevel, &s.logFile, &s.logFD,
 		&s.keepFDs, &s.commandAt,
 		&s.heartbeat, &s.beatInterval, &s.beatTimeout, &s.maxMissed, &s.startupTimeout,

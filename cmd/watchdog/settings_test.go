@@ -35,7 +35,7 @@ func TestPackRoundTrip(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
-	any := func(run bool, ints [7]int, parents, keep []int, texts [12]string, times [7]time.Duration) bool {
+	any := func(run bool, ints [7]int, parents, keep []int, texts [13]string, times [7]time.Duration) bool {
 		if len(parents) == 0 {
 			parents = nil
 		}
@@ -49,7 +49,7 @@ func TestPackRoundTrip(t *testing.T) {
 			logFile: texts[6], logFD: ints[3], keepFDs: keep, commandAt: ints[4],
 			heartbeat: texts[7], beatInterval: times[2], beatTimeout: times[3], maxMissed: ints[5],
 			startupTimeout: times[4], notifySocket: texts[8], onHangSignal: texts[9], onHangCommand: texts[10],
-			onHangTimeout: times[5], graceMax: times[6], restart: texts[11], maxRestarts: ints[6],
+			onHangTimeout: times[5], graceMax: times[6], restart: texts[11], killMode: texts[12], maxRestarts: ints[6],
 		})
 	}
 	if err := quick.Check(any, nil); err != nil {

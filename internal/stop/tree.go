@@ -103,10 +103,12 @@ type Tree struct {
 	rootDead bool // at the last look
 	rootGone bool // reaped too: another process may have its number
 	searched bool
-	restless bool            // somebody was listed and dead before he was looked at
-	rootTick uint64          // when the root was last seen to exist
-	members  map[int]*member // by PID
-	list     []*member       // the same in the order found, so that runs can be replayed
+	// awaitsWorker: the worker alone was asked, and the rest is when it has ended.
+	awaitsWorker bool
+	restless     bool            // somebody was listed and dead before he was looked at
+	rootTick     uint64          // when the root was last seen to exist
+	members      map[int]*member // by PID
+	list         []*member       // the same in the order found, so that runs can be replayed
 	// unopened are PIDs of this tree that could not be opened or looked at, for
 	// want of descriptors, say. They count: unknown is not dead.
 	unopened map[int]error
@@ -340,8 +342,9 @@ func (t *Tree) Count() Census {
 	c := t.census()
 	// Strays are looked for when nobody else is left who could be ended, and once
 	// early: else they would hear of the end only when the last stubborn one has
-	// used up the grace.
-	if t.Search != nil && (c.Living == c.Denied || !t.searched) {
+	// used up the grace. What the worker has left behind is asked before that.
+	early := !t.searched && !(t.awaitsWorker && t.rootDead)
+	if t.Search != nil && (c.Living == c.Denied || early) {
 		t.searched = true
 		t.search()
 		t.follow(false)

@@ -62,6 +62,7 @@ func (h *Host) searchAll() []int {
 func (h *Host) judgeForce() {
 	w := h.W
 	if w.now >= h.graceUntil && h.asked {
+		h.judgeRest()
 		h.judgeAsked()
 		return
 	}
@@ -74,14 +75,14 @@ func (h *Host) judgeForce() {
 }
 
 // judgeAsked: when the grace is over, all that were known for some time have
-// heard of the end. Who changed his group meanwhile may have been missed.
+// heard of the end, or the worker alone where it comes first and lives. Who changed his group meanwhile may have been missed.
 func (h *Host) judgeAsked() {
 	w := h.W
 	for _, p := range w.live {
 		if !p.Tree || p.Leash || p.never || p.open == 0 || p.phase != alive || !w.may(p) || w.LookFails > 0 {
 			continue
 		}
-		if p.termAt == 0 && p.held < h.knownAt && p.joined < p.held {
+		if p.termAt == 0 && p.held < h.knownAt && p.joined < p.held && (h.askedAll || p == w.Worker) {
 			w.fail("known for long, and never asked to end", p)
 		}
 		if p.pendTerm && p.stopped && p.stopAt < p.termAt && p.held < h.knownAt {
