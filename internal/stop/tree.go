@@ -98,6 +98,9 @@ type Tree struct {
 	// Empty proves that nothing is left, where the system can (no child is
 	// left to the subreaper); nil if it cannot.
 	Empty func() bool
+	// Vacant proves, when nobody was found, that nobody is in the tree's own
+	// cgroup; nil if there is none.
+	Vacant func() bool
 
 	root     proc.Info
 	rootDead bool // at the last look
@@ -352,6 +355,9 @@ func (t *Tree) Count() Census {
 	}
 	if t.Empty != nil && c.Living == 0 && !t.settled() {
 		c = t.chase()
+	}
+	if t.Vacant != nil && c.Living == 0 {
+		c.Proven = t.Vacant()
 	}
 	t.notify()
 	return c

@@ -193,10 +193,17 @@ func forceThose(t *testing.T, s System, how How) {
 	if !plain(s) {
 		members[1].Signal(stopSignal)
 	}
+	vacant := false // as an empty cgroup is
+	tree.Vacant = func() bool { return vacant }
 	if sent := tree.Force(); len(sent) == 0 {
 		t.Error("nothing was sent")
 	}
 	uprooted(t, s, tree, members, bystander)
+	for _, vacant = range []bool{false, true} {
+		if c := tree.Count(); c.Proven != vacant {
+			t.Errorf("%+v, and an empty cgroup proves it: %t", c, vacant)
+		}
+	}
 }
 
 // Doomed is a watchdog with a worker, in processes of their own.

@@ -122,7 +122,7 @@ func (h *Host) hold() (proc.Info, error) {
 	} else {
 		h.tree.Search = h.searchAll
 		if h.cgroup != nil {
-			h.tree.Inside = h.cgroup.pids
+			h.tree.Inside, h.tree.Vacant = h.cgroup.pids, h.cgroup.vacant
 		}
 	}
 	if h.cgroup != nil {
