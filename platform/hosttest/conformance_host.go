@@ -155,9 +155,12 @@ func askGroup(t *testing.T, s System) {
 		if plain(s) {
 			return
 		}
+		searches := 0
+		tree.Search = func() []int { searches++; return nil }
 		if sent := tree.AskWorker(harmlessSignal, true); told(sent, harmlessSignal) != 1 {
 			t.Errorf("sent %v", sent)
 		}
+		tree.Count() // while the worker lives
 		members[0].Signal(proc.KILL)
 		s.Await(t, "the worker's end", func() bool { return ended(members[0]) })
 		if c := tree.Count(); c.Living != 2 || c.Unasked != unasked {
@@ -165,6 +168,9 @@ func askGroup(t *testing.T, s System) {
 		}
 		if sent := tree.Ask(harmlessSignal); told(sent, harmlessSignal) != unasked {
 			t.Errorf("sent to the rest: %v", sent)
+		}
+		if tree.Count(); searches != 2 {
+			t.Errorf("%d searches, not one while the worker lives and one after its end", searches)
 		}
 		tree.Force()
 		uprooted(t, s, tree, members, bystander)
