@@ -152,12 +152,12 @@ func nextWord(s string) (word, rest string, ok bool) {
 func (s *settings) fields() []any {
 	return []any{
 		&s.run, &s.parents, &s.defaultParent, &s.parentFD, &s.workerPID,
-		&s.workerID, &s.runID, &s.grace, &s.stopSignal, &s.killMode, &s.backend,
+		&s.workerID, &s.runID, &s.grace, &s.stopSignal, &s.backend,
 		&s.pollInterval, &s.logFormat, &s.logLevel, &s.logFile, &s.logFD,
 		&s.keepFDs, &s.commandAt,
 		&s.heartbeat, &s.beatInterval, &s.beatTimeout, &s.maxMissed, &s.startupTimeout,
 		&s.notifySocket, &s.onHangSignal, &s.onHangCommand, &s.onHangTimeout, &s.graceMax,
-		&s.restart, &s.maxRestarts,
+		&s.restart, &s.maxRestarts, &s.killMode,
 	}
 }
 

@@ -104,7 +104,7 @@ func TestUnpackRefuses(t *testing.T) {
 		"no text, late":      change(17, "off"),
 		"no duration, late":  change(18, "2s"),
 		"none of heartbeats": pidPrefix() + strings.Join(words[:17], " "),
-		"the last no number": change(len(words)-1, "x"),
+		"the last no text":   change(len(words)-1, "x"),
 	} {
 		if got := unpack(text); got != nil {
 			t.Errorf("%s: %q was taken: %+v", name, text, got)
@@ -117,7 +117,7 @@ func TestUnpackRefuses(t *testing.T) {
 func FuzzUnpack(f *testing.F) {
 	f.Add(strings.TrimPrefix(newSettings().pack(), pidPrefix()))
 	f.Add(`true 1,2 3 4 5 "a b" "abc1234" 6 "TERM" "auto" 7 "text" "info" "/x" 8 9,10 11 ` +
-		`"notify" 12 13 14 15 "@a b" "ABRT" "py-spy dump --pid" 16 17 "always" 18`)
+		`"notify" 12 13 14 15 "@a b" "ABRT" "py-spy dump --pid" 16 17 "always" 18 "mixed"`)
 	f.Fuzz(func(t *testing.T, rest string) {
 		if !strings.HasPrefix(rest, pidPrefix()) && unpack(rest) != nil {
 			t.Errorf("%q was taken without our PID", rest)
@@ -176,6 +176,7 @@ func plainUnpack(text string) *settings {
 	s.heartbeat, s.beatInterval, s.beatTimeout, s.maxMissed, s.startupTimeout = quoted(), span(), span(), number(), span()
 	s.notifySocket, s.onHangSignal, s.onHangCommand = quoted(), quoted(), quoted()
 	s.onHangTimeout, s.graceMax, s.restart, s.maxRestarts = span(), span(), quoted(), number()
+	s.killMode = quoted()
 	if err != nil || !ok {
 		return nil
 	}
