@@ -157,7 +157,7 @@ func TestListenPID(t *testing.T) {
 			cmd.ExtraFiles = []*os.File{socket}
 			return testkit.Start(t, cmd)
 		}
-		script := `echo "$$ $LISTEN_PID $LISTEN_FDS $LISTEN_PIDFDID"; test -S /proc/self/fd/3; exec sleep 1000000`
+		script := `test -S /proc/self/fd/3 || echo no socket; echo "$$ $LISTEN_PID $LISTEN_FDS $LISTEN_PIDFDID"; exec sleep 1000000`
 		p := start("$$", append(run, "--", "sh", "-c", script)...)
 		f := strings.Fields(p.Stdout.Await(""))
 		if len(f) != 3 || f[0] != f[1] || f[2] != "1" {

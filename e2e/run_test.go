@@ -279,7 +279,7 @@ func TestDaemonOfAWorkerBesideBystandersIsFound(t *testing.T) {
 	// The daemon has left the worker before anybody looked, and the watchdog
 	// had a child before, so that it cannot be the subreaper.
 	script := daemon[:strings.LastIndex(daemon, "signal.pause()")] + "sys.stdin.readline()\n"
-	cmd := exec.Command("sh", "-c", `sleep 1000000 & echo bystander $!; exec "$0" run --grace 100ms --worker-id w1 -- "$1" -c "$2"`, testkit.Watchdog(t), py, script)
+	cmd := exec.Command("sh", "-c", `sleep 1000000 & echo bystander $!; exec "$0" run --log-format json --grace 100ms --worker-id w1 -- "$1" -c "$2"`, testkit.Watchdog(t), py, script)
 	cmd.Env = append(os.Environ(), "LEASH_STATE_DIR="+stateDir(t))
 	in, _ := cmd.StdinPipe()
 	w := testkit.Start(t, cmd)
@@ -287,6 +287,11 @@ func TestDaemonOfAWorkerBesideBystandersIsFound(t *testing.T) {
 	in.Write([]byte("\n"))
 	if status := w.Wait(); status != 0 {
 		t.Errorf("status %d", status)
+	}
+	// Without the subreaper it is the cgroup that proves it.
+	proof := strings.HasPrefix(w.Stderr.AwaitEvent("watchdog.started").Str("containment"), "cgroup,")
+	if e := w.Stderr.AwaitEvent("process.cleanup_completed"); e["verified"] != proof {
+		t.Errorf("a cgroup: %t, and %v", proof, e)
 	}
 	testkit.AwaitGone(t, stray)
 	testkit.StillAlive(t, bystander)

@@ -16,6 +16,9 @@ type host struct{ *darwin.Host }
 // Holds: run loses who leaves group and tree between two looks; there is no subreaper.
 const Holds = false
 
+// AsksAlone: one process can be sent the stop signal without its group.
+const AsksAlone = true
+
 // New returns the host of this system. The backend is auto, event or poll.
 func New(backend string, interval time.Duration) (Host, error) {
 	k, err := darwin.NewKernel()

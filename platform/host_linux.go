@@ -15,6 +15,9 @@ type host struct{ *linux.Host }
 // Holds: run can lose nobody of the worker's tree (subreaper, PR_SET_CHILD_SUBREAPER).
 const Holds = true
 
+// AsksAlone: one process can be sent the stop signal without its group.
+const AsksAlone = true
+
 // New returns the host of this system. The backend is auto, event or poll.
 func New(backend string, interval time.Duration) (Host, error) {
 	k, err := linux.NewKernel()

@@ -18,6 +18,9 @@ var ErrSystem = fmt.Errorf("%s is not supported yet: %w", runtime.GOOS, errors.E
 // Holds: see the other systems.
 const Holds = false
 
+// AsksAlone: see the other systems.
+const AsksAlone = false
+
 // New fails: there is no host for this system.
 func New(string, time.Duration) (Host, error) { return nil, ErrSystem }
 

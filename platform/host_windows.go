@@ -16,6 +16,9 @@ type host struct{ *windows.Host }
 // Holds: run can lose nobody of the worker's tree (job object).
 const Holds = true
 
+// AsksAlone: a console event reaches a whole group, so that --kill-mode is always group.
+const AsksAlone = false
+
 // New returns the host of this system. The backend is auto, event or poll.
 func New(backend string, interval time.Duration) (Host, error) {
 	k, err := windows.NewKernel()

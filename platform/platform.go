@@ -17,6 +17,7 @@ type Host interface {
 	Wait(deadline time.Duration, timed bool) ([]watch.Event, error)
 	Ask(proc.Signal) []stop.Sent
 	AskNew(proc.Signal) []stop.Sent
+	AskWorker(s proc.Signal, group bool) []stop.Sent
 	Force() []stop.Sent
 	Count() stop.Census
 	Exit() (proc.Exit, bool)

@@ -102,6 +102,9 @@ const (
 	// DoAsk, DoAskNew, DoForce and DoCount are the steps of stop.Sequence.
 	DoAsk ActionKind = iota
 	DoAskNew
+	// DoAskWorker asks the worker alone, DoAskGroup its process group.
+	DoAskWorker
+	DoAskGroup
 	DoForce
 	DoCount
 	// DoSurvey looks who belongs to the tree, to know them later.
@@ -127,7 +130,7 @@ const (
 )
 
 var kindNames = [...]string{
-	"ask", "ask-new", "force", "count", "survey", "forward", "suspend",
+	"ask", "ask-new", "ask-worker", "ask-group", "force", "count", "survey", "forward", "suspend",
 	"hook", "end-hook", "hang-signal", "pass-on", "restart", "log", "exit",
 }
 
@@ -142,7 +145,7 @@ type Action struct {
 
 func (a Action) String() string {
 	switch a.Kind {
-	case DoAsk, DoAskNew, DoForward, DoSuspend, DoHangSignal:
+	case DoAsk, DoAskNew, DoAskWorker, DoAskGroup, DoForward, DoSuspend, DoHangSignal:
 		return kindNames[a.Kind] + " " + a.Signal.Name
 	case DoHook, DoPassOn:
 		return fmt.Sprintf("%s %q", kindNames[a.Kind], a.Text)

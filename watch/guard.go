@@ -18,6 +18,9 @@ type Host interface {
 
 	Ask(proc.Signal) []stop.Sent
 	AskNew(proc.Signal) []stop.Sent
+	// AskWorker asks the worker alone or, with group, its process group. Ask
+	// asks the rest later.
+	AskWorker(s proc.Signal, group bool) []stop.Sent
 	Force() []stop.Sent
 	Count() stop.Census
 	// Exit is how the worker ended, once it has.
@@ -102,6 +105,8 @@ func (g *guard) perform(a Action) {
 		g.sent(g.h.Ask(a.Signal))
 	case DoAskNew:
 		g.sent(g.h.AskNew(a.Signal))
+	case DoAskWorker, DoAskGroup:
+		g.sent(g.h.AskWorker(a.Signal, a.Kind == DoAskGroup))
 	case DoForce:
 		g.sent(g.h.Force())
 	case DoForward:

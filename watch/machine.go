@@ -65,6 +65,9 @@ type Config struct {
 	Owns       bool
 	Grace      time.Duration
 	StopSignal proc.Signal
+	// WorkerFirst: the stop signal goes to the worker alone, and to the rest of
+	// its tree when the worker has ended (--kill-mode mixed).
+	WorkerFirst bool
 	// Uptime is how long the worker ran before the machine started.
 	Uptime time.Duration
 	// Surveys: the tree can lose members unseen, so look at it now and then.
@@ -119,6 +122,7 @@ type life struct {
 	outcome  string
 	seq      stop.Sequence
 	polite   proc.Signal
+	typed    bool // it is a Ctrl-C
 	bornAt   time.Duration
 	endingAt time.Duration
 	// wellUntil is when he last showed that he was; start-up does not count.
@@ -128,6 +132,7 @@ type life struct {
 	exited    bool
 	method    string
 	survivors int
+	proven    bool // by the last count: nothing is left
 
 	judge           *heartbeat.Judge // nil: nobody asks for beats
 	words           words
@@ -191,12 +196,13 @@ func (m *Machine) Step(now time.Duration, e Event) []Action {
 	case Sent:
 		m.logSent(e.Sent)
 	case Counted:
-		m.survivors = e.Census.Living
+		m.survivors, m.proven = e.Census.Living, e.Census.Proven
 		if e.Exited {
 			m.noteExit(now, e.Exit)
 		} else if e.Census.Ended && !m.cfg.Owns { // nobody told how
 			m.noteExit(now, proc.Exit{})
 		}
+		e.Census.Ended = e.Census.Ended || m.exited // a look may have failed
 		m.follow(m.seq.Counted(now, e.Census))
 	case Quiet:
 		m.follow(m.seq.Quiet())
@@ -289,6 +295,7 @@ func (m *Machine) signalled(now time.Duration, e Signalled) {
 		}
 		m.noMore = true
 		again := m.state == Ending
+		m.typed = m.cfg.Owns && e.Signal == proc.INT
 		m.end(now, WasAsked, sig, false)
 		if m.cfg.Owns && again { // a second Ctrl-C reaches the worker too
 			m.out = append(m.out, Action{Kind: DoForward, Signal: sig})
@@ -322,6 +329,10 @@ func (m *Machine) end(now time.Duration, outcome string, polite proc.Signal, loo
 		return
 	}
 	m.state, m.polite, m.endingAt = Ending, polite, now
+	if m.cfg.WorkerFirst && !look {
+		m.follow(m.seq.BeginWithWorker(now, m.cfg.Grace))
+		return
+	}
 	m.follow(m.seq.Begin(now, m.cfg.Grace, look))
 }
 
@@ -377,6 +388,9 @@ func (m *Machine) follow(dos []stop.Do) {
 		switch do {
 		case stop.Ask:
 			m.out = append(m.out, Action{Kind: DoAsk, Signal: m.polite})
+		case stop.AskWorker:
+			m.out = append(m.out, Action{Kind: m.first(), Signal: m.polite})
+			m.polite = m.cfg.StopSignal
 		case stop.AskNew:
 			m.out = append(m.out, Action{Kind: DoAskNew, Signal: m.polite})
 		case stop.Force:
@@ -387,14 +401,25 @@ func (m *Machine) follow(dos []stop.Do) {
 	}
 }
 
+// first is the first signal where the worker comes first. An INT to run is a
+// Ctrl-C, and a terminal sends that to a whole group (termios(3), INTR).
+func (m *Machine) first() ActionKind {
+	if m.typed {
+		return DoAskGroup
+	}
+	return DoAskWorker
+}
+
 func (m *Machine) finish(now time.Duration) {
 	if m.survivors == 0 {
 		m.noteExit(now, proc.Exit{})
 	}
 	ok := m.survivors == 0
-	m.log(Record{Event: event.CleanupCompleted, Text: cleanupText(ok), Error: !ok, Attrs: []slog.Attr{
+	verified := ok && m.proven
+	m.log(Record{Event: event.CleanupCompleted, Text: cleanupText(ok, verified), Error: !ok, Attrs: []slog.Attr{
 		slog.Bool(event.Success, ok),
 		slog.Int(event.Survivors, m.survivors),
+		slog.Bool(event.Verified, verified),
 		slog.String(event.Method, m.method),
 		slog.Int64(event.CleanupDuration, (now - m.endingAt).Milliseconds()),
 	}})
@@ -411,9 +436,12 @@ func (m *Machine) stopped(outcome string, status int) {
 	m.out = append(m.out, Action{Kind: DoExit, Status: status})
 }
 
-func cleanupText(ok bool) string {
-	if ok {
+func cleanupText(ok, verified bool) string {
+	switch {
+	case verified:
 		return "nothing of the worker is left"
+	case ok:
+		return "no process of the worker was found any more"
 	}
 	return "some processes could not be ended"
 }

@@ -133,6 +133,8 @@ func readConfig(words []string) (cfg watch.Config, err error) {
 			cfg.Surveys = true
 		case "run":
 			cfg.Owns = true
+		case "mixed":
+			cfg.WorkerFirst = true
 		case "grace":
 			cfg.Grace, err = time.ParseDuration(value)
 		case "uptime":
@@ -286,6 +288,8 @@ func readCensus(words []string) (c stop.Census, err error) {
 		switch {
 		case w == "proven":
 			c.Proven = true
+		case w == "ended":
+			c.Ended = true
 		case bad != nil:
 			err = fmt.Errorf("census %q", w)
 		case key == "living":

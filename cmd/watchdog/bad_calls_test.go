@@ -63,6 +63,8 @@ func TestBadCalls(t *testing.T) {
 		{worker("--stop-signal", "0"), `--stop-signal: "0" is no signal of this system`},
 		{worker("--stop-signal", "65"), `--stop-signal: "65" is no signal of this system`},
 		{worker("--stop-signal", ""), "--stop-signal: " + noValue},
+		{worker("--kill-mode", "process"), `--kill-mode: "process" is neither mixed nor group`},
+		{worker("--kill-mode", ""), "--kill-mode: " + noValue},
 		{worker("--backend", "kqueue"), `--backend: "kqueue" is none of auto, event and poll`},
 		{worker("--backend", "a\nb"), `--backend: "a\nb" is none of auto, event and poll`},
 		{worker("--log-format", "xml"), `--log-format: "xml" is neither text nor json`},

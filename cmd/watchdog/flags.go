@@ -24,6 +24,7 @@ type common struct {
 	RunID        string        `env:"LEASH_RUN_ID" placeholder:"ID" help:"Run that the worker belongs to: 7 characters of 0-9 and a-z. Default: guard reads the worker's own, otherwise a new one is made."`
 	Grace        time.Duration `env:"LEASH_GRACE" default:"3s" help:"From the stop signal to SIGKILL (0s to 24h)."`
 	StopSignal   string        `env:"LEASH_STOP_SIGNAL" default:"TERM" help:"The polite signal: a name or a number."`
+	KillMode     string        `env:"LEASH_KILL_MODE" default:"mixed" help:"To whom the stop signal goes. mixed: to the worker alone, and to what is left of its tree as soon as it has ended. group: at once to the worker's process group and all that left it. SIGKILL goes to all when the grace, counted once, is over. On Windows always group."`
 	Backend      string        `env:"LEASH_BACKEND" default:"auto" help:"How ends are noticed: auto, event (pidfd; fails where the system has none) or poll."`
 	PollInterval time.Duration `env:"LEASH_POLL_INTERVAL" default:"1s" help:"Between two looks, where the system does not tell (1ms to 1h)."`
 	LogFormat    string        `env:"LEASH_LOG_FORMAT" default:"text" help:"Form of the event stream: text or json."`
@@ -141,7 +142,7 @@ func (s *settings) oneLog(given map[string]bool) {
 func (s *settings) common(c *common) {
 	s.parents, s.parentFD = c.ParentPid, descriptor(c.ParentFd)
 	s.workerID, s.runID = c.WorkerID, c.RunID
-	s.grace, s.stopSignal = c.Grace, c.StopSignal
+	s.grace, s.stopSignal, s.killMode = c.Grace, c.StopSignal, c.KillMode
 	s.backend, s.pollInterval = c.Backend, c.PollInterval
 	s.logFormat, s.logLevel = c.LogFormat, c.LogLevel
 	s.logFile, s.logFD = c.LogFile, descriptor(c.LogFd)
@@ -207,6 +208,8 @@ func (s *settings) check(given map[string]bool) error {
 		return fmt.Errorf("--grace: %v is not between 0s and %v", s.grace, maxGrace)
 	case s.pollInterval < minPoll || s.pollInterval > maxPoll:
 		return fmt.Errorf("--poll-interval: %v is not between %v and %v", s.pollInterval, minPoll, maxPoll)
+	case !slices.Contains([]string{"mixed", "group"}, s.killMode):
+		return fmt.Errorf("--kill-mode: %q is neither mixed nor group", s.killMode)
 	case !slices.Contains([]string{"auto", "event", "poll"}, s.backend):
 		return fmt.Errorf("--backend: %q is none of auto, event and poll", s.backend)
 	case !slices.Contains([]string{"text", "json"}, s.logFormat):

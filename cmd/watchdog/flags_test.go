@@ -33,7 +33,7 @@ func clean(t *testing.T, more ...string) {
 func defaults(pid int) settings {
 	return settings{
 		defaultParent: os.Getppid(), parentFD: -1, logFD: -1, sentinelFD: -1, workerPID: pid,
-		grace: 3 * time.Second, stopSignal: "TERM", backend: "auto", pollInterval: time.Second,
+		grace: 3 * time.Second, stopSignal: "TERM", killMode: "mixed", backend: "auto", pollInterval: time.Second,
 		logFormat: "text", logLevel: "info",
 		heartbeat: "off", beatInterval: 2 * time.Second, beatTimeout: 10 * time.Second, maxMissed: 3,
 		onHangTimeout: 5 * time.Second, restart: "never",
@@ -60,10 +60,11 @@ func TestGoodCalls(t *testing.T) {
 		"guard by default": {"--worker-pid $W", defaults(w), nil},
 		"guard by name":    {"guard --worker-pid=$W", defaults(w), nil},
 		"all of guard": {"--worker-pid=$W --parent-pid=$P --parent-pid $Q --parent-fd=0 --worker-id w.1 --run-id abc1234" +
-			" --grace 300s --stop-signal SIGINT --backend poll --poll-interval 20ms" +
+			" --grace 300s --stop-signal SIGINT --kill-mode group --backend poll --poll-interval 20ms" +
 			" --log-format json --log-level debug --log-file /x/y", defaults(w), func(s *settings) {
 			s.parents, s.parentFD, s.workerID, s.runID = []int{p, q}, 0, "w.1", "abc1234"
 			s.grace, s.stopSignal, s.backend, s.pollInterval = 300*time.Second, "SIGINT", "poll", 20*time.Millisecond
+			s.killMode = "group"
 			s.logFormat, s.logLevel, s.logFile = "json", "debug", "/x/y"
 		}},
 		"an older run ID": {"--worker-pid $W --run-id 1760151234493767_621181", defaults(w),
@@ -123,11 +124,11 @@ func TestEnvironment(t *testing.T) {
 	free := freePIDs(t)
 	worker := fmt.Sprint("--worker-pid=", free[0])
 	clean(t, fmt.Sprintf("LEASH_PARENT_PID=%d,%d", free[1], free[2]), "LEASH_WORKER_ID=w1", "LEASH_RUN_ID=abc1234", "LEASH_GRACE=1m",
-		"LEASH_STOP_SIGNAL=QUIT", "LEASH_BACKEND=event", "LEASH_POLL_INTERVAL=2s", "LEASH_LOG_FORMAT=json",
+		"LEASH_STOP_SIGNAL=QUIT", "LEASH_KILL_MODE=group", "LEASH_BACKEND=event", "LEASH_POLL_INTERVAL=2s", "LEASH_LOG_FORMAT=json",
 		"LEASH_LOG_LEVEL=warn", "LEASH_LOG_FILE=/x")
 	want := defaults(free[0])
 	want.parents, want.workerID, want.runID, want.grace = free[1:3], "w1", "abc1234", time.Minute
-	want.stopSignal, want.backend, want.pollInterval = "QUIT", "event", 2*time.Second
+	want.stopSignal, want.killMode, want.backend, want.pollInterval = "QUIT", "group", "event", 2*time.Second
 	want.logFormat, want.logLevel, want.logFile = "json", "warn", "/x"
 	gives(t, []string{worker}, want)
 	// A flag goes before the environment.
@@ -179,7 +180,7 @@ func TestEmptyVariables(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	words := append(variables(t), "--grace", "3s", "--stop-signal", "--parent-fd", "--heartbeat=", "--notify-socket", "--on-hang-command")
+	words := append(variables(t), "--grace", "3s", "--stop-signal", "--kill-mode=\"mixed\"", "--parent-fd", "--heartbeat=", "--notify-socket", "--on-hang-command")
 	for _, args := range []string{"--help", "guard --help", "run --help", "-h"} {
 		for _, env := range [][]string{nil, {"LEASH_GRACE=", "LEASH_MAX_MISSED=5"}} {
 			text := help(t, args, env...)

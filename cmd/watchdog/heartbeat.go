@@ -47,7 +47,7 @@ func (w *watchdog) listenForBeats() (err error) {
 // config is what the machine is to know.
 func (w *watchdog) config() watch.Config {
 	c := watch.Config{
-		Owns: w.run, Grace: w.grace, StopSignal: w.stop, Surveys: !w.run || !platform.Holds, Uptime: w.uptime(),
+		Owns: w.run, Grace: w.grace, StopSignal: w.stop, WorkerFirst: w.mode() == "mixed", Surveys: !w.run || !platform.Holds, Uptime: w.uptime(),
 		Beats: w.beats(), HangCommand: w.onHangCommand != "", HangWait: w.onHangTimeout, GraceMax: w.graceMax,
 		MaxRestarts: w.maxRestarts, Debug: w.logLevel == "debug",
 	}

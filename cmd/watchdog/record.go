@@ -91,9 +91,15 @@ func (w *watchdog) Survey() {
 	}
 }
 
-// Ask and Force are watch.Host's: the signals first, the record afterwards.
+// Ask, AskWorker and Force are watch.Host's: the signals first, the record afterwards.
 func (w *watchdog) Ask(s proc.Signal) []stop.Sent {
 	sent := w.Host.Ask(s)
+	w.ends()
+	return sent
+}
+
+func (w *watchdog) AskWorker(s proc.Signal, group bool) []stop.Sent {
+	sent := w.Host.AskWorker(s, group)
 	w.ends()
 	return sent
 }

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"leash/platform"
 )
 
 // settings is what the flags said, checked.
@@ -18,6 +20,7 @@ type settings struct {
 	runID         string
 	grace         time.Duration
 	stopSignal    string
+	killMode      string // mixed or group
 	backend       string
 	pollInterval  time.Duration
 	logFormat     string
@@ -59,6 +62,14 @@ func newSettings() *settings {
 
 // sentinelAuto: run has a sentinel, where the system needs one.
 const sentinelAuto = "auto"
+
+// mode is to whom the stop signal goes on this system.
+func (s *settings) mode() string {
+	if !platform.AsksAlone {
+		return "group"
+	}
+	return s.killMode
+}
 
 // pack writes the settings for the second life. They begin with our PID, so
 // that no inherited variable is ever taken for them.
@@ -156,7 +167,7 @@ func (s *settings) fields() []any {
 		&s.heartbeat, &s.beatInterval, &s.beatTimeout, &s.maxMissed, &s.startupTimeout,
 		&s.notifySocket, &s.onHangSignal, &s.onHangCommand, &s.onHangTimeout, &s.graceMax,
 		&s.closeFDs, &s.sentinel, &s.sentinelFD, &s.sentinelPID, &s.lean, &s.saved,
-		&s.restart, &s.maxRestarts,
+		&s.restart, &s.maxRestarts, &s.killMode,
 	}
 }
 

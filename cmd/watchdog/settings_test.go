@@ -36,7 +36,7 @@ func TestPackRoundTrip(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
-	any := func(run bool, ints [7]int, parents, keep []int, texts [12]string, times [7]time.Duration) bool {
+	any := func(run bool, ints [7]int, parents, keep []int, texts [13]string, times [7]time.Duration) bool {
 		if len(parents) == 0 {
 			parents = nil
 		}
@@ -50,7 +50,7 @@ func TestPackRoundTrip(t *testing.T) {
 			logFile: texts[6], logFD: ints[3], keepFDs: keep, commandAt: ints[4],
 			heartbeat: texts[7], beatInterval: times[2], beatTimeout: times[3], maxMissed: ints[5],
 			startupTimeout: times[4], notifySocket: texts[8], onHangSignal: texts[9], onHangCommand: texts[10],
-			onHangTimeout: times[5], graceMax: times[6], restart: texts[11], maxRestarts: ints[6],
+			onHangTimeout: times[5], graceMax: times[6], restart: texts[11], killMode: texts[12], maxRestarts: ints[6],
 		})
 	}
 	if err := quick.Check(any, nil); err != nil {
@@ -105,7 +105,7 @@ func TestUnpackRefuses(t *testing.T) {
 		"no text, late":      change(17, "off"),
 		"no duration, late":  change(18, "2s"),
 		"none of heartbeats": pidPrefix() + strings.Join(words[:17], " "),
-		"the last no number": change(len(words)-1, "x"),
+		"the last no text":   change(len(words)-1, "x"),
 	} {
 		if got := unpack(text); got != nil {
 			t.Errorf("%s: %q was taken: %+v", name, text, got)
@@ -118,7 +118,7 @@ func TestUnpackRefuses(t *testing.T) {
 func FuzzUnpack(f *testing.F) {
 	f.Add(strings.TrimPrefix(newSettings().pack(), pidPrefix()))
 	f.Add(`true 1,2 3 4 5 "a b" "abc1234" 6 "TERM" "auto" 7 "text" "info" "/x" 8 9,10 11 ` +
-		`"notify" 12 13 14 15 "@a b" "ABRT" "py-spy dump --pid" 16 17 true "auto" 18 19 false "GOGC=off" "always" 20`)
+		`"notify" 12 13 14 15 "@a b" "ABRT" "py-spy dump --pid" 16 17 true "auto" 18 19 false "GOGC=off" "always" 20 "mixed"`)
 	f.Fuzz(func(t *testing.T, rest string) {
 		if !strings.HasPrefix(rest, pidPrefix()) && unpack(rest) != nil {
 			t.Errorf("%q was taken without our PID", rest)
@@ -186,7 +186,7 @@ func plainUnpack(text string) *settings {
 	if list := quoted(); list != "" {
 		s.saved = strings.Split(list, "\x00")
 	}
-	s.restart, s.maxRestarts = quoted(), number()
+	s.restart, s.maxRestarts, s.killMode = quoted(), number(), quoted()
 	if err != nil || !ok {
 		return nil
 	}

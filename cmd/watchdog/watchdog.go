@@ -305,7 +305,7 @@ func (w *watchdog) begin(dead bool) {
 		unrecorded = w.enter(dead)
 	}
 	started.Attrs = append(started.Attrs, slog.String(event.Backend, w.Backend()),
-		slog.String(event.Containment, containment))
+		slog.String(event.Containment, containment), slog.String(event.KillMode, w.mode()))
 	started.Attrs = w.creation(started.Attrs)
 	w.Log(started)
 	w.warn(noRecord, unrecorded)

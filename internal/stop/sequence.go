@@ -14,6 +14,9 @@ import "time"
 //	               Count: none (twice, or proven) ───► Done
 //	                                                    ▲
 //	                all that is left cannot be ended, or the bound is reached
+//
+// BeginWithWorker asks the worker alone. The rest of the tree is asked when a
+// count finds that the worker has ended; the grace is one and the same.
 type Phase int
 
 const (
@@ -36,9 +39,13 @@ const (
 	Force
 	// Count says how many live; its answer goes to Counted.
 	Count
+	// AskWorker asks the worker and nobody else.
+	AskWorker
 )
 
-func (d Do) String() string { return [...]string{"ask", "ask-new", "force", "count"}[d] }
+func (d Do) String() string {
+	return [...]string{"ask", "ask-new", "force", "count", "ask-worker"}[d]
+}
 
 // Census is the answer to Count.
 type Census struct {
@@ -82,6 +89,7 @@ type Sequence struct {
 	empty   int
 	rounds  int // of force
 	asked   bool
+	alone   bool // only the worker was asked so far
 	forced  bool
 	living  int
 }
@@ -108,6 +116,17 @@ func (s *Sequence) KillNow(now time.Duration) []Do {
 		return nil
 	}
 	return s.force(now)
+}
+
+// BeginWithWorker starts the sequence with the worker alone, which may want to
+// end the rest of its tree itself (KillMode=mixed, systemd.kill(5)).
+func (s *Sequence) BeginWithWorker(now, grace time.Duration) []Do {
+	if s.phase != Idle {
+		return nil
+	}
+	s.Begin(now, grace, false)
+	s.alone = true
+	return []Do{AskWorker}
 }
 
 // Extend moves the end of the grace period; it never shortens it.
@@ -164,10 +183,23 @@ func (s *Sequence) askMore(now time.Duration, c Census) []Do {
 	if now >= s.graceAt {
 		return s.force(now)
 	}
+	if s.alone {
+		return s.askRest(now, c)
+	}
 	if c.Unasked > 0 {
 		return []Do{AskNew}
 	}
 	return nil
+}
+
+// askRest asks what the worker has left behind, once it has ended.
+func (s *Sequence) askRest(now time.Duration, c Census) []Do {
+	if !c.Ended {
+		return nil
+	}
+	s.alone = false
+	s.backoff, s.again = askRecount, now+askRecount // newcomers are looked for as after a first signal
+	return []Do{Ask}
 }
 
 func (s *Sequence) force(now time.Duration) []Do {

@@ -227,6 +227,55 @@ func TestDoneIsDone(t *testing.T) {
 	}
 }
 
+// The worker comes first: whatever is counted, nobody else is asked before it has
+// ended. Then all are, at once, and newcomers as ever.
+func TestTheRestIsAskedWhenTheWorkerHasEnded(t *testing.T) {
+	answers := []Census{{Living: 3, Unasked: 2}, {Living: 4, Unasked: 3}, {Living: 2, Unasked: 2, Ended: true},
+		{Living: 3, Unasked: 1, Ended: true}, {Ended: true, Proven: true}}
+	d := &drive{t: t, world: func(d *drive, do Do) Census {
+		if do == Count {
+			return answers[len(d.asked)]
+		}
+		return Census{}
+	}}
+	d.follow(d.BeginWithWorker(0, time.Hour))
+	d.follow(d.Quiet())
+	d.follow(d.Quiet())
+	d.want(Asking, AskWorker, Count, Count)
+	d.now = 30 * time.Minute
+	d.follow(d.Quiet())
+	d.want(Asking, AskWorker, Count, Count, Count, Ask)
+	if at, _ := d.Deadline(); at != d.now+askRecount {
+		t.Errorf("the next count is due at %v: newcomers would hear of it late", at)
+	}
+	d.follow(d.Quiet())
+	d.follow(d.Quiet())
+	d.want(Done, AskWorker, Count, Count, Count, Ask, Count, AskNew, Count)
+}
+
+// The grace is one: it begins with the first signal, and the worker's end does not
+// begin it anew.
+func TestOneGraceForTheWorkerAndTheRest(t *testing.T) {
+	for _, endsAt := range []time.Duration{0, 100 * ms, 600 * ms, time.Hour} {
+		forcedAt := time.Duration(-1)
+		d := &drive{t: t}
+		d.world = func(d *drive, do Do) Census {
+			if do == Force && forcedAt < 0 {
+				forcedAt = d.now
+			}
+			if forcedAt >= 0 {
+				return Census{Ended: true, Proven: true}
+			}
+			return Census{Living: 2, Unasked: 1, Ended: d.now >= endsAt}
+		}
+		d.follow(d.BeginWithWorker(0, time.Second))
+		d.run()
+		if asked := slices.Contains(d.done, Ask); forcedAt != time.Second || asked != (endsAt < time.Second) {
+			t.Errorf("the worker ends at %v: forced at %v, the rest was asked: %t, %v", endsAt, forcedAt, asked, d.done)
+		}
+	}
+}
+
 // Any world at all: processes end, fork and refuse at random, the host is late,
 // and tells of quiet at random. The rules hold in each.
 func TestAnyWorld(t *testing.T) {
@@ -263,6 +312,9 @@ type randomWorld struct {
 	living, denied, unasked int
 	stubborn, immortal      bool
 	proof                   bool
+	// worker: it comes first, and ended: by now it has.
+	worker, ended bool
+	owed          bool // a count in time has found what it left behind
 }
 
 func newWorld(t *testing.T, seed uint64, r *rand.Rand) *randomWorld {
@@ -275,6 +327,11 @@ func newWorld(t *testing.T, seed uint64, r *rand.Rand) *randomWorld {
 	w.drive = drive{t: t, now: time.Duration(r.IntN(1e6)) * ms, world: w.answer}
 	grace := time.Duration(r.IntN(3000)) * ms
 	w.graceAt = w.now + grace
+	if w.worker = w.living > 0 && r.IntN(2) == 0; w.worker {
+		w.follow(w.BeginWithWorker(w.now, grace))
+		return w
+	}
+	w.ended = r.IntN(2) == 0
 	w.follow(w.Begin(w.now, grace, r.IntN(2) == 0))
 	return w
 }
@@ -297,6 +354,9 @@ func (w *randomWorld) answer(_ *drive, do Do) Census {
 		if w.firstForce >= 0 {
 			w.errorf("%v after force", do)
 		}
+		if w.worker && !w.counted().Ended {
+			w.errorf("%v while the worker lives: %v", do, w.done)
+		}
 		w.unasked = 0
 		if !w.stubborn {
 			w.living -= w.r.IntN(w.living - w.denied + 1)
@@ -308,12 +368,25 @@ func (w *randomWorld) answer(_ *drive, do Do) Census {
 		}
 	}
 	w.unasked = min(w.unasked, w.living)
-	return Census{Living: w.living, Denied: w.denied, Unasked: w.unasked, Proven: w.living == 0 && w.proof}
+	w.ended = w.ended || w.living == 0 || w.r.IntN(6) == 0
+	w.owed = w.owed || do == Count && w.ended && w.living > w.denied && w.now < w.graceAt
+	return Census{Ended: w.ended, Living: w.living, Denied: w.denied, Unasked: w.unasked, Proven: w.living == 0 && w.proof}
+}
+
+// counted is the last census, before any an empty one.
+func (w *randomWorld) counted() (c Census) {
+	if n := len(w.asked); n > 0 {
+		c = w.asked[n-1]
+	}
+	return c
 }
 
 func (w *randomWorld) judgeForce() {
 	if w.firstForce < 0 {
 		w.firstForce = w.now
+	}
+	if w.worker && w.owed && !slices.Contains(w.done, Ask) {
+		w.errorf("the worker had ended in time, and the rest was never asked: %v", w.done)
 	}
 	if w.now >= w.graceAt {
 		return
@@ -366,7 +439,7 @@ func (w *randomWorld) judgeEnd() {
 	case last.Denied < last.Living && w.now < w.firstForce+ForceBound:
 		w.errorf("given up after %v: %+v", w.now-w.firstForce, last)
 	}
-	if slices.Contains(w.done, Force) != w.Forced() || (slices.Contains(w.done, Ask) != w.Asked()) {
+	if slices.Contains(w.done, Force) != w.Forced() || (slices.Contains(w.done, Ask) || slices.Contains(w.done, AskWorker)) != w.Asked() {
 		w.errorf("asked %t, forced %t: %v", w.Asked(), w.Forced(), w.done)
 	}
 }

@@ -2,19 +2,46 @@ package stop
 
 import (
 	"errors"
+	"slices"
 
 	"leash/internal/proc"
 )
 
 // Ask sends the polite signal to the whole tree, then SIGCONT, so that who is
-// stopped hears it too.
+// stopped hears it too. After AskWorker it goes to those who have not had it.
 func (t *Tree) Ask(sig proc.Signal) []Sent {
 	t.Survey(false)
+	if t.awaitsWorker {
+		t.awaitsWorker, t.searched = false, false
+		if slices.ContainsFunc(t.list, func(m *member) bool { return m.asked }) {
+			return t.AskNew(sig)
+		}
+	}
 	t.sent = t.sent[:0]
 	for _, s := range []proc.Signal{sig, CONT} {
 		t.toAll(s)
 	}
 	t.markAsked()
+	return t.sent
+}
+
+// AskWorker sends the polite signal to the worker alone or, with group, to its
+// process group, as a terminal does; then SIGCONT to the whole tree. Ask sends it to the rest later.
+func (t *Tree) AskWorker(sig proc.Signal, group bool) []Sent {
+	t.Survey(false) // what loses its parent when the worker ends must be known before
+	t.awaitsWorker = true
+	t.sent = t.sent[:0]
+	switch {
+	case group:
+		t.toGroup(sig)
+		for _, m := range t.list {
+			m.asked = m.asked || t.Leads() && m.info.PGID == t.root.PID
+		}
+	case !t.rootDead:
+		t.one(t.Root, t.root.PID, sig)
+	}
+	t.toAll(CONT)
+	t.notify()
 	return t.sent
 }
 
@@ -53,8 +80,13 @@ func (t *Tree) notify() {
 func (t *Tree) Forward(sig proc.Signal) []Sent {
 	t.sent = t.sent[:0]
 	t.Survey(false)
+	t.toGroup(sig)
+	return t.sent
+}
+
+func (t *Tree) toGroup(sig proc.Signal) {
 	if t.Leads() && !t.leashInGroup() && t.group(sig) {
-		return t.sent
+		return
 	}
 	if !t.rootDead {
 		t.one(t.Root, t.root.PID, sig)
@@ -64,7 +96,6 @@ func (t *Tree) Forward(sig proc.Signal) []Sent {
 			t.one(m.h, m.info.PID, sig)
 		}
 	}
-	return t.sent
 }
 
 // Force ends everyone that can be found.

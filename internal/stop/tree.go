@@ -101,15 +101,20 @@ type Tree struct {
 	// Empty proves that nothing is left, where the system can (no child is
 	// left to the subreaper); nil if it cannot.
 	Empty func() bool
+	// Vacant proves, when nobody was found, that nobody is in the tree's own
+	// cgroup; nil if there is none.
+	Vacant func() bool
 
 	root     proc.Info
 	rootDead bool // at the last look
 	rootGone bool // reaped too: another process may have its number
 	searched bool
-	restless bool            // somebody was listed and dead before he was looked at
-	rootTick uint64          // when the root was last seen to exist
-	members  map[int]*member // by PID
-	list     []*member       // the same in the order found, so that runs can be replayed
+	// awaitsWorker: the worker alone was asked, and the rest is when it has ended.
+	awaitsWorker bool
+	restless     bool            // somebody was listed and dead before he was looked at
+	rootTick     uint64          // when the root was last seen to exist
+	members      map[int]*member // by PID
+	list         []*member       // the same in the order found, so that runs can be replayed
 	// unopened are PIDs of this tree that could not be opened or looked at, for
 	// want of descriptors, say. They count: unknown is not dead.
 	unopened map[int]error
@@ -350,8 +355,9 @@ func (t *Tree) Count() Census {
 	c := t.census()
 	// Strays are looked for when nobody else is left who could be ended, and once
 	// early: else they would hear of the end only when the last stubborn one has
-	// used up the grace.
-	if t.Search != nil && (c.Living == c.Denied || !t.searched) {
+	// used up the grace. What the worker has left behind is asked before that.
+	early := !t.searched && !(t.awaitsWorker && t.rootDead)
+	if t.Search != nil && (c.Living == c.Denied || early) {
 		t.searched = true
 		t.search()
 		t.follow(false)
@@ -359,6 +365,9 @@ func (t *Tree) Count() Census {
 	}
 	if t.Empty != nil && c.Living == 0 && !t.settled() {
 		c = t.chase()
+	}
+	if t.Vacant != nil && c.Living == 0 {
+		c.Proven = t.Vacant()
 	}
 	t.notify()
 	return c

@@ -68,6 +68,7 @@ func (h *Host) judgeForce() {
 		return
 	}
 	if w.now >= h.graceUntil && h.asked {
+		h.judgeRest()
 		h.judgeAsked()
 		return
 	}
@@ -80,17 +81,17 @@ func (h *Host) judgeForce() {
 }
 
 // judgeAsked: when the grace is over, all that were known for some time have
-// heard of the end. Who changed his group meanwhile may have been missed.
+// heard of the end, or the worker alone where it comes first and lives. Who changed his group meanwhile may have been missed.
 func (h *Host) judgeAsked() {
 	w := h.W
 	for _, p := range w.live {
 		if !p.Tree || p.Leash || p.never || p.open == 0 || p.phase != alive || !w.may(p) || w.LookFails > 0 {
 			continue
 		}
-		if p.termAt == 0 && p.held < h.knownAt && p.joined < p.held {
+		if p.termAt == 0 && p.held < h.knownAt && p.joined < p.held && (h.askedAll || p == w.Worker) {
 			w.fail("known for long, and never asked to end", p)
 		}
-		if p.pendTerm && p.stopped && p.stopAt < p.termAt && p.held < h.knownAt {
+		if p.pendTerm && p.stopped && p.stopAt < p.termAt && p.held < h.knownAt && (h.askedAll || p == w.Worker) {
 			w.fail("asked to end while stopped, and never continued", p)
 		}
 	}

@@ -68,6 +68,8 @@ func Conform(t *testing.T, open func(t *testing.T) System, except ...string) {
 		{"Children", children},
 		{"ExitOfAnother", exitOfAnother},
 		{"Ask", ask},
+		{"AskWorker", askWorker},
+		{"AskGroup", askGroup},
 		{"Force", force},
 		{"Tick", ticks},
 		{"Reuse", reuse},
@@ -422,6 +424,9 @@ func denied(t *testing.T, s System) {
 var (
 	stopSignal = stop.STOP
 	contSignal = stop.CONT
+
+	// harmlessSignal is ignored by default, and numbered alike everywhere.
+	harmlessSignal = proc.Signal{Num: 28, Name: "SIGWINCH"}
 
 	abortSignal = proc.Signal{Num: 6, Name: "SIGABRT"}
 )

@@ -104,6 +104,89 @@ func askThose(t *testing.T, s System, how How) {
 	uprooted(t, s, tree, members, bystander)
 }
 
+// askWorker: the worker alone is asked, and who is stopped goes on. The rest is when
+// it has ended, and only then is the table searched for others.
+func askWorker(t *testing.T, s System) {
+	askWorkerOf(t, s, OwnGroup)
+	askWorkerOf(t, s, InOurGroup)
+}
+
+func askWorkerOf(t *testing.T, s System, how How) {
+	t.Helper()
+	tree, members, bystander := planted(t, s, how)
+	if plain(s) {
+		return
+	}
+	searches := 0
+	tree.Search = func() []int { searches++; return nil }
+	is := func(state byte) func() bool {
+		return func() bool {
+			info, err := members[1].Look()
+			return err == nil && (info.State == 'T') == (state == 'T')
+		}
+	}
+	members[1].Signal(stopSignal)
+	s.Await(t, "state T", is('T'))
+	if sent := tree.AskWorker(proc.TERM, false); told(sent, proc.TERM) != 1 {
+		t.Errorf("sent %v", sent)
+	}
+	s.Await(t, "the worker's end", func() bool { return ended(members[0]) })
+	s.Await(t, "another state than T", is('S'))
+	if c := tree.Count(); c.Living != 2 || c.Unasked != 2 || !c.Ended || searches != 0 {
+		t.Errorf("%+v, after %d searches", c, searches)
+	}
+	if ended(members[1]) || ended(members[2]) {
+		t.Error("another was asked")
+	}
+	if sent := tree.Ask(harmlessSignal); told(sent, harmlessSignal) == 0 {
+		t.Errorf("sent to the rest: %v", sent)
+	}
+	if c := tree.Count(); searches != 1 || c.Unasked != 0 {
+		t.Errorf("%+v, after %d searches", c, searches)
+	}
+	tree.Force()
+	uprooted(t, s, tree, members, bystander)
+}
+
+// askGroup: all of a group are asked at once, and not a second time.
+func askGroup(t *testing.T, s System) {
+	for how, unasked := range map[How]int{OwnGroup: 0, InOurGroup: 2} {
+		tree, members, bystander := planted(t, s, how)
+		if plain(s) {
+			return
+		}
+		searches := 0
+		tree.Search = func() []int { searches++; return nil }
+		if sent := tree.AskWorker(harmlessSignal, true); told(sent, harmlessSignal) != 1 {
+			t.Errorf("sent %v", sent)
+		}
+		tree.Count() // while the worker lives
+		members[0].Signal(proc.KILL)
+		s.Await(t, "the worker's end", func() bool { return ended(members[0]) })
+		if c := tree.Count(); c.Living != 2 || c.Unasked != unasked {
+			t.Errorf("%+v, and %d were not asked", c, unasked)
+		}
+		if sent := tree.Ask(harmlessSignal); told(sent, harmlessSignal) != unasked {
+			t.Errorf("sent to the rest: %v", sent)
+		}
+		if tree.Count(); searches != 2 {
+			t.Errorf("%d searches, not one while the worker lives and one after its end", searches)
+		}
+		tree.Force()
+		uprooted(t, s, tree, members, bystander)
+	}
+}
+
+// told counts how often a signal was sent.
+func told(sent []stop.Sent, sig proc.Signal) (n int) {
+	for _, s := range sent {
+		if s.Signal == sig && s.Err == nil {
+			n++
+		}
+	}
+	return n
+}
+
 // force ends also who is stopped.
 func force(t *testing.T, s System) {
 	forceThose(t, s, OwnGroup)
@@ -116,10 +199,17 @@ func forceThose(t *testing.T, s System, how How) {
 	if !plain(s) {
 		members[1].Signal(stopSignal)
 	}
+	vacant := false // as an empty cgroup is
+	tree.Vacant = func() bool { return vacant }
 	if sent := tree.Force(); len(sent) == 0 {
 		t.Error("nothing was sent")
 	}
 	uprooted(t, s, tree, members, bystander)
+	for _, vacant = range []bool{false, true} {
+		if c := tree.Count(); c.Proven != vacant {
+			t.Errorf("%+v, and an empty cgroup proves it: %t", c, vacant)
+		}
+	}
 }
 
 // Doomed is a watchdog with a worker, in processes of their own.

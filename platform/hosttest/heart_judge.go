@@ -241,7 +241,7 @@ func (h *Host) PassOn(text string) {
 		switch line {
 		case "READY=1\n":
 		case "STOPPING=1\n":
-			if h.cfg.Restart != watch.RestartNever && !h.parentTold && !h.endsTold {
+			if h.cfg.Restart != watch.RestartNever && !h.parentTold && !h.endsTold && h.heart.outcome != watch.NoSentinel {
 				h.W.fail("the manager hears of the end of a worker that is followed by another", nil)
 			}
 		default:

@@ -43,6 +43,7 @@ type Host struct {
 	askedBelow        int  // the call at which children were last looked for
 	nextPoll          time.Duration
 	opAt              int // the call at which began whatever is being done
+	asking            asking
 	generation
 }
 
@@ -57,6 +58,7 @@ type generation struct {
 	graceAsked time.Duration // what he asked for in what the last Wait returned
 	stalled    time.Duration // how long the watchdog itself was kept from running
 	asked      bool
+	askedAll   bool // and not the worker alone
 	forced     bool
 	noGrace    bool // is owed: our own sentinel was killed
 	countAt    int  // the call at which the last count began
@@ -414,20 +416,7 @@ func (h *Host) begin(what, extra string) {
 	h.W.Trace.said(h.W.now, what, extra, nil)
 }
 
-// Ask is watch.Host's, and so are those that follow.
-func (h *Host) Ask(s proc.Signal) []stop.Sent {
-	h.begin("► ask", s.Name)
-	h.begun()
-	h.asked, h.knownAt = true, h.opAt
-	return h.Tree.Ask(s)
-}
-
-func (h *Host) AskNew(s proc.Signal) []stop.Sent {
-	// It acts on what the count before it saw.
-	h.W.Trace.said(h.W.now, "► ask new", s.Name, nil)
-	return h.Tree.AskNew(s)
-}
-
+// Force is watch.Host's, and so are those that follow.
 func (h *Host) Force() []stop.Sent {
 	h.begin("► force", "")
 	h.forceAt = h.opAt
@@ -496,8 +485,11 @@ func (h *Host) Log(r watch.Record) {
 		}
 	case event.CleanupCompleted:
 		for _, a := range r.Attrs {
-			if a.Key == event.Survivors {
+			switch a.Key {
+			case event.Survivors:
 				h.survivors = int(a.Value.Int64())
+			case event.Verified:
+				h.judgeVerified(a.Value.Bool())
 			}
 		}
 		if r.Error {

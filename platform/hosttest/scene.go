@@ -134,7 +134,8 @@ func (s *Scene) build(seed uint64) {
 	s.Host.Child = s.Mode >= RunReaper
 	s.Host.Poll, s.Host.Lossy = w.Chance(3), w.Chance(40)
 	s.Host.Grace = []time.Duration{0, 50 * time.Millisecond, 300 * time.Millisecond, 3 * time.Second}[w.N(4)]
-	s.Host.cfg = watch.Config{Owns: s.Host.Child, Grace: s.Host.Grace, StopSignal: proc.TERM, Surveys: !s.Host.Child}
+	s.Host.cfg = watch.Config{Owns: s.Host.Child, Grace: s.Host.Grace, StopSignal: proc.TERM, Surveys: !s.Host.Child,
+		WorkerFirst: !s.Bomb && w.Chance(50)}
 	if !s.Bomb && w.Chance(20) {
 		s.drawHeart()
 	}
@@ -256,7 +257,7 @@ func (s *Scene) causes() {
 		w.after(at, timerExit, w.Worker)
 		at += 3 * time.Second
 	case n < 25:
-		h.signal(at, proc.TERM, watch.Ends)
+		h.signal(at, []proc.Signal{proc.TERM, proc.INT}[w.N(2)], watch.Ends)
 		if w.Chance(50) {
 			h.signal(at+w.Between(0, time.Second), proc.INT, watch.Ends)
 		}

@@ -19,6 +19,7 @@ func (w *World) send(p *Proc, sig proc.Signal, how string) {
 		return
 	}
 	w.judge(p, sig, how)
+	w.judgeOrder(p, sig, how)
 	w.deliver(p, sig)
 }
 

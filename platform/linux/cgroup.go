@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -95,6 +96,19 @@ func (c *cgroup) pids() []int {
 	defer f.Close()
 	b, _ := io.ReadAll(f)
 	return ParsePIDs(b, nil)
+}
+
+// vacant reports whether no process runs in it or below it (cgroup.events,
+// "populated": control-group-v2.rst). What cannot be read is not vacant.
+func (c *cgroup) vacant() bool {
+	fd, err := unix.Openat(c.fd, "cgroup.events", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var b [256]byte
+	n, err := unix.Read(fd, b[:])
+	return err == nil && slices.Contains(strings.Split(string(b[:n]), "\n"), "populated 0")
 }
 
 // remove fails harmlessly while anything is in it.

@@ -273,13 +273,18 @@ func (h *Host) Exit() (proc.Exit, bool) {
 	return h.exit, h.exited
 }
 
-// Ask, AskNew, Force, Count, Survey and Forward are watch.Host's.
+// Ask, AskNew, AskWorker, Force, Count, Survey and Forward are watch.Host's.
 func (h *Host) Ask(s proc.Signal) []stop.Sent {
 	h.ending = true
 	return h.tree.Ask(s)
 }
 
 func (h *Host) AskNew(s proc.Signal) []stop.Sent { return h.tree.AskNew(s) }
+
+func (h *Host) AskWorker(s proc.Signal, group bool) []stop.Sent {
+	h.ending = true
+	return h.tree.AskWorker(s, group)
+}
 
 func (h *Host) Force() []stop.Sent {
 	h.ending = true

@@ -200,7 +200,7 @@ func (h *Host) hold() (proc.Info, error) {
 // this process as its subreaper; or else by what can be found.
 func (h *Host) contain() {
 	t := &h.tree
-	t.Parent, t.Beside, t.Empty, t.Search, t.Inside, t.KillAll = 0, 0, nil, nil, nil, nil
+	t.Parent, t.Beside, t.Empty, t.Search, t.Inside, t.Vacant, t.KillAll = 0, 0, nil, nil, nil, nil, nil
 	switch {
 	case h.sentinel != nil:
 		t.Parent, t.Empty = h.sentinel.pid, h.reap
@@ -212,7 +212,7 @@ func (h *Host) contain() {
 	default:
 		t.Search = h.searchAll
 		if h.cgroup != nil {
-			t.Inside = h.cgroup.pids
+			t.Inside, t.Vacant = h.cgroup.pids, h.cgroup.vacant
 		}
 	}
 	if h.cgroup != nil {

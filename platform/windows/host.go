@@ -250,6 +250,10 @@ func (h *Host) Ask(s proc.Signal) []stop.Sent {
 
 func (h *Host) AskNew(s proc.Signal) []stop.Sent { return meant(h.tree.AskNew(s)) }
 
+// AskWorker is watch.Host's. It is not called: a console event reaches a whole
+// group ("GenerateConsoleCtrlEvent function"), see platform.AsksAlone.
+func (h *Host) AskWorker(s proc.Signal, _ bool) []stop.Sent { return h.Ask(s) }
+
 func (h *Host) Force() []stop.Sent {
 	h.ending = true
 	h.worker.forced = true // by the job object, perhaps
