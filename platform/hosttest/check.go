@@ -88,7 +88,10 @@ func (h *Host) judgeAsked() {
 		if !p.Tree || p.Leash || p.never || p.open == 0 || p.phase != alive || !w.may(p) || w.LookFails > 0 {
 			continue
 		}
-		if p.termAt == 0 && p.held < h.knownAt && p.joined < p.held && (h.askedAll || p == w.Worker) {
+		if !h.askedAll && p != w.Worker { // at most it had a second signal, which is passed on as it came
+			continue
+		}
+		if p.termAt == 0 && p.held < h.knownAt && p.joined < p.held {
 			w.fail("known for long, and never asked to end", p)
 		}
 		if p.pendTerm && p.stopped && p.stopAt < p.termAt && p.held < h.knownAt && (h.askedAll || p == w.Worker) {
