@@ -327,16 +327,16 @@ func TestSearch(t *testing.T) {
 	w.procs[106].PGID = 100
 	kernel := w.born(107, 1)
 	kernel.PGID, kernel.Flags = 100, flagSystem
-	if got := h.strays(); !slices.Equal(got, []int{100, 101, 102, 103}) {
+	if got, err := h.strays(); err != nil || !slices.Equal(got, []int{100, 101, 102, 103}) {
 		t.Error(got)
 	}
 	h.Label("", "")
-	if got := h.strays(); !slices.Equal(got, []int{100, 101, 102}) {
+	if got, err := h.strays(); err != nil || !slices.Equal(got, []int{100, 101, 102}) {
 		t.Error("without labels:", got)
 	}
 	p.PGID, p.session = 1, 1
 	h.tree.Adopt()
-	if got := h.strays(); got != nil {
+	if got, err := h.strays(); err != nil || got != nil {
 		t.Error("with nothing to go by:", got)
 	}
 }

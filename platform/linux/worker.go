@@ -81,7 +81,8 @@ func (h *Host) Start(path string, args, env []string, keep []int) (proc.Info, er
 	} else {
 		// Children that we had before (a shell that started some and became us)
 		// are bystanders, and their orphans could not be told from the worker's.
-		h.sole = len(h.Kernel.Children(os.Getpid(), nil)) == 0 &&
+		before, err := h.Kernel.Children(os.Getpid(), nil)
+		h.sole = err == nil && len(before) == 0 &&
 			unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == nil
 	}
 	if h.cgroup == nil {

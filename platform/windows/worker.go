@@ -114,10 +114,10 @@ func (h *Host) empty() bool {
 
 // search lists those of the whole table that may belong by their environment or
 // their console's process group, and that are no older than the worker.
-func (h *Host) search() (pids []int) {
+func (h *Host) search() (pids []int, err error) {
 	table, err := h.Kernel.table()
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	for _, e := range slices.Clone(table) {
 		if !follows(e.start, h.worker.start, h.Kernel.latest()) || e.pid == h.worker.pid || h.kin.has(e.pid) {
@@ -138,7 +138,7 @@ func (h *Host) search() (pids []int) {
 		}
 		hd.Close()
 	}
-	return pids
+	return pids, nil
 }
 
 // Label sets the labels by which the worker's strays are known.
