@@ -18,15 +18,17 @@ type settings struct {
 	workerPID     int
 	workerID      string
 	runID         string
-	grace         time.Duration
-	stopSignal    string
-	backend       string
-	pollInterval  time.Duration
-	logFormat     string
-	logLevel      string
-	logFile       string
-	logFD         int
-	keepFDs       []int
+	// named: flags, not variables, gave both of them.
+	named        bool
+	grace        time.Duration
+	stopSignal   string
+	backend      string
+	pollInterval time.Duration
+	logFormat    string
+	logLevel     string
+	logFile      string
+	logFD        int
+	keepFDs      []int
 	// commandAt is where the worker's command begins in os.Args.
 	commandAt int
 	// heartbeat is off or notify.
@@ -147,7 +149,7 @@ func (s *settings) fields() []any {
 		&s.keepFDs, &s.commandAt,
 		&s.heartbeat, &s.beatInterval, &s.beatTimeout, &s.maxMissed, &s.startupTimeout,
 		&s.notifySocket, &s.onHangSignal, &s.onHangCommand, &s.onHangTimeout, &s.graceMax,
-		&s.restart, &s.maxRestarts,
+		&s.restart, &s.maxRestarts, &s.named,
 	}
 }
 

@@ -302,17 +302,23 @@ func (t *Tree) search() {
 	t.unsearched = err
 	for _, pid := range pids {
 		t.consider(pid, 0, func(h Handle, info proc.Info) bool {
-			run, worker := "", ""
-			if t.RunID != "" && t.WorkerID != "" {
-				run, worker = h.Labels()
+			if t.Claims(info, "", "") {
+				return true
 			}
-			return t.Claims(info, run, worker)
+			if t.RunID == "" || t.WorkerID == "" {
+				return false
+			}
+			run, worker := h.Labels()
+			return t.Claims(info, run, worker) && !t.belowSuccessor(info)
 		})
 	}
 }
 
 // Claims reports whether a process of the table belongs to this tree.
 func (t *Tree) Claims(info proc.Info, run, worker string) bool {
+	if slices.ContainsFunc(t.Employers, func(p proc.Info) bool { return p.Match(info.ID) != proc.Different }) {
+		return false // a parent may well be of the worker's session
+	}
 	if info.PGID == t.root.PID && t.Leads() && t.pinned(info) {
 		return true
 	}

@@ -32,10 +32,7 @@ func (h *Host) Adopt(pid int) (proc.Adopted, error) {
 	if err := hd.Signal(proc.Signal{}); err != nil {
 		return a, refused(pid, err)
 	}
-	a.RunID, a.WorkerID = hd.Labels()
-	if id := hd.runInArgs(); id != "" {
-		a.RunID = id
-	}
+	a.RunID, a.WorkerID = h.Labels()
 	hd.Notify()
 	h.follow()
 	// Whoever is created from now on is in the job, and need not be looked for.
@@ -139,6 +136,23 @@ func (h *Host) search() (pids []int, err error) {
 		hd.Close()
 	}
 	return pids, nil
+}
+
+// AdoptGone is not done here: who descends from a worker is known only from a look
+// at it while it lived.
+func (h *Host) AdoptGone(int) bool { return false }
+
+// Labels are what the worker's arguments and environment say now; empty if they
+// say nothing or cannot be read.
+func (h *Host) Labels() (run, worker string) {
+	if h.worker.closed() || h.worker.ended() {
+		return "", ""
+	}
+	run, worker = h.worker.Labels()
+	if id := h.worker.runInArgs(); id != "" {
+		run = id
+	}
+	return run, worker
 }
 
 // Label sets the labels by which the worker's strays are known.
