@@ -43,8 +43,13 @@ type Host interface {
 	Listen(forward bool) error
 	// CheckWorker says why a process must not be guarded, if so.
 	CheckWorker(pid int) error
-	// Adopt takes a running worker; proc.ErrGone if there is none.
+	// Adopt takes a running worker, or a zombie; proc.ErrGone if there is none.
 	Adopt(pid int) (proc.Adopted, error)
+	// AdoptGone takes one of which only its labels are left; false where that
+	// cannot be done.
+	AdoptGone(pid int) bool
+	// Labels are what the worker says of itself now; empty if it says nothing.
+	Labels() (run, worker string)
 	// Start starts a worker: the first, or one after the last was ended.
 	Start(Command) (proc.Info, error)
 	// UseSentinel takes a sentinel that StartSentinel has started.

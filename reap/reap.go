@@ -103,6 +103,7 @@ type Reaper struct {
 	// next tick tells them from a later owner of their number.
 	young   int
 	dead    map[scan.Key]owner.Owner
+	vouched map[scan.Key]bool
 	guarded []int               // PIDs that watchdogs were ending at the last look
 	known   map[proc.ID]*member // by PID and start time
 	scanned time.Duration       // when the last look ended
@@ -128,6 +129,7 @@ var probe proc.Signal
 // period Run waits for them: who calls it wants the ports free.
 func (r *Reaper) Run() ([]Ended, error) {
 	r.known, r.dead = make(map[proc.ID]*member), make(map[scan.Key]owner.Owner)
+	r.vouched = make(map[scan.Key]bool)
 	patience := r.Table.Now() + r.Grace
 	for {
 		r.sequence()
@@ -336,7 +338,7 @@ func (r *Reaper) look() int {
 	if s.Torn != nil {
 		return r.blind(s.Torn)
 	}
-	s.Dead = r.dead
+	s.Dead, s.Vouched = r.dead, r.vouched
 	runs := scan.Judge(s, r.Wish)
 	r.remember(runs)
 	if r.Found != nil {
@@ -373,7 +375,7 @@ func (r *Reaper) blind(torn error) int {
 func (r *Reaper) remember(runs []*scan.Run) {
 	for _, run := range runs {
 		if run.Owner != nil && !run.OwnerLives() {
-			r.dead[run.Key] = *run.Owner
+			r.dead[run.Key], r.vouched[run.Key] = *run.Owner, run.Vouched
 		}
 	}
 }

@@ -343,7 +343,20 @@ func TestDeadOwnerIsRemembered(t *testing.T) {
 	first := s.add(20)
 	first.Owner = "6:6:" + simBoot + ":7"
 	full := s.add(21, func(p *stubProc) { p.err = errFull })
+	first.UID, full.UID = 7, 7 // of root an environment speaks for itself alone
 	s.takes = []func() error{nil, func() error { full.err = nil; return nil }}
+	s.want("TERM 20, TERM 21", "20 1", "21 1")
+}
+
+// What the ledger once said of root's run counts also when its record is gone.
+func TestRecordedOwnerIsRemembered(t *testing.T) {
+	s := newStub(t)
+	s.named = nil
+	s.records = []ledger.Record{{RunID: theRun, Worker: proc.ID{PID: 20, Start: 20}, Watchdog: proc.ID{PID: 8, Start: 8},
+		Parents: []proc.ID{{PID: 6, Start: 6}}, Boot: simBoot, NS: simSpace, Seen: 900}}
+	s.add(20)
+	full := s.add(21, func(p *stubProc) { p.err = errFull })
+	s.takes = []func() error{nil, func() error { full.err, s.records = nil, nil; return nil }}
 	s.want("TERM 20, TERM 21", "20 1", "21 1")
 }
 

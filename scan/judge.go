@@ -65,6 +65,8 @@ type Run struct {
 	// Condemned: what is left of it is to be ended.
 	Condemned bool
 	Members   []Member
+	// Vouched: a record of that user names an owner, or did at an earlier look.
+	Vouched bool
 
 	lives   Life // of Owner
 	guarded bool // a living watchdog claims a worker of it
@@ -138,6 +140,7 @@ func (j *judge) findOwners() {
 		if rec.Boot != j.s.Boot {
 			continue // nobody of it lives, and nobody is left
 		}
+		r.Vouched = r.Vouched || len(rec.Parents) > 0
 		if len(rec.Parents) == 0 && !rec.Ending && j.watched(i) {
 			r.held = true
 		}
@@ -150,7 +153,9 @@ func (j *judge) findOwners() {
 		}
 	}
 	for k, o := range j.s.Dead {
-		j.addOwner(j.run(k), o, Dead)
+		r := j.run(k)
+		r.Vouched = r.Vouched || j.s.Vouched[k]
+		j.addOwner(r, o, Dead)
 	}
 }
 

@@ -76,6 +76,8 @@ type Snapshot struct {
 	// Dead are owners that were found dead earlier: what told of them may be gone
 	// by now, and its run is no less dead.
 	Dead map[Key]owner.Owner
+	// Vouched are those of which the ledger named an owner then.
+	Vouched map[Key]bool
 	// Held are members that the reaper found earlier.
 	Held []Held
 	// Lives says of everyone named in records and environments whether he

@@ -38,7 +38,7 @@ func (j *judge) verdict(i int, k claim) (Verdict, string) {
 		return Leave, j.left(r)
 	}
 	for _, refuse := range []func(int, claim) string{
-		j.untouchable, j.contradicted, j.leftToWatchdog, j.weak, j.doubtful, j.spared,
+		j.untouchable, j.contradicted, j.leftToWatchdog, j.weak, j.doubtful, j.hearsay, j.spared,
 	} {
 		if why := refuse(i, k); why != "" {
 			return Skip, why
@@ -198,6 +198,26 @@ func (j *judge) doubtful(i int, k claim) string {
 		return "its LEASH_RUN_OWNER cannot be read, so its owner cannot be checked"
 	}
 	return ""
+}
+
+// hearsay: of root's run, only the environments of other processes say who its
+// owner was. A set-user-ID program that became root for good and executed another
+// cannot be told from outside, and has the environment of whoever called it: any
+// user could name a dead owner for what root runs. So a word in an environment
+// counts for the process that has it, and for those below it, if the ledger names
+// no owner. Other users have hardly any such programs.
+func (j *judge) hearsay(i int, k claim) string {
+	p, r := &j.s.Procs[i], j.run(k.run)
+	if k.run.UID != 0 || r.Vouched || r.State != DeadRun || !isDirect(k) || j.w.names(k.run) {
+		return ""
+	}
+	if _, ok := owner.Parse(p.Owner); ok && slices.Contains(p.EnvRuns, k.run.ID) {
+		return ""
+	}
+	if parent := j.parentIn(p, k.run); parent != nil && j.rule(j.by[p.PPID], *parent).verdict == End {
+		return ""
+	}
+	return "of its owner only the environment of another process tells, which may be another user's word; the ledger knows of none"
 }
 
 // words says what the evidence is.

@@ -111,6 +111,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 		}
 		s.workerPID, s.restart = f.Guard.WorkerPid, "never"
 		s.common(&f.common)
+		s.named = given["--run-id"] && given["--worker-id"]
 	}
 	s.oneLog(given)
 	return s, s.check(given)

@@ -65,7 +65,7 @@ func TestGoodCalls(t *testing.T) {
 			s.parents, s.parentFD, s.workerID, s.runID = []int{p, q}, 0, "w.1", "abc1234"
 			s.grace, s.stopSignal, s.backend, s.pollInterval = 300*time.Second, "SIGINT", "poll", 20*time.Millisecond
 			s.killMode = "group"
-			s.logFormat, s.logLevel, s.logFile = "json", "debug", "/x/y"
+			s.logFormat, s.logLevel, s.logFile, s.named = "json", "debug", "/x/y", true
 		}},
 		"an older run ID": {"--worker-pid $W --run-id 1760151234493767_621181", defaults(w),
 			func(s *settings) { s.runID = "1760151234493767_621181" }},

@@ -19,9 +19,11 @@ type record struct {
 	ledger.Record
 	// dir stays open, so that the record is removed where it was written, and
 	// the ending need not look for the place again. nil: there is none.
-	dir    *os.File
-	saved  bool
-	warned bool
+	dir   *os.File
+	saved bool
+	// renamed: it is not written yet that the worker has other labels.
+	renamed bool
+	warned  bool
 	// due is when the ending is to be written down; 0 if it is not.
 	due time.Duration
 }
@@ -62,6 +64,7 @@ func (w *watchdog) save() error {
 	w.record.due = 0
 	err := ledger.Save(w.record.dir, &w.record.Record)
 	w.record.saved = w.record.saved || err == nil
+	w.record.renamed = w.record.renamed && err != nil
 	return err
 }
 
@@ -78,6 +81,7 @@ func (w *watchdog) warn(text string, err error) {
 
 // Survey is watch.Host's.
 func (w *watchdog) Survey() {
+	w.rename()
 	w.Host.Survey()
 	if w.record.dir == nil {
 		return
@@ -85,7 +89,7 @@ func (w *watchdog) Survey() {
 	// What is not written down stays as it was, so that whoever was born before
 	// this look, and not found by it, is still younger than the record next time.
 	fresh := w.record.Record
-	if stale := w.Refresh(&fresh); stale || !w.record.saved {
+	if stale := w.Refresh(&fresh); stale || !w.record.saved || w.record.renamed {
 		w.record.Record = fresh
 		w.warn(noRecord, w.save())
 	}
@@ -93,6 +97,9 @@ func (w *watchdog) Survey() {
 
 // Ask, AskWorker and Force are watch.Host's: the signals first, the record afterwards.
 func (w *watchdog) Ask(s proc.Signal) []stop.Sent {
+	if !w.agreed { // once it is dead, nothing can be read any more
+		w.rename()
+	}
 	sent := w.Host.Ask(s)
 	w.ends()
 	return sent

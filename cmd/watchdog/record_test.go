@@ -30,7 +30,7 @@ func TestALookThatIsNotWrittenDownChangesNothing(t *testing.T) {
 	}
 	defer dir.Close()
 	h := &surveyed{seen: 20}
-	w := &watchdog{Host: h, record: record{dir: dir, saved: true, warned: true}}
+	w := &watchdog{settings: newSettings(), Host: h, record: record{dir: dir, saved: true, warned: true}}
 	w.record.Seen = 10
 	if w.Survey(); w.record.Seen != 10 {
 		t.Errorf("seen %d", w.record.Seen)

@@ -18,15 +18,17 @@ type settings struct {
 	workerPID     int
 	workerID      string
 	runID         string
-	grace         time.Duration
-	stopSignal    string
-	killMode      string // mixed or group
-	backend       string
-	pollInterval  time.Duration
-	logFormat     string
-	logLevel      string
-	logFile       string
-	logFD         int
+	// named: flags, not variables, gave both of them.
+	named        bool
+	grace        time.Duration
+	stopSignal   string
+	killMode     string // mixed or group
+	backend      string
+	pollInterval time.Duration
+	logFormat    string
+	logLevel     string
+	logFile      string
+	logFD        int
 	// keepFDs are the descriptors above 2 that the worker inherits: all that we were
 	// given but our own, or with closeFDs those of --keep-fd.
 	keepFDs  []int
@@ -167,7 +169,7 @@ func (s *settings) fields() []any {
 		&s.heartbeat, &s.beatInterval, &s.beatTimeout, &s.maxMissed, &s.startupTimeout,
 		&s.notifySocket, &s.onHangSignal, &s.onHangCommand, &s.onHangTimeout, &s.graceMax,
 		&s.closeFDs, &s.sentinel, &s.sentinelFD, &s.sentinelPID, &s.lean, &s.saved,
-		&s.restart, &s.maxRestarts, &s.killMode,
+		&s.restart, &s.maxRestarts, &s.killMode, &s.named,
 	}
 }
 

@@ -31,6 +31,7 @@ type watchdog struct {
 	label  string // of the worker, by which its strays are known
 	note   string
 	record record
+	naming
 
 	beatsAt string // the worker's beatVar
 	unheard bool   // by the manager above us, and told so
@@ -169,33 +170,23 @@ func (w *watchdog) watchParents() (watch.Event, error) {
 	return dead, nil
 }
 
-// adopt takes the running worker. One that has ended already is no error.
+// adopt takes the running worker. One that has ended already is no error: what is
+// left of its tree is ended.
 func (w *watchdog) adopt() error {
+	w.flags = names{w.runID, w.workerID}
 	a, err := w.Adopt(w.workerPID)
 	if errors.Is(err, proc.ErrGone) {
+		w.adoptGone()
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("--worker-pid: %w", err)
 	}
-	w.worker = a.Info
-	own, label := a.RunID, a.WorkerID
-	if w.runID == "" {
-		w.runID = own
+	if w.worker = a.Info; a.Info.Dead() {
+		w.nameDead()
+		return nil
 	}
-	if label == "" {
-		label = w.workerID
-	}
-	// What the flags say and what the worker has must not contradict each
-	// other: else nobody is taken for the worker's by his labels.
-	if own == "" || own == w.runID {
-		if w.workerID == "" || w.workerID == label {
-			w.Label(w.runID, label)
-		}
-	}
-	if w.label = w.workerID; w.label == "" {
-		w.label = label
-	}
+	w.name(names{a.RunID, a.WorkerID})
 	if err := w.listenForBeats(); err != nil {
 		return err
 	}
@@ -288,12 +279,8 @@ func (w *watchdog) begin(dead bool) {
 	if pid == 0 {
 		pid = w.workerPID
 	}
-	common := []slog.Attr{slog.String(event.RunID, w.runID)}
-	if w.workerID != "" {
-		common = append(common, slog.String(event.WorkerID, w.workerID))
-	}
-	w.unborn = w.log.With(common...)
-	w.log = w.unborn.With(slog.Int(event.PID, pid))
+	w.plain = w.log
+	w.nameLog(pid)
 	started := watch.Record{Event: event.WatchdogStarted, Text: "watching"}
 	if w.note != "" {
 		started.Text += "; " + w.note
@@ -302,6 +289,8 @@ func (w *watchdog) begin(dead bool) {
 	var unrecorded error
 	if w.worker.PID != 0 {
 		containment = w.Containment()
+	}
+	if w.worker.PID != 0 && !w.gone {
 		unrecorded = w.enter(dead)
 	}
 	started.Attrs = append(started.Attrs, slog.String(event.Backend, w.Backend()),

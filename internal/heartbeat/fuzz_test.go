@@ -2,6 +2,7 @@ package heartbeat
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,7 @@ func checkSum(t *testing.T, b []byte, m Message, ok bool) {
 		sum.Reloading = sum.Reloading || one.Reloading
 		sum.Beat = max(sum.Beat, one.Beat)
 		sum.Barrier = one.Barrier && len(lines) == 1
+		checkNumber(t, line, one)
 		if one.Extend > 0 {
 			sum.Extend = one.Extend
 		}
@@ -61,6 +63,16 @@ func checkSum(t *testing.T, b []byte, m Message, ok bool) {
 	}
 	if m != sum || ok != some {
 		t.Errorf("%q: %+v, %t; its lines singly: %+v, %t", b, m, ok, sum, some)
+	}
+}
+
+// checkNumber: what strconv does not take for a number of 64 bits says nothing.
+func checkNumber(t *testing.T, line []byte, one Message) {
+	for _, key := range []string{"EXTEND_TIMEOUT_USEC=", "WATCHDOG_USEC="} {
+		value, is := bytes.CutPrefix(line, []byte(key))
+		if _, err := strconv.ParseUint(string(value), 10, 64); is && err != nil && one != (Message{}) {
+			t.Errorf("%q: %+v, and %v", line, one, err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package heartbeat
 
 import (
 	"bytes"
+	"math"
 	"time"
 	"unicode/utf8"
 )
@@ -128,19 +129,25 @@ func (m *Message) set(key, value []byte) {
 // minWithin keeps a slip of a unit from ending a worker at once.
 const minWithin = time.Millisecond
 
-// usec reads microseconds; more than Longest is Longest.
+// usec reads microseconds; more than Longest is Longest. What is no number of 64
+// bits is no value at all, as for systemd (safe_atou64): it may be a slip or an
+// attack, and must not keep anybody from being judged for a day.
 func usec(b []byte) (time.Duration, bool) {
 	if len(b) == 0 {
 		return 0, false
 	}
-	n := time.Duration(0)
+	n := uint64(0)
 	for _, c := range b {
 		if c < '0' || c > '9' {
 			return 0, false
 		}
-		n = min(10*n+time.Duration(c-'0'), Longest/time.Microsecond)
+		digit := uint64(c - '0')
+		if n > (math.MaxUint64-digit)/10 {
+			return 0, false
+		}
+		n = 10*n + digit
 	}
-	return n * time.Microsecond, true
+	return time.Duration(min(n, uint64(Longest/time.Microsecond))) * time.Microsecond, true
 }
 
 // printable makes one line of valid UTF-8 out of whatever was said.

@@ -51,11 +51,23 @@ func TestParse(t *testing.T) {
 		"EXTEND_TIMEOUT_USEC=86400000000":                      {Extend: Longest},
 		"EXTEND_TIMEOUT_USEC=86399999999":                      {Extend: Longest - time.Microsecond},
 		"EXTEND_TIMEOUT_USEC=86400000001":                      {Extend: Longest},
-		"EXTEND_TIMEOUT_USEC=18446744073709551616":             {Extend: Longest},
+		"EXTEND_TIMEOUT_USEC=18446744073709551615":             {Extend: Longest},
 		"WATCHDOG_USEC=18446744073709551615":                   {Within: Longest, Rewatch: true},
-		"WATCHDOG_USEC=" + strings.Repeat("9", 4000):           {Within: Longest, Rewatch: true},
+		"WATCHDOG_USEC=00018446744073709551615":                {Within: Longest, Rewatch: true},
 		"EXTEND_TIMEOUT_USEC=" + strings.Repeat("0", 4000):     {},
 		"EXTEND_TIMEOUT_USEC=" + strings.Repeat("0", 99) + "3": {Extend: 3 * time.Microsecond},
+
+		// What is no number of 64 bits is passed over.
+		"EXTEND_TIMEOUT_USEC=18446744073709551616":                            {},
+		"EXTEND_TIMEOUT_USEC=18446744073709551620":                            {},
+		"WATCHDOG_USEC=18446744073709551616":                                  {},
+		"WATCHDOG_USEC=184467440737095516150":                                 {},
+		"WATCHDOG_USEC=" + strings.Repeat("9", 4000):                          {},
+		"WATCHDOG_USEC=99999999999999999999x":                                 {},
+		"WATCHDOG_USEC=5000\nWATCHDOG_USEC=18446744073709551616":              {Within: 5 * time.Millisecond, Rewatch: true},
+		"EXTEND_TIMEOUT_USEC=18446744073709556616\nEXTEND_TIMEOUT_USEC=7":     {Extend: 7 * time.Microsecond},
+		"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=" + strings.Repeat("1", 21):          {Beat: Alive},
+		"READY=1\nWATCHDOG_USEC=36893488147419103232\nSTATUS=twice the bound": {Ready: true, Status: "twice the bound"},
 	} {
 		if got, ok := Parse([]byte(text)); !ok || !reflect.DeepEqual(got, want) {
 			t.Errorf("%.60q: %+v, %t, want %+v", text, got, ok, want)

@@ -16,6 +16,8 @@ type entry struct {
 	run, worker string
 	reaped      bool
 	fails       error  // Look fails so
+	unlisted    error  // its children cannot be listed
+	shut        error  // Open fails so
 	onLook      func() // before it is looked at
 	open        int
 	got         []proc.Signal
@@ -26,18 +28,24 @@ func (t table) Open(pid int) (Handle, error) {
 	if e == nil || e.reaped {
 		return nil, proc.ErrGone
 	}
+	if e.shut != nil {
+		return nil, e.shut
+	}
 	e.open++
 	return held{e}, nil
 }
 
-func (t table) Children(pid int, buf []int) []int {
+func (t table) Children(pid int, buf []int) ([]int, error) {
+	if e := t[pid]; e != nil && e.unlisted != nil {
+		return buf, e.unlisted
+	}
 	for _, e := range t {
 		if e.PPID == pid && !e.reaped {
 			buf = append(buf, e.PID)
 		}
 	}
 	slices.Sort(buf)
-	return buf
+	return buf, nil
 }
 
 func (t table) Tick() uint64 { return 1 << 40 }
@@ -146,7 +154,7 @@ func TestContains(t *testing.T) {
 func TestContainsByMarks(t *testing.T) {
 	k, tree := scene(t)
 	tree.RunID, tree.WorkerID = "r4nd0m7", "w1"
-	tree.Search = func() []int { return nil }
+	tree.Search = func() ([]int, error) { return nil, nil }
 	stray := k.add(50, 1, 50)
 	for _, c := range []struct {
 		run, worker string
@@ -177,7 +185,7 @@ func TestContainsByMarks(t *testing.T) {
 func TestContainsNoOtherWatchdog(t *testing.T) {
 	k, tree := scene(t)
 	tree.RunID, tree.WorkerID = "r4nd0m7", "w1"
-	tree.Search = func() []int { return []int{50} }
+	tree.Search = func() ([]int, error) { return []int{50}, nil }
 	leash := k.add(50, 1, 50)
 	leash.run, leash.worker, leash.Leash = "r4nd0m7", "w1", true
 	k.add(51, 50, 51)

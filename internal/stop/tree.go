@@ -15,8 +15,9 @@ type Kernel interface {
 	Open(pid int) (Handle, error)
 	// Children lists the children of a process, appended to buf. The list may
 	// be stale the moment it is returned, and may miss a sibling of a child
-	// that exits meanwhile (proc_pid_task(5), "children").
-	Children(pid int, buf []int) []int
+	// that exits meanwhile (proc_pid_task(5), "children"). An error says that it
+	// may have children that are not in the list; that the process is gone is none.
+	Children(pid int, buf []int) ([]int, error)
 	// Tick is the present in the unit of proc.ID.Start.
 	Tick() uint64
 }
@@ -58,6 +59,8 @@ type member struct {
 	h     Handle
 	info  proc.Info // as last seen
 	asked bool
+	// unlisted says why its children could not be listed at the last attempt.
+	unlisted error
 }
 
 // counts reports whether it is part of the tree. Watchdogs and reapers are
@@ -90,8 +93,9 @@ type Tree struct {
 	// Employers are the parents that are watched.
 	Employers []proc.Info
 	// Search lists processes of the whole table that may belong: candidates
-	// only, each is verified. nil where the walk alone is complete.
-	Search func() []int
+	// only, each is verified. An error says that some may be missing. nil where
+	// the walk alone is complete.
+	Search func() ([]int, error)
 	// KillAll ends everything at once (cgroup.kill); nil if there is no such
 	// means. It reports whether it did.
 	KillAll func() bool
@@ -115,17 +119,21 @@ type Tree struct {
 	rootTick     uint64          // when the root was last seen to exist
 	members      map[int]*member // by PID
 	list         []*member       // the same in the order found, so that runs can be replayed
-	// unopened are PIDs of this tree that could not be opened or looked at, for
-	// want of descriptors, say. They count: unknown is not dead.
-	unopened map[int]error
-	buf      []int
-	queue    []int
-	sent     []Sent
+	// What could not be found out, for want of descriptors, say. It counts:
+	// unknown is not dead.
+	unopened     map[int]unopened // PIDs that could not be opened or looked at
+	rootUnlisted error            // as member.unlisted, of the worker
+	selfUnlisted error            // and of the process that adopts
+	unsearched   error            // the last search was incomplete
+	lost         []Left           // ended when their children were not known
+	buf          []int
+	queue        []int
+	sent         []Sent
 }
 
 // Adopt makes the worker known. It must succeed before anything is signalled.
 func (t *Tree) Adopt() (proc.Info, error) {
-	t.members, t.unopened = make(map[int]*member), make(map[int]error)
+	t.members, t.unopened = make(map[int]*member), make(map[int]unopened)
 	tick := t.Kernel.Tick()
 	info, err := t.Root.Look()
 	if err != nil {
@@ -151,7 +159,7 @@ func (t *Tree) Worker() proc.Info { return t.root }
 // Survey follows the tree from everyone known. With freeze each process is
 // stopped before its children are listed, so that none can fork away.
 func (t *Tree) Survey(freeze bool) {
-	clear(t.unopened)
+	t.retry()
 	t.follow(freeze)
 }
 
@@ -163,6 +171,7 @@ func (t *Tree) follow(freeze bool) {
 	t.list = t.list[:0]
 	for _, m := range known {
 		if !t.refresh(m) {
+			t.lose(m.info.ID, m.unlisted, unlistedBefore)
 			m.h.Close()
 			delete(t.members, m.info.PID)
 			continue
@@ -171,16 +180,20 @@ func (t *Tree) follow(freeze bool) {
 		t.queue = append(t.queue, m.info.PID)
 	}
 	if !t.rootDead { // the dead have no children
-		t.walk(t.root.PID, t.Root)
+		t.rootUnlisted = t.relist(t.root.PID, t.Root, t.rootUnlisted)
+	} else {
+		t.lose(t.root.ID, t.rootUnlisted, unlistedBefore)
+		t.rootUnlisted = nil
 	}
+	t.selfUnlisted = nil
 	for _, pid := range [...]int{t.Parent, t.Beside} {
 		if pid != 0 {
-			t.walk(pid, nil)
+			t.selfUnlisted = errors.Join(t.selfUnlisted, t.walk(pid, nil))
 		}
 	}
 	if t.Inside != nil {
 		for _, pid := range t.Inside() {
-			t.consider(pid, func(Handle, proc.Info) bool { return slices.Contains(t.Inside(), pid) })
+			t.consider(pid, 0, func(Handle, proc.Info) bool { return slices.Contains(t.Inside(), pid) })
 		}
 	}
 	for i := 0; i < len(t.queue); i++ { // grows while it is read
@@ -188,7 +201,7 @@ func (t *Tree) follow(freeze bool) {
 		if freeze && m.counts() {
 			m.h.Signal(STOP)
 		}
-		t.walk(t.queue[i], m.h)
+		m.unlisted = t.relist(t.queue[i], m.h, m.unlisted)
 	}
 }
 
@@ -220,20 +233,20 @@ func (t *Tree) refresh(m *member) bool {
 
 // walk lists the children of one process and takes in those that are proven to
 // be: born before the list was read (so the number cannot have changed hands
-// since), or still a child of the same parent.
-func (t *Tree) walk(pid int, h Handle) {
+// since), or still a child of the same parent. An error says that there may be more.
+func (t *Tree) walk(pid int, h Handle) error {
 	tick := t.Kernel.Tick()
-	t.buf = t.Kernel.Children(pid, t.buf[:0])
-	if len(t.buf) == 0 {
-		return
+	var failed error
+	if t.buf, failed = t.Kernel.Children(pid, t.buf[:0]); len(t.buf) == 0 {
+		return failed
 	}
 	if h != nil {
 		if _, err := h.Look(); errors.Is(err, proc.ErrGone) {
-			return // the list may be that of the number's next owner
+			return failed // the list may be that of the number's next owner
 		}
 	}
 	for _, c := range t.buf {
-		t.consider(c, func(_ Handle, info proc.Info) bool {
+		t.consider(c, tick, func(_ Handle, info proc.Info) bool {
 			if info.Start != 0 && info.Start < tick {
 				return true
 			}
@@ -250,6 +263,7 @@ func (t *Tree) walk(pid int, h Handle) {
 			return !errors.Is(err, proc.ErrGone)
 		})
 	}
+	return failed
 }
 
 // fosters reports whether a process is the parent of all of the tree that lost theirs.
@@ -257,21 +271,22 @@ func (t *Tree) fosters(pid int) bool {
 	return pid != 0 && (pid == t.Parent || pid == t.Beside)
 }
 
-// consider opens a candidate, looks, and keeps it if it belongs.
-func (t *Tree) consider(pid int, belongs func(Handle, proc.Info) bool) {
+// consider opens a candidate, looks, and keeps it if it belongs. from, if not 0,
+// is an instant before it was listed as a child.
+func (t *Tree) consider(pid int, from uint64, belongs func(Handle, proc.Info) bool) {
 	if pid <= 1 || t.fosters(pid) || pid == t.root.PID && !t.rootGone || t.members[pid] != nil {
 		return
 	}
 	h, err := t.Kernel.Open(pid)
 	if err != nil {
 		if t.restless = true; !errors.Is(err, proc.ErrGone) {
-			t.unopened[pid] = err
+			t.unopen(pid, from, err)
 		}
 		return
 	}
 	info, err := h.Look()
 	if err != nil && !errors.Is(err, proc.ErrGone) {
-		t.unopened[pid] = err
+		t.unopen(pid, from, err)
 	}
 	t.restless = t.restless || err != nil || info.Dead()
 	if err != nil || info.Dead() || t.never(info.ID) || !belongs(h, info) {
@@ -299,19 +314,27 @@ func (t *Tree) search() {
 	if t.Search == nil {
 		return
 	}
-	for _, pid := range t.Search() {
-		t.consider(pid, func(h Handle, info proc.Info) bool {
-			run, worker := "", ""
-			if t.RunID != "" && t.WorkerID != "" {
-				run, worker = h.Labels()
+	pids, err := t.Search()
+	t.unsearched = err
+	for _, pid := range pids {
+		t.consider(pid, 0, func(h Handle, info proc.Info) bool {
+			if t.Claims(info, "", "") {
+				return true
 			}
-			return t.Claims(info, run, worker)
+			if t.RunID == "" || t.WorkerID == "" {
+				return false
+			}
+			run, worker := h.Labels()
+			return t.Claims(info, run, worker) && !t.belowSuccessor(info)
 		})
 	}
 }
 
 // Claims reports whether a process of the table belongs to this tree.
 func (t *Tree) Claims(info proc.Info, run, worker string) bool {
+	if slices.ContainsFunc(t.Employers, func(p proc.Info) bool { return p.Match(info.ID) != proc.Different }) {
+		return false // a parent may well be of the worker's session
+	}
 	if info.PGID == t.root.PID && t.Leads() && t.pinned(info) {
 		return true
 	}
@@ -357,7 +380,7 @@ func (t *Tree) Count() Census {
 	// early: else they would hear of the end only when the last stubborn one has
 	// used up the grace. What the worker has left behind is asked before that.
 	early := !t.searched && !(t.awaitsWorker && t.rootDead)
-	if t.Search != nil && (c.Living == c.Denied || early) {
+	if t.Search != nil && (c.Living == c.Denied || early || t.unsearched != nil) {
 		t.searched = true
 		t.search()
 		t.follow(false)
@@ -398,7 +421,12 @@ func (t *Tree) settled() bool { return t.leashInside() && !t.restless }
 const chases = 10
 
 func (t *Tree) census() Census {
-	c := Census{Living: len(t.unopened), Ended: t.rootDead}
+	c := Census{Living: len(t.unopened) + len(t.lost), Ended: t.rootDead}
+	for _, err := range []error{t.selfUnlisted, t.unsearched} {
+		if err != nil {
+			c.Living++
+		}
+	}
 	if !t.rootDead {
 		c.Living++
 		if denied(t.Root) {
@@ -407,6 +435,9 @@ func (t *Tree) census() Census {
 	}
 	for _, m := range t.list {
 		if !m.counts() {
+			if m.unlisted != nil {
+				c.Living++
+			}
 			continue
 		}
 		c.Living++
@@ -424,15 +455,24 @@ func (t *Tree) census() Census {
 func (t *Tree) Survivors() []Left {
 	var left []Left
 	for _, pid := range slices.Sorted(maps.Keys(t.unopened)) {
-		err := t.unopened[pid]
-		left = append(left, Left{proc.ID{PID: pid}, "it could not be opened: " + err.Error()})
+		left = append(left, Left{proc.ID{PID: pid}, "it could not be opened: " + t.unopened[pid].err.Error()})
+	}
+	left = append(left, t.lost...)
+	if t.selfUnlisted != nil {
+		left = append(left, Left{proc.ID{PID: t.Parent}, "its children could not be listed: " + t.selfUnlisted.Error()})
+	}
+	if t.unsearched != nil {
+		left = append(left, Left{t.root.ID, "what left its tree could not be searched for: " + t.unsearched.Error()})
 	}
 	if t.lookAtRoot(false); !t.rootDead {
 		left = append(left, Left{t.root.ID, Reason(t.root, denied(t.Root))})
 	}
 	for _, m := range t.list {
-		if m.counts() && t.refresh(m) {
+		switch {
+		case m.counts() && t.refresh(m):
 			left = append(left, Left{m.info.ID, Reason(m.info, m.denied())})
+		case !m.counts() && m.unlisted != nil:
+			left = append(left, Left{m.info.ID, "its children could not be listed: " + m.unlisted.Error()})
 		}
 	}
 	return left

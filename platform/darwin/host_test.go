@@ -1,6 +1,7 @@
 package darwin
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -277,11 +278,32 @@ func TestAdopt(t *testing.T) {
 	if _, err := h.Adopt(101); err == nil || !strings.Contains(err.Error(), "another user") {
 		t.Errorf("%v", err)
 	}
+	if _, err := h.Adopt(103); err == nil || !strings.Contains(err.Error(), "gone") {
+		t.Error(err)
+	}
+
+	// A zombie holds its group; its end is told at once.
+	h = w.host("event")
 	w.zombie(w.born(102, 1))
-	for _, pid := range []int{102, 103} {
-		if _, err := h.Adopt(pid); err == nil || !strings.Contains(err.Error(), "gone") {
-			t.Errorf("%d: %v", pid, err)
-		}
+	w.born(104, 1).PGID = 102
+	if a, err := h.Adopt(102); err != nil || !a.Info.Dead() || a.RunID != "" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if events, err := h.Wait(0, false); err != nil || len(events) != 1 || h.Count().Living != 1 {
+		t.Errorf("%v, %v; %+v", events, err, h.Count())
+	}
+
+	// Of one that is gone the labels are left.
+	h = w.host("event")
+	stray := w.born(105, 1)
+	stray.args, stray.UID = [][]byte{labels}, uint32(os.Geteuid())
+	w.born(106, 1)
+	if !h.AdoptGone(103) {
+		t.Fatal("it is not supported")
+	}
+	h.Label("abc1234", "w1")
+	if got, err := h.strays(); err != nil || !slices.Equal(got, []int{105}) {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 
@@ -327,16 +349,16 @@ func TestSearch(t *testing.T) {
 	w.procs[106].PGID = 100
 	kernel := w.born(107, 1)
 	kernel.PGID, kernel.Flags = 100, flagSystem
-	if got := h.strays(); !slices.Equal(got, []int{100, 101, 102, 103}) {
+	if got, err := h.strays(); err != nil || !slices.Equal(got, []int{100, 101, 102, 103}) {
 		t.Error(got)
 	}
 	h.Label("", "")
-	if got := h.strays(); !slices.Equal(got, []int{100, 101, 102}) {
+	if got, err := h.strays(); err != nil || !slices.Equal(got, []int{100, 101, 102}) {
 		t.Error("without labels:", got)
 	}
 	p.PGID, p.session = 1, 1
 	h.tree.Adopt()
-	if got := h.strays(); got != nil {
+	if got, err := h.strays(); err != nil || got != nil {
 		t.Error("with nothing to go by:", got)
 	}
 }

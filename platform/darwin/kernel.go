@@ -75,17 +75,17 @@ func (k *Kernel) process(pid int) (entry, error) {
 }
 
 // Children lists the children of a process. Only the whole table tells.
-func (k *Kernel) Children(pid int, buf []int) []int {
+func (k *Kernel) Children(pid int, buf []int) ([]int, error) {
 	all, err := k.sys.Processes()
 	if err != nil {
-		return buf
+		return buf, err
 	}
 	for i := range all {
 		if e := &all[i]; e.PPID == pid && e.PID > 0 {
 			buf = append(buf, e.PID)
 		}
 	}
-	return buf
+	return buf, nil
 }
 
 // Tick is the present in the unit of proc.ID.Start. If the clock is set back,

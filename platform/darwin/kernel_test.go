@@ -213,8 +213,8 @@ func TestChildren(t *testing.T) {
 	w.born(101, 100)
 	w.zombie(w.born(102, 100))
 	w.born(103, 101)
-	if got := k.Children(100, []int{-1}); !slices.Equal(got, []int{-1, 101, 102}) {
-		t.Error(got)
+	if got, err := k.Children(100, []int{-1}); err != nil || !slices.Equal(got, []int{-1, 101, 102}) {
+		t.Error(got, err)
 	}
 }
 

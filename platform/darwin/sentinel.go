@@ -89,7 +89,7 @@ func (s *sentinel) take(line string) error {
 		return err
 	}
 	s.root, s.tree = h, tree
-	tree.Search = func() []int { return s.k.strays(tree, s.mayBeStray) }
+	tree.Search = func() ([]int, error) { return s.k.strays(tree, s.mayBeStray) }
 	return nil
 }
 

@@ -5,7 +5,7 @@ import (
 	"leash/internal/stop"
 )
 
-func (h *Host) strays() []int {
+func (h *Host) strays() ([]int, error) {
 	return h.Kernel.strays(&h.tree, func(_, _ *entry) bool { return true })
 }
 
@@ -13,16 +13,16 @@ func (h *Host) strays() []int {
 // reaches them: of its group, its session, or with its labels. Each is opened
 // and looked at before it counts. Of who has only the labels, labelled is asked
 // too; a parent that is not known is nil.
-func (k *Kernel) strays(tree *stop.Tree, labelled func(e, parent *entry) bool) []int {
+func (k *Kernel) strays(tree *stop.Tree, labelled func(e, parent *entry) bool) ([]int, error) {
 	root := tree.Worker()
 	group, session := tree.Leads(), root.SID == root.PID
 	labels := tree.RunID != "" && tree.WorkerID != ""
 	if !group && !session && !labels {
-		return nil
+		return nil, nil
 	}
 	all, err := k.sys.Processes()
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	var pids []int
 	for i := range all {
@@ -35,7 +35,7 @@ func (k *Kernel) strays(tree *stop.Tree, labelled func(e, parent *entry) bool) [
 			pids = append(pids, e.PID)
 		}
 	}
-	return pids
+	return pids, nil
 }
 
 func find(all []entry, pid int) *entry {

@@ -12,7 +12,8 @@ import (
 	"leash/watch"
 )
 
-// Adopt takes a running worker. proc.ErrGone if it has ended.
+// Adopt takes a running worker, or one that has ended and was not reaped: it holds
+// the numbers of its group and session still. proc.ErrGone if there is none.
 func (h *Host) Adopt(pid int) (proc.Adopted, error) {
 	var a proc.Adopted
 	hd, err := h.Kernel.open(pid)
@@ -24,22 +25,39 @@ func (h *Host) Adopt(pid int) (proc.Adopted, error) {
 	if a.Info, err = h.tree.Adopt(); err != nil {
 		return a, err
 	}
-	if a.Info.Dead() {
-		return a, proc.ErrGone
-	}
 	if err := hd.Signal(proc.Signal{}); errors.Is(err, proc.ErrDenied) {
 		return a, fmt.Errorf("process %d belongs to another user (%w): run the watchdog as that user or as root", pid, err)
 	}
-	if p, ok := hd.args(); ok {
-		a.RunID, a.WorkerID = runid.FromEnviron(p.Env)
-		if id := runid.FromArgs(p.Args); id != "" {
-			a.RunID = id
-		}
+	if h.lookAtWorker(); !h.exited {
+		a.RunID, a.WorkerID = h.Labels()
 	}
 	hd.Notify()
 	h.tree.Survey(false)
 	h.tree.Search = h.strays
 	return a, nil
+}
+
+// AdoptGone takes a worker of which only its labels are left.
+func (h *Host) AdoptGone(pid int) bool {
+	h.worker = &handle{k: h.Kernel, pid: pid, closed: true, worker: true}
+	h.tree.AdoptGone(h.worker, pid, uint32(os.Geteuid()))
+	h.tree.Search = h.strays
+	h.exited = true
+	return true
+}
+
+// Labels are what the worker's arguments and environment say now; empty if they
+// say nothing or cannot be read.
+func (h *Host) Labels() (run, worker string) {
+	p, ok := h.worker.args()
+	if !ok {
+		return "", ""
+	}
+	run, worker = runid.FromEnviron(p.Env)
+	if id := runid.FromArgs(p.Args); id != "" {
+		run = id
+	}
+	return run, worker
 }
 
 // Label sets the labels by which the worker's strays are known.

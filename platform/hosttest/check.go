@@ -38,12 +38,17 @@ type Stats struct {
 
 // searchAll names candidates as the real host does, and some wrong ones: a
 // table may be stale.
-func (h *Host) searchAll() []int {
+func (h *Host) searchAll() ([]int, error) {
 	t, w := &h.Tree, h.W
+	w.lists++ // those whom this names were not just listed
 	root := t.Worker()
 	labels, session := t.RunID != "" && t.WorkerID != "", root.SID == root.PID
 	if !labels && !session && !(t.Leads() && !errors.Is(t.Root.SignalGroup(proc.Signal{}), proc.ErrGone)) {
-		return nil
+		return nil, nil
+	}
+	if w.SearchFails > 0 && w.Chance(w.SearchFails) {
+		w.Trace.said(w.now, "search", errTooMany.Error(), nil)
+		return nil, errTooMany
 	}
 	w.step()
 	var pids []int
@@ -57,7 +62,7 @@ func (h *Host) searchAll() []int {
 		pids = append(pids, w.N(len(w.byPID)), w.N(len(w.byPID)))
 	}
 	w.step()
-	return pids
+	return pids, nil
 }
 
 // judgeForce: no SIGKILL before the grace is over, unless everything that is
@@ -85,7 +90,7 @@ func (h *Host) judgeForce() {
 func (h *Host) judgeAsked() {
 	w := h.W
 	for _, p := range w.live {
-		if !p.Tree || p.Leash || p.never || p.open == 0 || p.phase != alive || !w.may(p) || w.LookFails > 0 {
+		if !p.Tree || p.Leash || p.never || p.open == 0 || p.phase != alive || !w.may(p) || w.LookFails > 0 || w.ListFails > 0 || w.SearchFails > 0 {
 			continue
 		}
 		if !h.askedAll && p != w.Worker { // at most it had a second signal, which is passed on as it came
@@ -115,7 +120,7 @@ func (s *Scene) judgeEnd(status int, err error) {
 		w.fail(fmt.Sprintf("the end came %v too late", late), nil)
 	}
 	last, living := s.judgeLeft()
-	faulty := w.OpenFails > 0 || w.LookFails > 0 // what cannot be looked at counts as living
+	faulty := w.faulty() // what cannot be looked at counts as living
 	if h.survivors == 0 && !faulty && w.now > max(last, h.causeAt)+h.stalled+slack {
 		w.fail(fmt.Sprintf("all had ended %v before that was noticed", w.now-max(last, h.causeAt)), nil)
 	}
@@ -124,6 +129,11 @@ func (s *Scene) judgeEnd(status int, err error) {
 	}
 	s.judgeStatus(status)
 	s.judgeLog()
+}
+
+// faulty: not every call of the kernel can be relied on.
+func (w *World) faulty() bool {
+	return w.OpenFails > 0 || w.LookFails > 0 || w.ListFails > 0 || w.SearchFails > 0
 }
 
 func (s *Scene) lastEnd() (call int) {
@@ -184,6 +194,11 @@ func (s *Scene) judgeEscape(p *Proc) {
 	switch {
 	case p.open > 0:
 		why = "a handle was held on it"
+	case h.survivors > 0 && (w.ListFails > 0 || w.SearchFails > 0): // it was said that not all is known
+		h.Stats.Unknown++
+		return
+	case p.missed && h.survivors == 0 && t.Parent == 0:
+		why = "it was not known whether there were children, and that was not said"
 	case h.survivors > 0 && w.OpenFails > 0 && named(h.left, p.parent): // who could not be opened, to look below
 		h.Stats.Raced++
 		return

@@ -66,6 +66,7 @@ func Conform(t *testing.T, open func(t *testing.T) System, except ...string) {
 		{"GroupOfADeadLeader", groupOfADeadLeader},
 		{"NoGroupToLead", noGroupToLead},
 		{"Children", children},
+		{"ChildrenOfTheGone", childrenOfTheGone},
 		{"ExitOfAnother", exitOfAnother},
 		{"Ask", ask},
 		{"AskWorker", askWorker},
@@ -314,12 +315,12 @@ func noGroupToLead(t *testing.T, s System) {
 
 func children(t *testing.T, s System) {
 	p := s.Start(t, InOurGroup)
-	if got := openable(s, s.Kernel().Children(p.PID(), nil)); len(got) != 0 {
+	if got := openable(s, listed(t, s, p.PID())); len(got) != 0 {
 		t.Errorf("children %v of one who has none", got)
 	}
 	want := []int{p.Fork(t), p.Fork(t)}
-	got := s.Kernel().Children(p.PID(), []int{-1})
-	if got[0] != -1 {
+	got, err := s.Kernel().Children(p.PID(), []int{-1})
+	if err != nil || got[0] != -1 {
 		t.Errorf("children %v appended to -1", got)
 	}
 	got = openable(s, got[1:])
@@ -333,15 +334,34 @@ func children(t *testing.T, s System) {
 	if got := looked(t, child).PPID; got != p.PID() {
 		t.Errorf("its parent is %d, not %d", got, p.PID())
 	}
-	if !slices.Contains(s.Kernel().Children(parent.PPID, nil), p.PID()) {
+	if !slices.Contains(listed(t, s, parent.PPID), p.PID()) {
 		t.Error("it is not a child of its parent")
 	}
 	p.End(t)
 	if got := looked(t, child).PPID; got == p.PID() {
 		t.Error("it remains the child of a zombie")
 	}
-	if !plain(s) && !slices.Contains(s.Kernel().Children(parent.PPID, nil), p.PID()) {
+	if !plain(s) && !slices.Contains(listed(t, s, parent.PPID), p.PID()) {
 		t.Error("a zombie is no child any more")
+	}
+}
+
+func listed(t *testing.T, s System, pid int) []int {
+	t.Helper()
+	pids, err := s.Kernel().Children(pid, nil)
+	if err != nil {
+		t.Errorf("the children of %d: %v", pid, err)
+	}
+	return pids
+}
+
+// childrenOfTheGone: that a process is gone is no error.
+func childrenOfTheGone(t *testing.T, s System) {
+	p := s.Start(t, OwnGroup)
+	p.End(t)
+	p.Reap(t)
+	if got := listed(t, s, p.PID()); len(got) > 0 {
+		t.Errorf("children %v of one that is gone", got)
 	}
 }
 

@@ -118,7 +118,7 @@ func askWorkerOf(t *testing.T, s System, how How) {
 		return
 	}
 	searches := 0
-	tree.Search = func() []int { searches++; return nil }
+	tree.Search = func() ([]int, error) { searches++; return nil, nil }
 	is := func(state byte) func() bool {
 		return func() bool {
 			info, err := members[1].Look()
@@ -156,7 +156,7 @@ func askGroup(t *testing.T, s System) {
 			return
 		}
 		searches := 0
-		tree.Search = func() []int { searches++; return nil }
+		tree.Search = func() ([]int, error) { searches++; return nil, nil }
 		if sent := tree.AskWorker(harmlessSignal, true); told(sent, harmlessSignal) != 1 {
 			t.Errorf("sent %v", sent)
 		}

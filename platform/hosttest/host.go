@@ -373,36 +373,6 @@ func (h *Host) poll() {
 	}
 }
 
-// reapBelow is wait4(2) by one of our processes until nothing more has ended. It
-// reports whether no child is left at all.
-func (h *Host) reapBelow(parent *Proc) (none bool) {
-	w := h.W
-	h.askedBelow = w.calls
-	none = true
-	for i := 0; i < len(w.live); i++ {
-		p := w.live[i]
-		if p.parent != parent {
-			continue
-		}
-		if p.phase != zombie {
-			none = none && p == w.Sentinel
-			continue
-		}
-		if p == w.Worker {
-			h.exited, h.exit = true, p.Exit
-		}
-		if p == h.heart.hook && !h.dead {
-			h.hookEnded()
-		}
-		w.reap(p)
-		i--
-		if p == w.Sentinel {
-			h.sentinelGone()
-		}
-	}
-	return none
-}
-
 // Exit is watch.Host's.
 func (h *Host) Exit() (proc.Exit, bool) {
 	if h.exited {

@@ -24,6 +24,9 @@ func (k Kernel) Open(pid int) (stop.Handle, error) {
 	}
 	if w.OpenFails > 0 && w.Chance(w.OpenFails) {
 		w.Trace.said(w.now, "open", errTooMany.Error(), p)
+		if p.list == w.lists && p.parent == p.listedBy { // it was just listed
+			p.missed = true
+		}
 		return nil, errTooMany
 	}
 	return w.open(p), nil
@@ -38,6 +41,7 @@ func (w *World) open(p *Proc) *handle {
 		h = new(handle)
 	}
 	*h = handle{w: w, p: p}
+	p.missed = false
 	if p.open++; p.open == 1 {
 		p.held = w.calls
 	}
@@ -46,23 +50,35 @@ func (w *World) open(p *Proc) *handle {
 }
 
 // Children is stop.Kernel's. It is as unreliable as proc_pid_task(5) says.
-func (k Kernel) Children(pid int, buf []int) []int {
+func (k Kernel) Children(pid int, buf []int) ([]int, error) {
 	w := k.W
 	w.step()
 	parent := w.holder(pid)
 	if parent == nil {
-		return buf
+		return buf, nil
+	}
+	fails := w.ListFails > 0 && w.Chance(w.ListFails)
+	if w.lists++; fails {
+		w.Trace.said(w.now, "children", errTooMany.Error(), parent)
 	}
 	before := len(buf)
 	for _, c := range w.live {
-		if c.parent == parent {
-			buf = append(buf, c.PID)
+		if c.parent != parent {
+			continue
 		}
+		if c.missed = fails; fails && w.Chance(50) { // of one thread the list could be had
+			continue
+		}
+		c.list, c.listedBy = w.lists, parent
+		buf = append(buf, c.PID)
+	}
+	if fails {
+		return buf, errTooMany
 	}
 	if n := len(buf) - before; n > 1 && w.Chance(20) {
-		return w.tornList(parent, buf, before, before+1+w.N(n-1))
+		return w.tornList(parent, buf, before, before+1+w.N(n-1)), nil
 	}
-	return buf
+	return buf, nil
 }
 
 // tornList: the world moved while the list was being read. If one that was

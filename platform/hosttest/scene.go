@@ -118,7 +118,14 @@ func (s *Scene) build(seed uint64) {
 	if r.Chance(5) {
 		o.LookFails = 20
 	}
+	if r.Chance(5) {
+		o.ListFails = []int{5, 20, 60}[r.N(3)]
+	}
+	if r.Chance(3) {
+		o.SearchFails = 30
+	}
 	if s.Bomb {
+		o.ListFails, o.SearchFails = 0, 0
 		o.OpenFails, o.LookFails, o.Busy, o.PIDs = 0, 0, 5, 60
 	}
 	w.Reset(r.Next(), o)

@@ -133,14 +133,14 @@ func (s *Scene) avenge() {
 		}
 		slow = slow || p.temper.slow > 0 || p.sleep || p.phase == alive
 		switch raced := p.below && max(p.born, p.joined, p.moved) >= h.askedBelow; {
-		case p.phase != alive, raced, w.OpenFails > 0, w.LookFails > 0 && err != nil:
+		case p.phase != alive, raced, w.OpenFails > 0, w.faulty() && err != nil:
 		case err != nil && (p.pendKill || !w.may(p)):
 		case err != nil && leashLives(w): // which goes on starting processes
 		default:
 			w.fail(fmt.Sprintf("lives although the sentinel has ended the tree (%v)", err), p)
 		}
 	}
-	if took > 2*time.Second && !slow && w.OpenFails+w.LookFails == 0 {
+	if took > 2*time.Second && !slow && !w.faulty() {
 		w.fail(fmt.Sprintf("the sentinel took %v", took), nil)
 	}
 	s.dismiss()
@@ -188,5 +188,35 @@ func (h *Host) reap() (none bool) {
 	}
 	none = h.reapBelow(w.Sentinel) && (none || h.Tree.Beside == 0)
 	w.step() // the answer
+	return none
+}
+
+// reapBelow is wait4(2) by one of our processes until nothing more has ended. It
+// reports whether no child is left at all.
+func (h *Host) reapBelow(parent *Proc) (none bool) {
+	w := h.W
+	h.askedBelow = w.calls
+	none = true
+	for i := 0; i < len(w.live); i++ {
+		p := w.live[i]
+		if p.parent != parent {
+			continue
+		}
+		if p.phase != zombie {
+			none = none && p == w.Sentinel
+			continue
+		}
+		if p == w.Worker {
+			h.exited, h.exit = true, p.Exit
+		}
+		if p == h.heart.hook && !h.dead {
+			h.hookEnded()
+		}
+		w.reap(p)
+		i--
+		if p == w.Sentinel {
+			h.sentinelGone()
+		}
+	}
 	return none
 }

@@ -22,8 +22,9 @@ type Options struct {
 	InitReaps time.Duration
 	// Root may signal everybody.
 	Root bool
-	// OpenFails and LookFails are faults, in percent of the calls.
-	OpenFails, LookFails int
+	// OpenFails, LookFails, ListFails and SearchFails are faults, in percent of
+	// the calls.
+	OpenFails, LookFails, ListFails, SearchFails int
 	// Busy is the chance in percent that the world moves between two calls.
 	Busy int
 }
@@ -72,6 +73,7 @@ type World struct {
 	handlesN   int
 	firstKill  int // the call of the first SIGKILL
 	calls      int // kernel calls so far: the order of things
+	lists      int // of children, so far
 	host       *Host
 	failures   []string
 
@@ -115,7 +117,13 @@ type Proc struct {
 	ofHook         bool // of the command of last words, or not below the sentinel for another reason
 	below          bool // started by a watchdog or reaper, or by what one started
 
-	open                        int // handles on it
+	open int // handles on it
+	// missed: it was a child of a process whose list, or whose own opening, failed,
+	// and neither has succeeded since. list is the number of the last list that
+	// named it, as a child of listedBy.
+	missed                      bool
+	list                        int
+	listedBy                    *Proc
 	born, joined, moved         int // calls
 	looked, leashAt, leashLooks int
 	termAt, killAt              int
@@ -189,7 +197,7 @@ func (w *World) Reset(seed uint64, o Options) {
 	clear(w.byPID)
 	w.Options, w.state = o, seed
 	w.Trace.reset()
-	w.Budget, w.used, w.handlesN, w.calls = 0, 0, 0, 0
+	w.Budget, w.used, w.handlesN, w.calls, w.lists = 0, 0, 0, 0, 0
 	w.Self, w.Worker, w.Sentinel, w.host = nil, nil, nil, nil
 	w.doomed, w.struck = nil, nil
 	w.Run, w.Label, w.ByLabels, w.Shared, w.Bomb = "", "", false, false, false

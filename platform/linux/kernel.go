@@ -4,6 +4,7 @@ package linux
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"leash/internal/proc"
 	"leash/internal/program"
 )
 
@@ -145,16 +147,28 @@ func (k *Kernel) sameNamespace(at int, p path) bool {
 }
 
 // Children lists the children of all threads of the process.
-func (k *Kernel) Children(pid int, out []int) []int {
+func (k *Kernel) Children(pid int, out []int) ([]int, error) {
 	if !k.children {
 		return k.childrenByTable(pid, out)
 	}
-	k.eachNumber(pathIn(pid, "task"), func(tid int) {
-		if b, err := k.readFile(unix.AT_FDCWD, childrenPath(pid, tid)); err == nil {
+	var failed error
+	err := k.eachNumber(pathIn(pid, "task"), func(tid int) {
+		b, err := k.readFile(unix.AT_FDCWD, childrenPath(pid, tid))
+		if err == nil {
 			out = ParsePIDs(b, out)
+		} else if goneError(err) != proc.ErrGone { // else the thread has ended
+			failed = err
 		}
 	})
-	return out
+	return out, unlisted(cmp.Or(err, failed))
+}
+
+// unlisted is why children could not be listed; nil where their parent is gone.
+func unlisted(err error) error {
+	if err == nil || goneError(err) == proc.ErrGone {
+		return nil
+	}
+	return err
 }
 
 func childrenPath(pid, tid int) (p path) {
@@ -164,17 +178,21 @@ func childrenPath(pid, tid int) (p path) {
 	return p
 }
 
-func (k *Kernel) childrenByTable(parent int, out []int) []int {
-	k.eachNumber(pathOf("/proc"), func(pid int) {
+func (k *Kernel) childrenByTable(parent int, out []int) ([]int, error) {
+	var failed error
+	err := k.eachNumber(pathOf("/proc"), func(pid int) {
 		b, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "stat"))
 		if err != nil {
+			if Scarce(err) { // others may be hidden from us
+				failed = err
+			}
 			return
 		}
 		if info, err := ParseStat(b); err == nil && info.PPID == parent {
 			out = append(out, pid)
 		}
 	})
-	return out
+	return out, cmp.Or(err, failed)
 }
 
 // here names this boot (random(4)) and our PID namespace (pid_namespaces(7)).

@@ -46,6 +46,66 @@ func both(t *testing.T, test func(*testing.T, *Kernel)) {
 	})
 }
 
+func listed(t *testing.T, k *Kernel, pid int) []int {
+	t.Helper()
+	pids, err := k.Children(pid, nil)
+	if err != nil {
+		t.Errorf("the children of %d: %v", pid, err)
+	}
+	return pids
+}
+
+// Want of descriptors is no proof that there are no children, nor that nobody
+// left the tree.
+func TestChildrenWithoutDescriptors(t *testing.T) {
+	both(t, func(t *testing.T, k *Kernel) {
+		p := shell(t, "sleep 1000000 & echo $!; wait")
+		child := printedPID(t, p)
+		k.readFile(unix.AT_FDCWD, pathIn(p.PID, "stat"))
+		for free := range 2 { // for the folder of its threads, and a file in it
+			var got []int
+			var err, torn error
+			withFreeFDs(t, free, func() {
+				got, err = k.Children(p.PID, nil)
+				_, torn = k.scan()
+			})
+			if !Scarce(err) || !Scarce(torn) || len(got) > 0 {
+				t.Errorf("with %d descriptors: %d, %v; the table: %v", free, got, err, torn)
+			}
+		}
+		if got := listed(t, k, p.PID); !slices.Equal(got, []int{child.PID}) {
+			t.Errorf("children %d", got)
+		}
+	})
+}
+
+// withFreeFDs has f run with so many descriptors that may be opened.
+func withFreeFDs(t *testing.T, free int, f func()) {
+	t.Helper()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	var held []int
+	for range free + 1 {
+		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, fd)
+	}
+	// Descriptors are given out from the lowest: below the last all are taken.
+	low := unix.Rlimit{Cur: uint64(held[free]), Max: limit.Max}
+	for _, fd := range held {
+		unix.Close(fd)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+	f()
+}
+
 func TestChildren(t *testing.T) {
 	both(t, func(t *testing.T, k *Kernel) {
 		p := shell(t, "sleep 1000000 & echo $!; sleep 1000001 & echo $!; sh -c 'sleep 1000002 & echo $!; wait' & echo $!; wait")
@@ -53,12 +113,12 @@ func TestChildren(t *testing.T) {
 		for range 4 {
 			ids[printedPID(t, p).PID] = true
 		}
-		got := k.Children(p.PID, nil)
+		got := listed(t, k, p.PID)
 		slices.Sort(got)
 		if len(got) != 3 || len(slices.Compact(slices.Clone(got))) != 3 {
 			t.Fatalf("children %v of %v", got, ids)
 		}
-		below := k.Children(got[0], k.Children(got[1], k.Children(got[2], nil)))
+		below := slices.Concat(listed(t, k, got[0]), listed(t, k, got[1]), listed(t, k, got[2]))
 		for _, pid := range append(slices.Clone(got), below...) {
 			if !ids[pid] {
 				t.Errorf("%d is none of %v", pid, ids)
@@ -67,10 +127,10 @@ func TestChildren(t *testing.T) {
 		if len(below) != 1 {
 			t.Errorf("grandchildren %v", below)
 		}
-		if got := k.Children(p.PID, []int{7}); len(got) != 4 || got[0] != 7 {
+		if got, err := k.Children(p.PID, []int{7}); err != nil || len(got) != 4 || got[0] != 7 {
 			t.Errorf("not appended: %v", got)
 		}
-		if got := k.Children(below[0], nil); len(got) > 0 {
+		if got := listed(t, k, below[0]); len(got) > 0 {
 			t.Errorf("children of a process without: %v", got)
 		}
 	})
@@ -93,7 +153,7 @@ for _ in range(3):
 		for range 3 {
 			want = append(want, printedPID(t, p).PID)
 		}
-		got := k.Children(p.PID, nil)
+		got := listed(t, k, p.PID)
 		slices.Sort(want)
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
@@ -106,7 +166,7 @@ func TestChildrenOfNobody(t *testing.T) {
 	both(t, func(t *testing.T, k *Kernel) {
 		p := shell(t, "exit 0")
 		p.Wait()
-		if got := k.Children(p.PID, nil); len(got) > 0 {
+		if got := listed(t, k, p.PID); len(got) > 0 {
 			t.Errorf("children of one that is gone: %v", got)
 		}
 	})

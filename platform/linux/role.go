@@ -300,7 +300,8 @@ func (s *sentinel) pause(d time.Duration) {
 // endChildren kills what there is where no worker is known: it failed to become one.
 func (s *sentinel) endChildren() {
 	for range 64 {
-		for _, pid := range s.k.Children(os.Getpid(), nil) {
+		all, _ := s.k.Children(os.Getpid(), nil) // what is missed is found in the next round
+		for _, pid := range all {
 			unix.Kill(pid, unix.SIGKILL) // a child of ours, not reaped yet
 		}
 		if s.pause(100 * time.Millisecond); s.reap() {

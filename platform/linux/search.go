@@ -3,6 +3,7 @@
 package linux
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"time"
@@ -16,19 +17,20 @@ import (
 
 // searchAll lists processes that may belong to the worker's tree although no
 // walk reaches them: of its group, its session, or with its labels.
-func (h *Host) searchAll() []int {
+func (h *Host) searchAll() ([]int, error) {
 	if !h.needsSearch() {
-		return nil
+		return nil, nil
 	}
 	root, label := h.tree.Worker(), labelHash(h.tree.RunID, h.tree.WorkerID)
 	session := root.SID == root.PID
 	var pids []int
-	eachRow(h.Kernel.sharedTable(), func(r row) {
+	table, err := h.Kernel.sharedTable()
+	eachRow(table, func(r row) {
 		if h.tree.Leads() && int(r.PGID) == root.PID || session && int(r.SID) == root.PID || label != 0 && r.Label == label {
 			pids = append(pids, int(r.PID))
 		}
 	})
-	return pids
+	return pids, err
 }
 
 // needsSearch reports whether anybody could be found that no walk reaches.
@@ -54,8 +56,9 @@ const (
 
 // sharedTable returns a table whose scan began after this call. A thousand
 // watchdogs that ask at once must not each make one: whoever gets the lock
-// scans, and the others take what he writes into the state directory.
-func (k *Kernel) sharedTable() []byte {
+// scans, and the others take what he writes into the state directory. An error
+// says that some processes may be missing in it; such a table is not shared.
+func (k *Kernel) sharedTable() ([]byte, error) {
 	asked := monotonic()
 	dir, err := posix.StateDir()
 	if err != nil || k.alone {
@@ -73,11 +76,13 @@ func (k *Kernel) sharedTable() []byte {
 		return k.scan()
 	}
 	if b, began := readTable(dir); began > asked && began <= monotonic() {
-		return b
+		return b, nil
 	}
-	b := k.scan()
-	writeTable(dir, b)
-	return b
+	b, err := k.scan()
+	if err == nil {
+		writeTable(dir, b)
+	}
+	return b, err
 }
 
 // lockWhile takes the lock, and waits for it as long as whoever has it makes
@@ -151,31 +156,38 @@ func writeTable(dir *os.File, b []byte) {
 	}
 }
 
-// scan reads the whole process table.
-func (k *Kernel) scan() []byte {
+// scan reads the whole process table. An error says that something was there and
+// could not be read for want of means.
+func (k *Kernel) scan() ([]byte, error) {
 	began := monotonic()
 	var rows []row
-	k.eachNumber(pathOf("/proc"), func(pid int) {
-		if r, ok := k.scanOne(pid); ok {
+	var torn error
+	err := k.eachNumber(pathOf("/proc"), func(pid int) {
+		r, ok, err := k.scanOne(pid)
+		if ok {
 			rows = append(rows, r)
 		}
+		if Scarce(err) {
+			torn = err
+		}
 	})
-	return encodeTable(began, rows)
+	return encodeTable(began, rows), cmp.Or(err, torn)
 }
 
 const kthreadd = 2 // the parent of all kernel threads
 
-func (k *Kernel) scanOne(pid int) (row, bool) {
+func (k *Kernel) scanOne(pid int) (r row, ok bool, err error) {
 	info, err := k.lookAt(pid)
 	if err != nil || info.Dead() || info.PPID == kthreadd || pid == kthreadd {
-		return row{}, false
+		return row{}, false, err
 	}
-	r := row{PID: uint32(pid), PGID: uint32(info.PGID), SID: uint32(info.SID)}
+	r = row{PID: uint32(pid), PGID: uint32(info.PGID), SID: uint32(info.SID)}
 	// Of others the kernel refuses it, unless we are root.
-	if env, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "environ")); err == nil {
+	env, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "environ"))
+	if err == nil {
 		r.Label = labelHash(runid.FromEnviron(env))
 	}
-	return r, true
+	return r, true, err
 }
 
 // monotonic is CLOCK_MONOTONIC in nanoseconds, the same for all processes.

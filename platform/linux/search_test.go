@@ -22,7 +22,10 @@ func TestScan(t *testing.T) {
 	dead, alive := zombie(t), headless(t)
 	rows := make(map[int]row)
 	asked := monotonic()
-	table := k.scan()
+	table, err := k.scan()
+	if err != nil {
+		t.Error(err)
+	}
 	findsUs(t, table, asked)
 	if err := eachRow(table, func(r row) { rows[int(r.PID)] = r }); err != nil {
 		t.Fatal(err)
@@ -98,7 +101,10 @@ func TestSearch(t *testing.T) {
 			t.Fatalf("the scene: %+v, %v", info, err)
 		}
 		h.Label("abc1234", "w1")
-		found := h.searchAll()
+		found, err := h.searchAll()
+		if err != nil {
+			t.Error(err)
+		}
 		for what, c := range map[string]struct {
 			pid  int
 			want bool
@@ -112,7 +118,7 @@ func TestSearch(t *testing.T) {
 			}
 		}
 		h.Label("abc1234", "")
-		if found := h.searchAll(); slices.Contains(found, both.PID) || slices.Contains(found, bystander.PID) {
+		if found, _ := h.searchAll(); slices.Contains(found, both.PID) || slices.Contains(found, bystander.PID) {
 			t.Errorf("a run ID alone makes nobody the worker's: %v", found)
 		}
 	})
@@ -128,7 +134,7 @@ func TestSearchByGroup(t *testing.T) {
 		if info := h.tree.Worker(); info.SID == root.PID || info.PGID != root.PID {
 			t.Fatalf("the scene: %+v", info)
 		}
-		if found := h.searchAll(); !slices.Contains(found, member.PID) || slices.Contains(found, bystander.PID) {
+		if found, _ := h.searchAll(); !slices.Contains(found, member.PID) || slices.Contains(found, bystander.PID) {
 			t.Errorf("%v: want %d, not %d", found, member.PID, bystander.PID)
 		}
 	})
@@ -140,7 +146,7 @@ func TestNeedsSearch(t *testing.T) {
 		dir := stateDir(t)
 		inGroup := shell(t, "sleep 1000000 & echo $!; wait")
 		h := guarding(t, k, printedPID(t, inGroup).PID) // leads nothing
-		if h.needsSearch() || h.searchAll() != nil {
+		if found, err := h.searchAll(); h.needsSearch() || found != nil || err != nil {
 			t.Error("a worker that leads neither group nor session, without labels")
 		}
 		if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {

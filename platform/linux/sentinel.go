@@ -283,7 +283,8 @@ func (h *Host) sentinelDied() {
 func (h *Host) sentinelDiedEarly() error {
 	h.sentinelDied()
 	for range 64 {
-		for _, pid := range h.Kernel.Children(os.Getpid(), nil) {
+		all, _ := h.Kernel.Children(os.Getpid(), nil) // what is missed is found in the next round
+		for _, pid := range all {
 			if h.sole {
 				unix.Kill(pid, unix.SIGKILL) // a child of ours, not reaped yet
 			}

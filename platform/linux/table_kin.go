@@ -4,6 +4,7 @@ package linux
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,7 +32,10 @@ func (t *Table) addDescendants(s *scan.Snapshot, all []int) {
 		if p := &s.Procs[i]; p.Foreign || p.Dead() {
 			continue
 		}
-		buf = children(s.Procs[i].PID, buf[:0])
+		var err error
+		if buf, err = children(s.Procs[i].PID, buf[:0]); Scarce(err) {
+			t.first.torn = fmt.Errorf("the children of process %d: %w", s.Procs[i].PID, err)
+		}
 		for _, pid := range buf {
 			if known[pid] {
 				continue
@@ -45,7 +49,7 @@ func (t *Table) addDescendants(s *scan.Snapshot, all []int) {
 }
 
 // childrenOf reads the parent of everyone who is not known.
-func (t *Table) childrenOf(all []int, known map[int]bool) func(int, []int) []int {
+func (t *Table) childrenOf(all []int, known map[int]bool) func(int, []int) ([]int, error) {
 	children := make(map[int][]int)
 	for _, pid := range all {
 		if known[pid] {
@@ -59,7 +63,7 @@ func (t *Table) childrenOf(all []int, known map[int]bool) func(int, []int) []int
 			children[info.PPID] = append(children[info.PPID], pid)
 		}
 	}
-	return func(pid int, _ []int) []int { return children[pid] }
+	return func(pid int, _ []int) ([]int, error) { return children[pid], nil }
 }
 
 // addParents reads the parents of those of whom only the arguments speak.

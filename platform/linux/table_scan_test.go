@@ -168,7 +168,7 @@ func TestTableSeesOtherNamespaces(t *testing.T) {
 	p.Stdout.Await("")
 	var inner int
 	await(t, "a child", func() bool {
-		children := table.Kernel.Children(p.PID, nil)
+		children, _ := table.Kernel.Children(p.PID, nil)
 		if len(children) == 1 {
 			inner = children[0]
 		}

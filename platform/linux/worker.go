@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -16,7 +17,8 @@ import (
 	"leash/internal/stop"
 )
 
-// Adopt takes a running worker. proc.ErrGone if it has ended.
+// Adopt takes a running worker, or one that has ended and was not reaped: it holds
+// the numbers of its group and session still. proc.ErrGone if there is none.
 func (h *Host) Adopt(pid int) (proc.Adopted, error) {
 	var a proc.Adopted
 	hd, err := h.Kernel.open(pid)
@@ -28,21 +30,36 @@ func (h *Host) Adopt(pid int) (proc.Adopted, error) {
 	if a.Info, err = h.tree.Adopt(); err != nil {
 		return a, err
 	}
-	if a.Info.Dead() {
-		return a, proc.ErrGone
-	}
 	if err := hd.Signal(proc.Signal{}); errors.Is(err, proc.ErrDenied) {
 		return a, fmt.Errorf("process %d belongs to another user (%w): run the watchdog as that user or as root", pid, err)
 	}
-	hd.settled()
-	a.RunID, a.WorkerID = hd.Labels()
-	if id := runid.FromArgs(hd.args()); id != "" {
-		a.RunID = id
+	if h.exited = a.Info.Dead(); !h.exited {
+		hd.settled()
+		a.RunID, a.WorkerID = h.Labels()
 	}
 	hd.Notify()
 	h.tree.Survey(false)
 	h.tree.Search = h.searchAll
 	return a, nil
+}
+
+// AdoptGone takes a worker of which only its labels are left.
+func (h *Host) AdoptGone(pid int) bool {
+	h.worker = &handle{k: h.Kernel, pid: pid, fd: -1, worker: true}
+	h.tree.AdoptGone(h.worker, pid, uint32(os.Geteuid()))
+	h.tree.Search = h.searchAll
+	h.exited = true
+	return true
+}
+
+// Labels are what the worker's arguments and environment say now; empty if they
+// say nothing or cannot be read.
+func (h *Host) Labels() (run, worker string) {
+	run, worker = h.worker.Labels()
+	if id := runid.FromArgs(h.worker.args()); id != "" {
+		run = id
+	}
+	return run, worker
 }
 
 // Label sets the labels by which the worker's strays are known.
@@ -133,14 +150,12 @@ func (h *Host) Start(c Command) (proc.Info, error) {
 	return info, err
 }
 
-// hasOtherChildren reports whether we have children besides the sentinel.
+// hasOtherChildren reports whether we have children besides the sentinel, or may have.
 func (h *Host) hasOtherChildren() bool {
-	for _, pid := range h.Kernel.Children(os.Getpid(), nil) {
-		if h.sentinel == nil || pid != h.sentinel.pid {
-			return true
-		}
-	}
-	return false
+	all, err := h.Kernel.Children(os.Getpid(), nil)
+	return err != nil || slices.ContainsFunc(all, func(pid int) bool {
+		return h.sentinel == nil || pid != h.sentinel.pid
+	})
 }
 
 // startWorker has the sentinel start it, if there is one.

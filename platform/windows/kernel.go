@@ -129,14 +129,14 @@ func (r row) name() string {
 var errTable = errors.New("it is not as documented")
 
 // Children lists those who were created by the process that has the number now.
-func (k *Kernel) Children(pid int, out []int) []int {
+func (k *Kernel) Children(pid int, out []int) ([]int, error) {
 	table, err := k.table()
 	if err != nil {
-		return out
+		return out, err
 	}
 	start, ok := startIn(table, pid)
 	if !ok {
-		return out
+		return out, nil
 	}
 	latest := k.latest()
 	for _, e := range table {
@@ -144,7 +144,7 @@ func (k *Kernel) Children(pid int, out []int) []int {
 			out = append(out, e.pid)
 		}
 	}
-	return out
+	return out, nil
 }
 
 func startIn(table []entry, pid int) (uint64, bool) {

@@ -32,10 +32,7 @@ func (h *Host) Adopt(pid int) (proc.Adopted, error) {
 	if err := hd.Signal(proc.Signal{}); err != nil {
 		return a, refused(pid, err)
 	}
-	a.RunID, a.WorkerID = hd.Labels()
-	if id := hd.runInArgs(); id != "" {
-		a.RunID = id
-	}
+	a.RunID, a.WorkerID = h.Labels()
 	hd.Notify()
 	h.follow()
 	// Whoever is created from now on is in the job, and need not be looked for.
@@ -114,10 +111,10 @@ func (h *Host) empty() bool {
 
 // search lists those of the whole table that may belong by their environment or
 // their console's process group, and that are no older than the worker.
-func (h *Host) search() (pids []int) {
+func (h *Host) search() (pids []int, err error) {
 	table, err := h.Kernel.table()
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	for _, e := range slices.Clone(table) {
 		if !follows(e.start, h.worker.start, h.Kernel.latest()) || e.pid == h.worker.pid || h.kin.has(e.pid) {
@@ -138,7 +135,24 @@ func (h *Host) search() (pids []int) {
 		}
 		hd.Close()
 	}
-	return pids
+	return pids, nil
+}
+
+// AdoptGone is not done here: who descends from a worker is known only from a look
+// at it while it lived.
+func (h *Host) AdoptGone(int) bool { return false }
+
+// Labels are what the worker's arguments and environment say now; empty if they
+// say nothing or cannot be read.
+func (h *Host) Labels() (run, worker string) {
+	if h.worker.closed() || h.worker.ended() {
+		return "", ""
+	}
+	run, worker = h.worker.Labels()
+	if id := h.worker.runInArgs(); id != "" {
+		run = id
+	}
+	return run, worker
 }
 
 // Label sets the labels by which the worker's strays are known.
