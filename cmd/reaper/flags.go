@@ -34,6 +34,7 @@ type explainFlags struct {
 }
 
 type flags struct {
+	Version   versionFlag  `help:"Print version, commit, Go version and system in one line."`
 	LogFormat string       `env:"LEASH_LOG_FORMAT" default:"text" help:"Form of the event stream on standard error: text or json."`
 	LogLevel  string       `env:"LEASH_LOG_LEVEL" default:"auto" help:"debug, info, warn or error; auto is info, and on a terminal warn."`
 	Reap      reapFlags    `cmd:"" default:"withargs" help:"End what is left of dead runs (the default command)."`
@@ -48,7 +49,7 @@ A process belongs to a run by evidence: an argument --run-id ID, LEASH_RUN_ID in
 
 Exit status: 0 when nothing that had to go is left, 1 when something survived, 125 when the reaper failed or was called wrongly.`
 
-// errHelp says that help was asked for and printed.
+// errHelp says that help, or the version, was asked for and printed.
 var errHelp = errors.New("help was printed")
 
 // parse reads flags and environment, and finds what is wrong with the call
@@ -68,7 +69,7 @@ func parse(args []string, out io.Writer) (command string, f *flags, err error) {
 		return "", nil, err
 	}
 	ctx, err := k.Parse(args)
-	if helped {
+	if helped || errors.Is(err, errHelp) {
 		return "", nil, errHelp
 	}
 	if err != nil {

@@ -46,16 +46,17 @@ type runFlags struct {
 }
 
 type flags struct {
-	common `embed:""`
-	Guard  guardFlags `cmd:"" default:"withargs" help:"Guard a worker that is already running (the default command)."`
-	Run    runFlags   `cmd:"" help:"Start a worker and guard it."`
+	common  `embed:""`
+	Version versionFlag `help:"Print version, commit, Go version and system in one line."`
+	Guard   guardFlags  `cmd:"" default:"withargs" help:"Guard a worker that is already running (the default command)."`
+	Run     runFlags    `cmd:"" help:"Start a worker and guard it."`
 }
 
 const description = `Ends a worker when the process it works for dies, with everything that the worker started.
 
 Exit status: run gives the worker's own, 128+N for signal N, 124 when it was ended because it hung or was not ready in time; guard gives 0 when nothing of the worker is left, 1 when something survived. 125: the watchdog failed or was called wrongly; 126, 127: the command cannot be executed, is not found.`
 
-// errHelp says that help was asked for and printed.
+// errHelp says that help, or the version, was asked for and printed.
 var errHelp = errors.New("help was printed")
 
 // parse reads flags and environment. Everything that can be wrong with the
@@ -75,7 +76,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	}
 	forgetEmpty(k.Model.Flags)
 	ctx, err := k.Parse(mine)
-	if helped {
+	if helped || errors.Is(err, errHelp) {
 		return nil, errHelp
 	}
 	if err != nil {
