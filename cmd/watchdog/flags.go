@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"leash/internal/event"
 	"leash/internal/flagvalue"
 	"leash/internal/runid"
 	"leash/platform"
@@ -27,7 +28,7 @@ type common struct {
 	Backend      string        `env:"LEASH_BACKEND" default:"auto" help:"How ends are noticed: auto, event (pidfd; fails where the system has none) or poll."`
 	PollInterval time.Duration `env:"LEASH_POLL_INTERVAL" default:"1s" help:"Between two looks, where the system does not tell (1ms to 1h)."`
 	LogFormat    string        `env:"LEASH_LOG_FORMAT" default:"text" help:"Form of the event stream: text or json."`
-	LogLevel     string        `env:"LEASH_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	LogLevel     string        `env:"LEASH_LOG_LEVEL" default:"auto" help:"debug, info, warn or error; auto is info where the event stream was asked for (a format, level, file or descriptor was given) and for guard, else warn."`
 	LogFile      string        `env:"LEASH_LOG_FILE" placeholder:"FILE" help:"Append the event stream to this file. Default: standard error."`
 	LogFd        *int          `env:"LEASH_LOG_FD" placeholder:"FD" help:"Write the event stream to this inherited descriptor."`
 
@@ -70,7 +71,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	helped := false
 	k, err := kong.New(&f, append(flagvalue.Strict(), kong.Name("watchdog"), kong.Description(description),
 		kong.Writers(out, out), kong.Exit(func(int) { helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}))...)
+		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}), kong.Help(usage))...)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 		return nil, errHelp
 	}
 	if err != nil {
-		return nil, err
+		return nil, wrongCall(err, k, mine, command)
 	}
 	s, given := newSettings(), givenFlags(ctx)
 	if strings.HasPrefix(ctx.Command(), "run") {
@@ -92,10 +93,10 @@ func parse(args []string, out io.Writer) (*settings, error) {
 			command = f.Run.Command
 			s.commandAt = len(os.Args) - len(command)
 		} else if len(f.Run.Command) > 0 {
-			return nil, fmt.Errorf("unexpected argument %q before --", f.Run.Command[0])
+			return nil, misplaced(k, f.Run.Command[0])
 		}
 		if len(f.Run.Command) > 0 && strings.HasPrefix(command[0], "-") {
-			return nil, fmt.Errorf("unknown flag %s", command[0])
+			return nil, misplaced(k, command[0])
 		}
 		if len(command) == 0 {
 			return nil, errors.New("run: give the worker's command: watchdog run [flags] -- COMMAND [ARG...]")
@@ -111,7 +112,8 @@ func parse(args []string, out io.Writer) (*settings, error) {
 		s.common(&f.common)
 	}
 	s.oneLog(given)
-	return s, s.check(given)
+	s.autoLevel(given)
+	return s, flagvalue.Explain(s.check(given), allFlags(k), choices, given)
 }
 
 // givenFlags are those on the command line, by name; the others have the value
@@ -210,8 +212,8 @@ func (s *settings) check(given map[string]bool) error {
 		return fmt.Errorf("--backend: %q is none of auto, event and poll", s.backend)
 	case !slices.Contains([]string{"text", "json"}, s.logFormat):
 		return fmt.Errorf("--log-format: %q is neither text nor json", s.logFormat)
-	case !slices.Contains([]string{"debug", "info", "warn", "error"}, s.logLevel):
-		return fmt.Errorf("--log-level: %q is none of debug, info, warn and error", s.logLevel)
+	case !event.IsLevel(s.logLevel):
+		return fmt.Errorf("--log-level: %q is none of auto, debug, info, warn and error", s.logLevel)
 	case s.logFile != "" && s.logFD >= 0:
 		return errors.New("--log-file and --log-fd: give one of them")
 	}

@@ -67,9 +67,7 @@ func (w *watchdog) openLog() error {
 	if err != nil {
 		return fmt.Errorf("the event stream (descriptor %d): %w", fd, err)
 	}
-	var level slog.Level
-	level.UnmarshalText([]byte(w.logLevel))
-	w.log = event.New(sink, w.logFormat, level)
+	w.log = event.New(sink, w.logFormat, event.Level(w.logLevel, true))
 	return nil
 }
 
@@ -115,7 +113,12 @@ func (w *watchdog) nothingToGuard(first watch.Event) int {
 	outcome, status := watch.WorkerEnded, 0
 	if dead, ok := first.(watch.ParentDied); ok {
 		outcome = watch.ParentEnded
-		w.Log(watch.ParentDeath(dead))
+		r := watch.ParentDeath(dead)
+		r.Text, r.Warn = "the parent has exited, or never was", true
+		if w.run {
+			r.Text += ": no worker is started"
+		}
+		w.Log(r)
 		if w.run {
 			status = 128 + w.stop.Num
 		}
@@ -245,7 +248,11 @@ func commandFailed(name string, err error) error {
 	if errors.As(err, &e) {
 		err = e.Err
 	}
-	return &commandError{fmt.Errorf("run: %s: %w", name, err), status}
+	hint := ""
+	if status == exitNotFound {
+		hint = quoted(name)
+	}
+	return &commandError{fmt.Errorf("run: %s: %w%s", name, err, hint), status}
 }
 
 func (w *watchdog) ensureRunID() (err error) {
