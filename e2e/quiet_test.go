@@ -92,7 +92,7 @@ func TestParentThatIsNotThereIsTold(t *testing.T) {
 func TestGuardIsHeard(t *testing.T) {
 	w, parent := sleeper(t), sleeper(t)
 	g := testkit.Start(t, plainly(t, "guard", "--worker-pid", pid(w), "--parent-pid", pid(parent)))
-	g.Stderr.AwaitMatch(match(`event=watchdog\.started`))
+	g.Stderr.AwaitMatch(match("event=watchdog.started"))
 	parent.Kill()
 	g.Wait()
 	if text := g.Stderr.AwaitEnd(); !strings.Contains(text, "event=watchdog.stopped") || strings.Count(text, "level=WARN") != 1 {

@@ -74,3 +74,12 @@ func CheckKeptFD(fd int) error { return linux.CheckKeptFD(fd) }
 
 // TellManager sends a message to a NOTIFY_SOCKET, without waiting.
 func TellManager(address, text string) error { return posix.TellManager(address, text) }
+
+// CheckView says why what the system shows of processes must not be acted on.
+func CheckView() error { return linux.CheckView() }
+
+// CheckProgram says that a process is no program, if so.
+func CheckProgram(pid int) error { return linux.CheckProgram(pid) }
+
+// Orphaned is Host's.
+func (h host) Orphaned(parent int) (string, bool) { return h.Kernel.Orphaned(parent) }

@@ -185,6 +185,9 @@ const (
 
 // check names the flag that is wrong. given are the flags on the command line.
 func (s *settings) check(given map[string]bool) error {
+	if err := platform.CheckView(); err != nil {
+		return err
+	}
 	for _, pid := range s.parents {
 		if err := checkPID("--parent-pid", pid); err != nil {
 			return err
@@ -230,7 +233,11 @@ func (s *settings) check(given map[string]bool) error {
 }
 
 func checkPID(flag string, pid int) error {
-	if err := platform.CheckPID(pid); err != nil {
+	err := platform.CheckPID(pid)
+	if err == nil {
+		err = platform.CheckProgram(pid)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", flag, err)
 	}
 	return nil

@@ -34,6 +34,7 @@ type watchdog struct {
 
 	beatsAt string // the worker's beatVar
 	unheard bool   // by the manager above us, and told so
+	assumed bool   // nobody named the parent
 }
 
 func newWatchdog(s *settings) (*watchdog, error) {
@@ -137,7 +138,7 @@ func (w *watchdog) watchParents() (watch.Event, error) {
 		if w.defaultParent < 0 { // os.Getppid looks for it in a table of all processes on Windows
 			return nil, errors.New("it cannot be told which process started the watchdog: name the parent with --parent-pid")
 		}
-		w.parents = []int{w.defaultParent}
+		w.parents, w.assumed = []int{w.defaultParent}, true
 	}
 	var dead watch.Event
 	if len(w.parents) > 0 {
@@ -309,6 +310,7 @@ func (w *watchdog) begin(dead bool) {
 		slog.String(event.Containment, containment))
 	started.Attrs = w.creation(started.Attrs)
 	w.Log(started)
+	w.warnOrphan()
 	w.warn(noRecord, unrecorded)
 	if w.run && w.worker.PID != 0 {
 		w.Log(watch.Record{Event: event.ProcessStarted, Text: "the worker was started"})
