@@ -167,6 +167,9 @@ func (k *Kernel) here() (boot string, ns uint64, err error) {
 		return k.boot, k.ns, nil
 	}
 	b, err := k.readFile(unix.AT_FDCWD, pathOf("/proc/sys/kernel/random/boot_id"))
+	if Scarce(err) {
+		return "", 0, fmt.Errorf("/proc/sys/kernel/random/boot_id: %w", err)
+	}
 	if err != nil {
 		return "", 0, fmt.Errorf("/proc/sys/kernel/random/boot_id: %w: mount /proc without subset=pid, for this boot cannot be told from another", err)
 	}

@@ -25,6 +25,9 @@ var (
 )
 
 func (k *Kernel) checkView() error {
+	if err := checkMeans(); err != nil {
+		return err
+	}
 	status, err := k.readFile(unix.AT_FDCWD, pathOf("/proc/self/status"))
 	link, linkErr := os.Readlink("/proc/self")
 	var fs unix.Statfs_t
