@@ -2,6 +2,7 @@ package platform
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -22,6 +23,8 @@ func New(backend string, interval time.Duration) (Host, error) {
 		return nil, err
 	}
 	switch {
+	case backend == "auto" && !linux.HasEpoll():
+		backend = "poll"
 	case backend == "auto" && k.PIDFDs:
 		backend = "event"
 	case backend == "auto":
@@ -30,6 +33,9 @@ func New(backend string, interval time.Duration) (Host, error) {
 		return nil, errors.New("--backend event: the system refuses pidfds (Linux 5.3, or a seccomp filter); use auto or poll")
 	}
 	h, err := linux.NewHost(k, backend, interval)
+	if errors.Is(err, linux.ErrEpoll) {
+		return nil, fmt.Errorf("--backend event: %w; use auto or poll", err)
+	}
 	if err != nil {
 		return nil, err
 	}

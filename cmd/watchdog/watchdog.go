@@ -56,11 +56,11 @@ func (w *watchdog) openLog() error {
 	switch {
 	case w.logFile != "":
 		// Non-blocking: a FIFO that nobody reads is an error, not a wait.
-		f, err := os.OpenFile(w.logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
+		f, err := openLogFile(w.logFile)
 		if err != nil {
 			return fmt.Errorf("--log-file: %w", err)
 		}
-		w.file, fd = f, int(f.Fd())
+		fd = f
 	case w.logFD >= 0:
 		fd = w.logFD
 	}
