@@ -55,6 +55,8 @@ type flags struct {
 
 const description = `Ends a worker when the process it works for dies, with everything that the worker started.
 
+A flag goes before its variable. Records for the reaper are kept in LEASH_STATE_DIR (default: leash in XDG_RUNTIME_DIR, /run/leash for root).
+
 Exit status: run gives the worker's own, 128+N for signal N, 124 when it was ended because it hung or was not ready in time; guard gives 0 when nothing of the worker is left, 1 when something survived. 125: the watchdog failed or was called wrongly; 126, 127: the command cannot be executed, is not found.`
 
 // errHelp says that help, or the version, was asked for and printed.
