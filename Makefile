@@ -6,7 +6,9 @@
 # make cross   both binaries for six systems, in bin/cross/, with checksums
 .PHONY: build demo test check bench soak cross clean
 
-GOFLAGS_BUILD = -trimpath -ldflags="-s -w"
+# What --version says; the same sources of the same commit, the same words.
+STAMP = $(shell scripts/version.sh)
+GOFLAGS_BUILD = -trimpath -ldflags="-s -w $(STAMP)"
 # One that has no host: it builds, and says so.
 OTHER = freebsd/amd64
 SYSTEMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
@@ -49,17 +51,17 @@ soak:
 	LEASH_SIM_N=50000000 go test -count=1 -timeout 0 ./reap -run 'TestSimulator$$' -v -reap.base=0
 
 # The same sources give the same bytes, in whatever folder and from whatever
-# repository: no path, no state of the repository, no build ID, no setting of
-# this machine goes in.
+# repository (from an archive of git's): no path, no build ID, no setting of this
+# machine goes in, and of the repository the commit and its tag alone.
 cross:
 	rm -rf bin/cross
 	mkdir -p bin/cross
-	@for s in $(SYSTEMS); do for p in watchdog reaper; do \
+	@stamp="$(STAMP)"; for s in $(SYSTEMS); do for p in watchdog reaper; do \
 		os=$${s%/*} arch=$${s#*/} suffix=; \
 		[ $$os != windows ] || suffix=.exe; \
 		echo "bin/cross/$$p-$$os-$$arch$$suffix"; \
 		GOOS=$$os GOARCH=$$arch GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= GOFLAGS= CGO_ENABLED=0 \
-			go build -trimpath -buildvcs=false -ldflags='-s -w -buildid=' \
+			go build -trimpath -buildvcs=false -ldflags="-s -w -buildid= $$stamp" \
 			-o bin/cross/$$p-$$os-$$arch$$suffix ./cmd/$$p || exit 1; \
 	done; done
 	@cd bin/cross && export LC_ALL=C && if command -v sha256sum >/dev/null; then sha256sum watchdog-* reaper-*; \

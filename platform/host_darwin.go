@@ -89,3 +89,12 @@ func Sink(fd int) (io.Writer, error) { return posix.Sink(fd) }
 
 // TellManager sends a message to a NOTIFY_SOCKET, without waiting.
 func TellManager(address, text string) error { return posix.TellManager(address, text) }
+
+// CheckView has nothing to find: there is one view of the processes.
+func CheckView() error { return nil }
+
+// CheckProgram has nothing to find: the kernel's threads are those of PID 0.
+func CheckProgram(int) error { return nil }
+
+// Orphaned is Host's.
+func (h host) Orphaned(parent int) (string, bool) { return h.Kernel.Orphaned(parent) }

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -25,6 +26,8 @@ func New(backend string, interval time.Duration) (Host, error) {
 		return nil, err
 	}
 	switch {
+	case backend == "auto" && !linux.HasEpoll():
+		backend = "poll"
 	case backend == "auto" && k.PIDFDs:
 		backend = "event"
 	case backend == "auto":
@@ -33,6 +36,9 @@ func New(backend string, interval time.Duration) (Host, error) {
 		return nil, errors.New("--backend event: the system refuses pidfds (Linux 5.3, or a seccomp filter); use auto or poll")
 	}
 	h, err := linux.NewHost(k, backend, interval)
+	if errors.Is(err, linux.ErrEpoll) {
+		return nil, fmt.Errorf("--backend event: %w; use auto or poll", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -77,3 +83,12 @@ func CheckKeptFD(fd int) error { return linux.CheckKeptFD(fd) }
 
 // TellManager sends a message to a NOTIFY_SOCKET, without waiting.
 func TellManager(address, text string) error { return posix.TellManager(address, text) }
+
+// CheckView says why what the system shows of processes must not be acted on.
+func CheckView() error { return linux.CheckView() }
+
+// CheckProgram says that a process is no program, if so.
+func CheckProgram(pid int) error { return linux.CheckProgram(pid) }
+
+// Orphaned is Host's.
+func (h host) Orphaned(parent int) (string, bool) { return h.Kernel.Orphaned(parent) }

@@ -54,3 +54,6 @@ var Random io.Reader = unsupported{}
 type unsupported struct{}
 
 func (unsupported) Read([]byte) (int, error) { return 0, ErrSystem }
+
+func CheckView() error       { return ErrSystem }
+func CheckProgram(int) error { return ErrSystem }

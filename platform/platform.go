@@ -57,6 +57,9 @@ type Host interface {
 	// Label sets the labels by which the worker's strays are known.
 	Label(run, worker string)
 	Containment() string
+	// Orphaned reports whether the parent that we have most likely is not the
+	// one that started us, and its name.
+	Orphaned(parent int) (name string, orphaned bool)
 	Leads() bool
 	// Created is when the process began.
 	Created(proc.ID) time.Time

@@ -248,14 +248,22 @@ func (m *Machine) parentDied(now time.Duration, e ParentDied) {
 		return
 	}
 	m.parentTold, m.noMore = true, true
+	r := ParentDeath(e)
+	switch m.state {
+	case Watching, LastWords:
+		r.Text, r.Warn = "the parent has exited: its worker is being ended", true
+	case Resting:
+		r.Text, r.Warn = "the parent has exited: no other worker is started", true
+	}
 	m.end(now, ParentEnded, m.cfg.StopSignal, false)
-	m.log(ParentDeath(e))
+	m.log(r)
 	m.endRest(ParentEnded)
 }
 
-// ParentDeath is the record of a parent's death.
+// ParentDeath is the record of a parent's death. Where it ends something it is
+// a warning, for nobody else says why.
 func ParentDeath(e ParentDied) Record {
-	return Record{Event: event.ParentDeathDetected, Text: "the parent is gone", Parent: e.PID,
+	return Record{Event: event.ParentDeathDetected, Text: "the parent has exited", Parent: e.PID,
 		Attrs: []slog.Attr{slog.String(event.DetectedBy, e.By)}}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"leash/internal/event"
 	"leash/internal/flagvalue"
 	"leash/internal/runid"
 	"leash/platform"
@@ -34,12 +35,15 @@ type explainFlags struct {
 }
 
 type flags struct {
+	Version   versionFlag  `help:"Print version, commit, Go version and system in one line."`
 	LogFormat string       `env:"LEASH_LOG_FORMAT" default:"text" help:"Form of the event stream on standard error: text or json."`
-	LogLevel  string       `env:"LEASH_LOG_LEVEL" default:"auto" help:"debug, info, warn or error; auto is info, and on a terminal warn."`
+	LogLevel  string       `env:"LEASH_LOG_LEVEL" default:"auto" help:"debug, info, warn or error; auto is info where a format was given, else warn."`
 	Reap      reapFlags    `cmd:"" default:"withargs" help:"End what is left of dead runs (the default command)."`
 	List      listFlags    `cmd:"" help:"Show every run and its processes."`
 	Explain   explainFlags `cmd:"" help:"Say of one process what was seen, what follows from it, and whether it would live or die."`
 	ID        struct{}     `cmd:"" name:"id" help:"Print a new run ID: 7 characters of 0-9 and a-z."`
+
+	asked bool // for the event stream: a format was given
 }
 
 const description = `Ends what dead runs left behind, and nothing else.
@@ -48,7 +52,7 @@ A process belongs to a run by evidence: an argument --run-id ID, LEASH_RUN_ID in
 
 Exit status: 0 when nothing that had to go is left, 1 when something survived, 125 when the reaper failed or was called wrongly.`
 
-// errHelp says that help was asked for and printed.
+// errHelp says that help, or the version, was asked for and printed.
 var errHelp = errors.New("help was printed")
 
 // parse reads flags and environment, and finds what is wrong with the call
@@ -68,14 +72,16 @@ func parse(args []string, out io.Writer) (command string, f *flags, err error) {
 		return "", nil, err
 	}
 	ctx, err := k.Parse(args)
-	if helped {
+	if helped || errors.Is(err, errHelp) {
 		return "", nil, errHelp
 	}
 	if err != nil {
-		return "", nil, err
+		return "", nil, wrongCall(err, k, args)
 	}
 	command, _, _ = strings.Cut(ctx.Command(), " ")
-	return command, f, f.check(command)
+	given := givenFlags(ctx)
+	f.asked = given["--log-format"] || os.Getenv("LEASH_LOG_FORMAT") != ""
+	return command, f, flagvalue.Explain(f.check(command), allFlags(k), choices, given)
 }
 
 // help shows the flags of the default command too: it needs no name.
@@ -105,7 +111,7 @@ func (f *flags) check(command string) error {
 		return nil
 	case !slices.Contains([]string{"text", "json"}, f.LogFormat):
 		return fmt.Errorf("--log-format: %q is neither text nor json", f.LogFormat)
-	case !slices.Contains([]string{"auto", "debug", "info", "warn", "error"}, f.LogLevel):
+	case !event.IsLevel(f.LogLevel):
 		return fmt.Errorf("--log-level: %q is none of auto, debug, info, warn and error", f.LogLevel)
 	case f.Reap.Grace < 0 || f.Reap.Grace > maxGrace:
 		return fmt.Errorf("--grace: %v is not between 0s and %v", f.Reap.Grace, maxGrace)

@@ -75,7 +75,7 @@ func TestParseRefuses(t *testing.T) {
 		{[]string{"--run-id", "abc1234", "--run-id", "\x1b[2J"}, `--run-id: "\x1b[2J" ` + runID},
 		{[]string{"--grace=-1s"}, "--grace: -1s is not between 0s and 24h0m0s"},
 		{[]string{"--grace", "24h1ns"}, "--grace: 24h0m0.000000001s is not between 0s and 24h0m0s"},
-		{[]string{"--grace", "5"}, `--grace: expected duration but got "5": time: missing unit in duration "5"`},
+		{[]string{"--grace", "5"}, `--grace: "5" has no unit: 5s are seconds, 5ms milliseconds, 5m minutes`},
 		{[]string{"--log-format", "xml"}, `--log-format: "xml" is neither text nor json`},
 		{[]string{"--log-format", "JSON"}, `--log-format: "JSON" is neither text nor json`},
 		{[]string{"--log-level", "loud"}, `--log-level: "loud" is none of auto, debug, info, warn and error`},
@@ -106,7 +106,7 @@ func TestParseEnvironment(t *testing.T) {
 			t.Setenv(name, bad)
 			flag := strings.ReplaceAll(strings.ToLower(strings.Replace(name, "LEASH_", "--", 1)), "_", "-")
 			for _, args := range [][]string{nil, {"list"}, {"explain", "1"}} {
-				if _, _, err := parse(args, io.Discard); err == nil || !strings.HasPrefix(err.Error(), flag+": ") {
+				if _, _, err := parse(args, io.Discard); err == nil || !strings.HasPrefix(err.Error(), name+": ") {
 					t.Errorf("%q: %v", args, err)
 				}
 			}

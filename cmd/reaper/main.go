@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
+	"leash/internal/oneline"
 	"leash/internal/runid"
 	"leash/platform"
 )
@@ -50,6 +50,6 @@ func run(args []string) int {
 
 // fail tells a person in one line what went wrong.
 func fail(err error) int {
-	fmt.Fprintln(os.Stderr, "reaper: "+plain(strings.ReplaceAll(err.Error(), "\n", " ")))
+	oneline.Error(os.Stderr, "reaper", err)
 	return exitFailed
 }

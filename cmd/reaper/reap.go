@@ -32,15 +32,8 @@ func newJob(f *flags) (*job, error) {
 	if err != nil { // closed, say: nobody listens
 		sink = io.Discard
 	}
-	level := slog.LevelInfo
-	switch {
-	case f.LogLevel != "auto":
-		level.UnmarshalText([]byte(f.LogLevel))
-	case platform.IsTerminal(os.Stderr): // a person reads the outcome, not the events
-		level = slog.LevelWarn
-	}
 	j := &job{flags: f, report: newReport(), said: make(map[string]bool)}
-	j.log = event.New(sink, f.LogFormat, level)
+	j.log = event.New(sink, f.LogFormat, event.Level(f.LogLevel, f.asked))
 	j.bar.start = time.Now()
 	j.table, err = platform.NewTable()
 	return j, err

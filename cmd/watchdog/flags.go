@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"leash/internal/event"
 	"leash/internal/flagvalue"
 	"leash/internal/runid"
 	"leash/platform"
@@ -28,7 +29,7 @@ type common struct {
 	Backend      string        `env:"LEASH_BACKEND" default:"auto" help:"How ends are noticed: auto, event (pidfd; fails where the system has none) or poll."`
 	PollInterval time.Duration `env:"LEASH_POLL_INTERVAL" default:"1s" help:"Between two looks, where the system does not tell (1ms to 1h)."`
 	LogFormat    string        `env:"LEASH_LOG_FORMAT" default:"text" help:"Form of the event stream: text or json."`
-	LogLevel     string        `env:"LEASH_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	LogLevel     string        `env:"LEASH_LOG_LEVEL" default:"auto" help:"debug, info, warn or error; auto is info where the event stream was asked for (a format, level, file or descriptor was given) and for guard, else warn."`
 	LogFile      string        `env:"LEASH_LOG_FILE" placeholder:"FILE" help:"Append the event stream to this file. Default: standard error."`
 	LogFd        *int          `env:"LEASH_LOG_FD" placeholder:"FD" help:"Write the event stream to this inherited descriptor."`
 
@@ -49,16 +50,19 @@ type runFlags struct {
 }
 
 type flags struct {
-	common `embed:""`
-	Guard  guardFlags `cmd:"" default:"withargs" help:"Guard a worker that is already running (the default command)."`
-	Run    runFlags   `cmd:"" help:"Start a worker and guard it."`
+	common  `embed:""`
+	Version versionFlag `help:"Print version, commit, Go version and system in one line."`
+	Guard   guardFlags  `cmd:"" default:"withargs" help:"Guard a worker that is already running (the default command)."`
+	Run     runFlags    `cmd:"" help:"Start a worker and guard it."`
 }
 
 const description = `Ends a worker when the process it works for dies, with everything that the worker started.
 
+A flag goes before its variable. Records for the reaper are kept in LEASH_STATE_DIR (default: leash in XDG_RUNTIME_DIR, /run/leash for root).
+
 Exit status: run gives the worker's own, 128+N for signal N, 124 when it was ended because it hung or was not ready in time; guard gives 0 when nothing of the worker is left, 1 when something survived. 125: the watchdog failed or was called wrongly; 126, 127: the command cannot be executed, is not found.`
 
-// errHelp says that help was asked for and printed.
+// errHelp says that help, or the version, was asked for and printed.
 var errHelp = errors.New("help was printed")
 
 // parse reads flags and environment. Everything that can be wrong with the
@@ -72,17 +76,17 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	helped := false
 	k, err := kong.New(&f, append(flagvalue.Strict(), kong.Name("watchdog"), kong.Description(description),
 		kong.Writers(out, out), kong.Exit(func(int) { helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}))...)
+		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}), kong.Help(usage))...)
 	if err != nil {
 		return nil, err
 	}
 	forgetEmpty(k.Model.Flags)
 	ctx, err := k.Parse(mine)
-	if helped {
+	if helped || errors.Is(err, errHelp) {
 		return nil, errHelp
 	}
 	if err != nil {
-		return nil, err
+		return nil, wrongCall(err, k, mine, command)
 	}
 	s, given := newSettings(), givenFlags(ctx)
 	if strings.HasPrefix(ctx.Command(), "run") {
@@ -94,10 +98,10 @@ func parse(args []string, out io.Writer) (*settings, error) {
 			command = f.Run.Command
 			s.commandAt = len(os.Args) - len(command)
 		} else if len(f.Run.Command) > 0 {
-			return nil, fmt.Errorf("unexpected argument %q before --", f.Run.Command[0])
+			return nil, misplaced(k, f.Run.Command[0])
 		}
 		if len(f.Run.Command) > 0 && strings.HasPrefix(command[0], "-") {
-			return nil, fmt.Errorf("unknown flag %s", command[0])
+			return nil, misplaced(k, command[0])
 		}
 		if len(command) == 0 {
 			return nil, errors.New("run: give the worker's command: watchdog run [flags] -- COMMAND [ARG...]")
@@ -114,7 +118,8 @@ func parse(args []string, out io.Writer) (*settings, error) {
 		s.named = given["--run-id"] && given["--worker-id"]
 	}
 	s.oneLog(given)
-	return s, s.check(given)
+	s.autoLevel(given)
+	return s, flagvalue.Explain(s.check(given), allFlags(k), choices, given)
 }
 
 // givenFlags are those on the command line, by name; the others have the value
@@ -186,6 +191,9 @@ const (
 
 // check names the flag that is wrong. given are the flags on the command line.
 func (s *settings) check(given map[string]bool) error {
+	if err := platform.CheckView(); err != nil {
+		return err
+	}
 	for _, pid := range s.parents {
 		if err := checkPID("--parent-pid", pid); err != nil {
 			return err
@@ -215,8 +223,8 @@ func (s *settings) check(given map[string]bool) error {
 		return fmt.Errorf("--backend: %q is none of auto, event and poll", s.backend)
 	case !slices.Contains([]string{"text", "json"}, s.logFormat):
 		return fmt.Errorf("--log-format: %q is neither text nor json", s.logFormat)
-	case !slices.Contains([]string{"debug", "info", "warn", "error"}, s.logLevel):
-		return fmt.Errorf("--log-level: %q is none of debug, info, warn and error", s.logLevel)
+	case !event.IsLevel(s.logLevel):
+		return fmt.Errorf("--log-level: %q is none of auto, debug, info, warn and error", s.logLevel)
 	case s.logFile != "" && s.logFD >= 0:
 		return errors.New("--log-file and --log-fd: give one of them")
 	}
@@ -233,7 +241,11 @@ func (s *settings) check(given map[string]bool) error {
 }
 
 func checkPID(flag string, pid int) error {
-	if err := platform.CheckPID(pid); err != nil {
+	err := platform.CheckPID(pid)
+	if err == nil {
+		err = platform.CheckProgram(pid)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", flag, err)
 	}
 	return nil

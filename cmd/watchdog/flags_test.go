@@ -43,7 +43,7 @@ func defaults(pid int) settings {
 // runDefaults are those of a run whose command has this many words.
 func runDefaults(words int) settings {
 	s := defaults(0)
-	s.run, s.commandAt, s.maxRestarts, s.sentinel = true, len(os.Args)-words, 3, "auto"
+	s.run, s.commandAt, s.maxRestarts, s.sentinel, s.logLevel = true, len(os.Args)-words, 3, "auto", "warn"
 	return s
 }
 
@@ -139,7 +139,7 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("LEASH_LOG_FD: %+v, %v", got, err)
 	}
 	clean(t, "LEASH_GRACE=soon")
-	if _, err := parse([]string{worker}, io.Discard); err == nil || !strings.Contains(err.Error(), "--grace") {
+	if _, err := parse([]string{worker}, io.Discard); err == nil || !strings.HasPrefix(err.Error(), "LEASH_GRACE: ") {
 		t.Errorf("LEASH_GRACE=soon: %v", err)
 	}
 }

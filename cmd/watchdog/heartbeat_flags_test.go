@@ -88,12 +88,12 @@ func TestHeartbeatEnvironment(t *testing.T) {
 
 	refused(t, []string{worker, "--startup-timeout=1s"}, "--startup-timeout: needs --heartbeat notify")
 	for env, line := range map[string]string{
-		"LEASH_HEARTBEAT=on":          `--heartbeat: "on" is neither off nor notify`,
-		"LEASH_MAX_MISSED=0":          "--max-missed: 0 is not between 1 and 1000",
-		"LEASH_NOTIFY_SOCKET=x":       `--notify-socket: "x" is a relative path: begin it with /, or a name with @`,
-		"LEASH_STARTUP_TIMEOUT=25h":   "--startup-timeout: 25h0m0s is not between 0s and 24h0m0s",
-		"LEASH_ON_HANG_SIGNAL=FOO":    `--on-hang-signal: "FOO" is no signal of this system`,
-		"LEASH_ON_HANG_TIMEOUT=never": `--on-hang-timeout: expected duration but got "never": time: invalid duration "never" (from envar LEASH_ON_HANG_TIMEOUT="never")`,
+		"LEASH_HEARTBEAT=on":          `LEASH_HEARTBEAT: "on" is neither off nor notify`,
+		"LEASH_MAX_MISSED=0":          "LEASH_MAX_MISSED: 0 is not between 1 and 1000",
+		"LEASH_NOTIFY_SOCKET=x":       `LEASH_NOTIFY_SOCKET: "x" is a relative path: begin it with /, or a name with @`,
+		"LEASH_STARTUP_TIMEOUT=25h":   "LEASH_STARTUP_TIMEOUT: 25h0m0s is not between 0s and 24h0m0s",
+		"LEASH_ON_HANG_SIGNAL=FOO":    `LEASH_ON_HANG_SIGNAL: "FOO" is no signal of this system`,
+		"LEASH_ON_HANG_TIMEOUT=never": `LEASH_ON_HANG_TIMEOUT: "never" is no duration, or too long a one: write it like 3s, 500ms or 5m`,
 	} {
 		refused(t, []string{worker}, line, env)
 		refused(t, []string{"run", "--", "true"}, line, env)
@@ -112,7 +112,7 @@ func TestBadHeartbeats(t *testing.T) {
 		{"--heartbeat-interval=-2s", "--heartbeat-interval: -2s is not between 1ms and 1h0m0s"},
 		{"--heartbeat-interval 999us", "--heartbeat-interval: 999µs is not between 1ms and 1h0m0s"},
 		{"--heartbeat-interval 61m --heartbeat-timeout 2h", "--heartbeat-interval: 1h1m0s is not between 1ms and 1h0m0s"},
-		{"--heartbeat-interval 2", `--heartbeat-interval: expected duration but got "2": time: missing unit in duration "2"`},
+		{"--heartbeat-interval 2", `--heartbeat-interval: "2" has no unit: 2s are seconds, 2ms milliseconds, 2m minutes`},
 		{"--heartbeat-timeout 0s", "--heartbeat-timeout: 0s is not between 1ms and 24h0m0s"},
 		{"--heartbeat-timeout 24h1s", "--heartbeat-timeout: 24h0m1s is not between 1ms and 24h0m0s"},
 		{"--heartbeat-timeout 1s", "--heartbeat-interval: 2s is longer than --heartbeat-timeout, 1s: shorten the one or lengthen the other"},
@@ -172,8 +172,8 @@ func TestBadGuardsAndRuns(t *testing.T) {
 		"run --max-restarts=-1 -- true":                       "--max-restarts: -1 is not between 0 and 1000000",
 		"run --restart always --max-restarts 1000001 -- true": "--max-restarts: 1000001 is not between 0 and 1000000",
 		"run --restart always --max-restarts always -- true":  `--max-restarts: "always" ` + notPlain,
-		"run --restart -- true":                               `--restart: expected string value but got "EOL" (<EOL>)`,
-		"run --restarts always -- true":                       `unexpected argument "--restarts" before --`,
+		"run --restart -- true":                               "--restart: the value is missing: never, on-failure or always",
+		"run --restarts always -- true":                       `unknown flag --restarts, did you mean "--restart"?`,
 	} {
 		refused(t, strings.Fields(args), want)
 	}

@@ -3,10 +3,9 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"strings"
 
+	"leash/internal/oneline"
 	"leash/platform"
 )
 
@@ -52,7 +51,7 @@ func run(args []string) int {
 
 // fail tells a person in one line what went wrong.
 func fail(err error) int {
-	fmt.Fprintln(os.Stderr, "watchdog: "+strings.ReplaceAll(err.Error(), "\n", " "))
+	oneline.Error(os.Stderr, "watchdog", err)
 	var c *commandError
 	if errors.As(err, &c) {
 		return c.status

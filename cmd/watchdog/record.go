@@ -35,6 +35,7 @@ const settle = 50 * time.Millisecond
 const (
 	noRecord = "the reaper will find no record of this worker: LEASH_STATE_DIR must name a folder of yours, of mode 0700, " +
 		"that can be written and is not full; the watch goes on"
+	noIdentity  = "the reaper will find no record of this worker, for it cannot be said who is who; the watch goes on"
 	staleRecord = "the record of this worker could not be removed: delete it, or leave it to the reaper"
 )
 
@@ -43,7 +44,7 @@ const (
 func (w *watchdog) enter(dead bool) error {
 	r, err := w.Record()
 	if err != nil {
-		return err
+		return unnamed{err}
 	}
 	r.RunID, r.WorkerID, r.Ending = w.runID, w.label, dead
 	for _, pid := range w.parents { // of the dead only the number is known
@@ -68,12 +69,18 @@ func (w *watchdog) save() error {
 	return err
 }
 
+// unnamed is why a record has nothing to say. The folder is not to blame.
+type unnamed struct{ error }
+
 // warn tells of the first failure only.
 func (w *watchdog) warn(text string, err error) {
 	if err == nil || w.record.warned {
 		return
 	}
 	w.record.warned = true
+	if _, ok := err.(unnamed); ok {
+		text = noIdentity
+	}
 	w.Log(watch.Record{Event: event.WatchdogWarning, Text: text, Warn: true, Attrs: []slog.Attr{
 		slog.String(event.Error, strings.ReplaceAll(err.Error(), "\n", "; ")),
 	}})

@@ -30,7 +30,8 @@ func TestNumbersArePlain(t *testing.T) {
 	for name, flag := range map[string]string{
 		"LEASH_PARENT_PID": "--parent-pid", "LEASH_LOG_FD": "--log-fd", "LEASH_MAX_MISSED": "--max-missed",
 	} {
-		refused(t, []string{"--worker-pid=1"}, flag+`: "010" `+notPlain+" (from envar "+name+`="010")`, name+"=010")
+		refused(t, []string{"--worker-pid=1"}, name+`: "010" `+notPlain, name+"=010")
+		refused(t, []string{"--worker-pid=1", flag + "=011"}, flag+`: "011" `+notPlain, name+"=010")
 	}
 	for list, bad := range map[string]string{"2,010": "010", "2,": "", ",2": "", "2,,3": "", "2;3": "2;3", "2, 3": " 3"} {
 		refused(t, []string{"--worker-pid=1", "--parent-pid", list}, fmt.Sprintf("--parent-pid: %q %s", bad, notPlain))
@@ -73,7 +74,7 @@ func TestEmptyFlagsAreRefused(t *testing.T) {
 // flagsOf are the flags of a field of flags, or those of its command.
 func flagsOf(f reflect.StructField) (names []string) {
 	switch {
-	case f.Tag.Get("arg") != "" || f.Type == reflect.TypeFor[[]string](), f.Type.Kind() == reflect.Bool: // no value
+	case f.Tag.Get("arg") != "" || f.Type == reflect.TypeFor[[]string]() || f.Type.Kind() == reflect.Bool:
 	case f.Tag.Get("help") != "" && f.Type.Kind() != reflect.Struct:
 		names = append(names, "--"+dashed(f.Name))
 	case f.Name == "Guard" || f.Name == "Run":
@@ -102,11 +103,11 @@ func TestLogByFlagOrVariable(t *testing.T) {
 	file, fd := "LEASH_LOG_FILE=/x", "LEASH_LOG_FD=2"
 	want := runDefaults(1)
 	clean(t, file)
-	want.logFD = 2
+	want.logFD, want.logLevel = 2, "info"
 	gives(t, strings.Fields("run --log-fd 2 -- true"), want)
 	clean(t, fd)
 	want = runDefaults(1)
-	want.logFile = "/y"
+	want.logFile, want.logLevel = "/y", "info"
 	gives(t, strings.Fields("run --log-file=/y -- true"), want)
 	clean(t, fd, file)
 	gives(t, strings.Fields("run --log-file=/y -- true"), want)
@@ -116,7 +117,7 @@ func TestLogByFlagOrVariable(t *testing.T) {
 	// A flag of the worker is none of ours.
 	refused(t, strings.Fields("run -- true --log-fd=2"), both, file, fd)
 	// A variable that is passed over is still read.
-	refused(t, strings.Fields("run --log-file=/y -- true"), "--log-fd: a descriptor is a number from 0 on", "LEASH_LOG_FD=-5")
+	refused(t, strings.Fields("run --log-file=/y -- true"), "LEASH_LOG_FD: a descriptor is a number from 0 on", "LEASH_LOG_FD=-5")
 }
 
 // Variables may be meant for other workers: those that heartbeats alone have a

@@ -35,6 +35,7 @@ type watchdog struct {
 
 	beatsAt string // the worker's beatVar
 	unheard bool   // by the manager above us, and told so
+	assumed bool   // nobody named the parent
 }
 
 func newWatchdog(s *settings) (*watchdog, error) {
@@ -59,11 +60,11 @@ func (w *watchdog) openLog() error {
 	switch {
 	case w.logFile != "":
 		// Non-blocking: a FIFO that nobody reads is an error, not a wait.
-		f, err := os.OpenFile(w.logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
+		f, err := openLogFile(w.logFile)
 		if err != nil {
 			return fmt.Errorf("--log-file: %w", err)
 		}
-		w.file, fd = f, int(f.Fd())
+		fd = f
 	case w.logFD >= 0:
 		fd = w.logFD
 	}
@@ -71,9 +72,7 @@ func (w *watchdog) openLog() error {
 	if err != nil {
 		return fmt.Errorf("the event stream (descriptor %d): %w", fd, err)
 	}
-	var level slog.Level
-	level.UnmarshalText([]byte(w.logLevel))
-	w.log = event.New(sink, w.logFormat, level)
+	w.log = event.New(sink, w.logFormat, event.Level(w.logLevel, true))
 	return nil
 }
 
@@ -119,7 +118,12 @@ func (w *watchdog) nothingToGuard(first watch.Event) int {
 	outcome, status := watch.WorkerEnded, 0
 	if dead, ok := first.(watch.ParentDied); ok {
 		outcome = watch.ParentEnded
-		w.Log(watch.ParentDeath(dead))
+		r := watch.ParentDeath(dead)
+		r.Text, r.Warn = "the parent has exited, or never was", true
+		if w.run {
+			r.Text += ": no worker is started"
+		}
+		w.Log(r)
 		if w.run {
 			status = 128 + w.stop.Num
 		}
@@ -138,7 +142,7 @@ func (w *watchdog) watchParents() (watch.Event, error) {
 		if w.defaultParent < 0 { // os.Getppid looks for it in a table of all processes on Windows
 			return nil, errors.New("it cannot be told which process started the watchdog: name the parent with --parent-pid")
 		}
-		w.parents = []int{w.defaultParent}
+		w.parents, w.assumed = []int{w.defaultParent}, true
 	}
 	var dead watch.Event
 	if len(w.parents) > 0 {
@@ -239,7 +243,11 @@ func commandFailed(name string, err error) error {
 	if errors.As(err, &e) {
 		err = e.Err
 	}
-	return &commandError{fmt.Errorf("run: %s: %w", name, err), status}
+	hint := ""
+	if status == exitNotFound {
+		hint = quoted(name)
+	}
+	return &commandError{fmt.Errorf("run: %s: %w%s", name, err, hint), status}
 }
 
 func (w *watchdog) ensureRunID() (err error) {
@@ -297,6 +305,7 @@ func (w *watchdog) begin(dead bool) {
 		slog.String(event.Containment, containment), slog.String(event.KillMode, w.mode()))
 	started.Attrs = w.creation(started.Attrs)
 	w.Log(started)
+	w.warnOrphan()
 	w.warn(noRecord, unrecorded)
 	if w.run && w.worker.PID != 0 {
 		w.Log(watch.Record{Event: event.ProcessStarted, Text: "the worker was started"})

@@ -25,7 +25,7 @@ func Strict() []kong.Option {
 		kong.KindMapper(reflect.Int, notEmpty(readInt)),
 		kong.TypeMapper(reflect.TypeFor[[]int](), notEmpty(readInts)),
 		kong.TypeMapper(text, notEmpty(kongs.ForType(text).Decode)),
-		kong.TypeMapper(span, notEmpty(kongs.ForType(span).Decode)),
+		kong.TypeMapper(span, notEmpty(readSpan)),
 	}
 }
 
@@ -50,6 +50,28 @@ func readInt(ctx *kong.DecodeContext, target reflect.Value) error {
 	n, err := Int(t.String())
 	target.SetInt(int64(n))
 	return err
+}
+
+func readSpan(ctx *kong.DecodeContext, target reflect.Value) error {
+	t, err := ctx.Scan.PopValue("duration")
+	if err != nil {
+		return err
+	}
+	d, err := Span(t.String())
+	target.SetInt(int64(d))
+	return err
+}
+
+// Span reads a duration. Most of those that are none want only a unit.
+func Span(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	switch {
+	case err == nil:
+		return d, nil
+	case strings.Trim(s, "0123456789") == "" && len(s) < 10:
+		return 0, fmt.Errorf("%q has no unit: %ss are seconds, %sms milliseconds, %sm minutes", s, s, s, s)
+	}
+	return 0, fmt.Errorf("%q is no duration, or too long a one: write it like 3s, 500ms or 5m", s)
 }
 
 // readInts adds what stands between commas.

@@ -80,6 +80,7 @@ func openRecord(dir *os.File, name string) (f *os.File, uid uint32, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	unix.SetNonblock(fd, false) // else the runtime would poll it, for which it needs epoll
 	f = os.NewFile(uintptr(fd), name)
 	if err = unix.Fstat(fd, &st); err == nil {
 		err = acceptable(&st)

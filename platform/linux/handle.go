@@ -236,7 +236,7 @@ func (h *handle) settled() {
 		if len(h.args()) > 0 || h.probe() != nil {
 			return
 		}
-		time.Sleep(time.Millisecond)
+		pause(time.Millisecond)
 	}
 }
 

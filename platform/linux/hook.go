@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"leash/internal/proc"
 	"leash/internal/stop"
 	"leash/watch"
@@ -21,12 +23,12 @@ type hook struct {
 // Hook starts it in a process group of its own. What it prints goes to our
 // standard error.
 func (h *Host) Hook(path string, args, env []string) error {
-	null, err := os.Open(os.DevNull)
+	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	defer null.Close()
-	pid, fd, err := h.forkExec(path, args, &syscall.ProcAttr{Env: env, Files: []uintptr{null.Fd(), 2, 2},
+	defer unix.Close(null)
+	pid, fd, err := h.forkExec(path, args, &syscall.ProcAttr{Env: env, Files: []uintptr{uintptr(null), 2, 2},
 		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}})
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)

@@ -67,6 +67,9 @@ func NewHost(k *Kernel, backend string, interval time.Duration) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.set != nil && backend == "event" {
+		return nil, ErrEpoll
+	}
 	h := &Host{Kernel: k, backend: backend, interval: interval, loop: l, lifeline: -1,
 		waited: make(map[int]*handle), start: time.Now()}
 	k.loop = l

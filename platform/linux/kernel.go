@@ -5,7 +5,6 @@ package linux
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,8 +40,8 @@ type Kernel struct {
 // NewKernel probes what the system offers; it never compares versions.
 func NewKernel() (*Kernel, error) {
 	k := &Kernel{buf: make([]byte, 4096)}
-	if _, err := k.readFile(unix.AT_FDCWD, pathOf("/proc/self/stat")); err != nil {
-		return nil, errors.New("/proc cannot be read; mount it: without it no process can be told from another")
+	if err := k.checkView(); err != nil {
+		return nil, err
 	}
 	if exe, err := os.Readlink("/proc/self/exe"); err == nil {
 		k.dir, k.name = filepath.Split(strings.TrimSuffix(exe, deleted))
@@ -201,8 +200,11 @@ func (k *Kernel) here() (boot string, ns uint64, err error) {
 		return k.boot, k.ns, nil
 	}
 	b, err := k.readFile(unix.AT_FDCWD, pathOf("/proc/sys/kernel/random/boot_id"))
-	if err != nil {
+	if Scarce(err) {
 		return "", 0, fmt.Errorf("/proc/sys/kernel/random/boot_id: %w", err)
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("/proc/sys/kernel/random/boot_id: %w: mount /proc without subset=pid, for this boot cannot be told from another", err)
 	}
 	boot = string(bytes.TrimSpace(b))
 	link, err := os.Readlink("/proc/self/ns/pid") // pid:[4026531836]

@@ -27,12 +27,16 @@ type loop struct {
 	n      int
 	poll   func(uintptr) bool
 	tokens int
+	set    *pollSet // nil: by epoll
 }
 
 // timerToken is what no other descriptor has.
 const timerToken = -1
 
 func newLoop() (*loop, error) {
+	if !HasEpoll() {
+		return &loop{set: newPollSet()}, nil
+	}
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -59,11 +63,20 @@ func (l *loop) add(fd, token int) error { return l.addEvents(fd, token, unix.EPO
 
 // addEvents waits for these events, and for hang-up and error in any case.
 func (l *loop) addEvents(fd, token int, events uint32) error {
+	if l.set != nil {
+		return l.set.add(fd, token, events)
+	}
 	e := unix.EpollEvent{Events: events, Fd: int32(token)}
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(l.fd, unix.EPOLL_CTL_ADD, fd, &e))
 }
 
-func (l *loop) remove(fd int) { unix.EpollCtl(l.fd, unix.EPOLL_CTL_DEL, fd, nil) }
+func (l *loop) remove(fd int) {
+	if l.set != nil {
+		l.set.remove(fd)
+		return
+	}
+	unix.EpollCtl(l.fd, unix.EPOLL_CTL_DEL, fd, nil)
+}
 
 func (l *loop) pollOnce(fd uintptr) bool {
 	n, _, err := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd,
@@ -78,6 +91,9 @@ func (l *loop) pollOnce(fd uintptr) bool {
 // wait blocks until something is ready or, if timed, for d. It calls on with
 // each token.
 func (l *loop) wait(d time.Duration, timed bool, on func(token int)) error {
+	if l.set != nil {
+		return l.set.wait(d, timed, on)
+	}
 	if timed {
 		l.arm(max(d, 1)) // 0 would disarm it
 	} else if l.armed {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -79,6 +80,9 @@ func beSentinel(conn, above int) (status int) {
 	k, err := NewKernel()
 	if err != nil {
 		return exitFailed
+	}
+	if !HasEpoll() { // see pollSet
+		debug.SetGCPercent(-1)
 	}
 	s := &sentinel{k: k, conn: conn, passed: GivenFDs()}
 	if s.above, err = k.open(above); err != nil || os.Getppid() != above {

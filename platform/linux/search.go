@@ -61,7 +61,7 @@ const (
 func (k *Kernel) sharedTable() ([]byte, error) {
 	asked := monotonic()
 	dir, err := posix.StateDir()
-	if err != nil || k.alone {
+	if err != nil || k.alone || k.loop != nil && k.loop.set != nil { // to wait for the lock takes a timer
 		return k.scan()
 	}
 	defer dir.Close()
@@ -70,7 +70,7 @@ func (k *Kernel) sharedTable() ([]byte, error) {
 		return k.scan()
 	}
 	defer unix.Close(lock)
-	time.Sleep(gather)
+	pause(gather)
 	if !lockWhile(lock, func() uint64 { _, began := readTable(dir); return began }) {
 		k.alone = true
 		return k.scan()

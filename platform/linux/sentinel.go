@@ -292,7 +292,7 @@ func (h *Host) sentinelDiedEarly() error {
 		if !h.sole || h.reapOwn() {
 			break
 		}
-		time.Sleep(10 * time.Millisecond)
+		pause(10 * time.Millisecond)
 	}
 	return errSentinel
 }

@@ -124,7 +124,7 @@ func (h *Host) Suspend(s proc.Signal) []stop.Sent {
 		}
 		sent = h.tree.Forward(s)
 	}
-	time.Sleep(settle)
+	pause(settle)
 	if !h.bereft() && !continued() {
 		unix.Kill(os.Getpid(), unix.SIGSTOP)
 	}

@@ -57,7 +57,7 @@ func (t *Table) Wait(until time.Duration) (quiet bool, err error) {
 			return false, nil
 		}
 		if w.blind {
-			time.Sleep(min(left, endingPoll))
+			pause(min(left, endingPoll))
 			return true, nil
 		}
 		waiting := len(w.waited) > 0

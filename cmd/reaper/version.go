@@ -1,0 +1,20 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/alecthomas/kong"
+
+	"leash/internal/version"
+)
+
+// versionFlag prints one line and reads no further, as --help does.
+type versionFlag bool
+
+// BeforeReset is called by kong where the flag was given.
+func (versionFlag) BeforeReset(k *kong.Kong) error {
+	if _, err := fmt.Fprintln(k.Stdout, version.Line("reaper")); err != nil {
+		return err
+	}
+	return errHelp
+}

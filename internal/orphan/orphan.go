@@ -1,0 +1,40 @@
+// Package orphan decides whether a process was given its parent by the system,
+// after the one that started it had ended. No system says so.
+package orphan
+
+// Facts are what can be seen of a process whose parent may not be its own.
+type Facts struct {
+	PID, Session, Group int
+	Parent              int
+	ParentName          string
+	// Of the parent. A session from outside a PID namespace is 0 (getsid(2)).
+	ParentSession, ParentGroup int
+	// ParentTerminal: it has a controlling terminal, so that it may be a shell
+	// that gives its children groups.
+	ParentTerminal bool
+	// LeaderParent is the parent of the leader of the process's group, 0 if
+	// there is none.
+	LeaderParent int
+	// Service: the parent is a manager that says that it started the process.
+	Service bool
+}
+
+// Likely reports whether nobody's death may ever be noticed through this parent:
+// it is PID 1, or a user's systemd, and did not plainly start the process itself.
+//
+// A session is inherited, so a child of PID 1's is of its session. One that leads
+// a session of its own may be either (setsid -f; an application that is PID 1 and
+// starts its children so): it counts, for a needless warning does less harm.
+func Likely(f Facts) bool {
+	switch {
+	case f.Service:
+		return false
+	case f.Parent != 1:
+		return f.ParentName == "systemd"
+	case f.Session != f.ParentSession:
+		return true
+	case f.Group != f.PID && f.Group != f.ParentGroup: // of somebody's group who is no more between the two
+		return !f.ParentTerminal || f.LeaderParent != f.Parent
+	}
+	return false
+}
