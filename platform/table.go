@@ -26,14 +26,11 @@ type Table struct {
 
 // NewTable opens both.
 func NewTable() (*Table, error) {
-	dirs, troubles, err := stateDirs()
-	if err != nil {
-		return nil, err
-	}
 	t, err := newSystemTable()
 	if err != nil {
 		return nil, err
 	}
+	dirs, troubles := stateDirs()
 	return &Table{systemTable: t, dirs: dirs, troubles: troubles}, nil
 }
 

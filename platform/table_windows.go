@@ -18,7 +18,7 @@ func newSystemTable() (t systemTable, err error) {
 	return t, err
 }
 
-func stateDirs() ([]*os.File, []error, error) { return windows.StateDirs() }
+func stateDirs() ([]*os.File, []error) { return windows.StateDirs() }
 
 // own: only files of our own user are read.
 func (t systemTable) own(entries []ledger.Entry) {
