@@ -128,6 +128,11 @@ func TestReaperBadCalls(t *testing.T) {
 			{[]string{"--run-id", "*"}, "--run-id"},
 			{[]string{"--run-id", "abc1234", "--run-id", "x"}, "--run-id"},
 			{[]string{"--run-id", "1760151234493767_"}, "--run-id"},
+			{[]string{"--worker-id", "w1"}, "--worker-id"},
+			{[]string{"--worker-id", "w1", "--unguarded"}, "--worker-id"},
+			{[]string{"--run-id", "abc1234", "--worker-id", ""}, "--worker-id"},
+			{[]string{"--run-id", "abc1234", "--worker-id"}, "--worker-id"},
+			{[]string{"list", "--unguarded"}, "--unguarded"},
 			{[]string{"--grace=-1s"}, "--grace"},
 			{[]string{"--grace", "9999999h"}, "--grace"},
 			{[]string{"--grace", "soon"}, "--grace"},
@@ -182,7 +187,7 @@ func TestReaperWithoutProc(t *testing.T) {
 func TestReaperHelp(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"reap", "--help"}} {
 		status, stdout, stderr := testkit.Run(t, reaper(t, args...))
-		for _, want := range []string{"--run-id", "--dry-run", "--grace", "2s", "--unclaimed", "--json", "LEASH_LOG_FORMAT"} {
+		for _, want := range []string{"--run-id", "--dry-run", "--grace", "2s", "--unclaimed", "--unguarded", "--worker-id", "--json", "LEASH_LOG_FORMAT"} {
 			if status != 0 || stderr != "" || !strings.Contains(stdout, want) {
 				t.Errorf("reaper %q: status %d, stderr %q, no %q in:\n%s", args, status, stderr, want, stdout)
 			}
