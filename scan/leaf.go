@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"fmt"
 	"path"
 	"slices"
 
@@ -56,6 +57,25 @@ func (j *judge) ownUnnamed() {
 			}
 		}
 	}
+}
+
+// belowWatchdog: of who is of a run without an ID, a living watchdog above it is to
+// decide. It may be guarding it, in a way that left no trace.
+func (j *judge) belowWatchdog(i int, k claim) string {
+	if k.run.ID != "" {
+		return ""
+	}
+	p := &j.s.Procs[i]
+	for range j.s.Procs { // a bound, for a torn reading may go round in a circle
+		up, ok := j.by[p.PPID]
+		if !ok || j.s.Procs[up].Start > p.Start {
+			break
+		}
+		if p = &j.s.Procs[up]; p.Leash && !p.Dead() {
+			return fmt.Sprintf("it has no record, and a living watchdog (PID %d) is above it", p.PID)
+		}
+	}
+	return ""
 }
 
 func leafName(p *Process) string {

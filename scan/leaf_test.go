@@ -35,6 +35,15 @@ func TestLeaves(t *testing.T) {
 			s.add(200, inLeaf, under(71))
 			s.add(201, inLeaf, under(200))
 		}, want{"200 ": "dead skip cgroup; its watchdog (PID 71) is ending it", "201 ": "dead skip cgroup+descendant; (PID 71)"}},
+		{"far below another watchdog that lives, with a record of its own", func(s *scene) {
+			s.living(otherDog)
+			s.record(nowhere, by(otherDog), func(r *ledger.Record) { r.Cgroup = "/x" })
+			s.add(71, bornAt(61), leash)
+			s.add(199, under(71))
+			s.add(200, inLeaf, under(199))
+			s.add(201, inLeaf, under(200))
+			s.add(202, inLeaf)
+		}, want{"200 ": "dead skip cgroup; a living watchdog (PID 71) is above it", "201 ": "dead skip cgroup+descendant; (PID 71)", "202 ": ended}},
 		{"a record of that cgroup", func(s *scene) {
 			s.dog(func(r *ledger.Record) { r.Cgroup = "/sys/fs/cgroup/leash-7-70-60" })
 			s.add(200, inLeaf)

@@ -41,7 +41,7 @@ func (j *judge) verdict(i int, k claim) (Verdict, string) {
 		return Leave, j.left(i, k)
 	}
 	for _, refuse := range []func(int, claim) string{
-		j.untouchable, j.contradicted, j.leftToWatchdog, j.weak, j.doubtful, j.spared,
+		j.untouchable, j.contradicted, j.leftToWatchdog, j.belowWatchdog, j.weak, j.doubtful, j.spared,
 	} {
 		if why := refuse(i, k); why != "" {
 			return Skip, why
