@@ -330,7 +330,7 @@ func (t *Table) namespaces() namespaces {
 		switch {
 		case err == nil && ns != t.ns:
 			// A zombie's is told too, and a namespace whose init is one has ended.
-			if info, err := t.Kernel.lookAt(int(pid)); err != nil && !errors.Is(err, proc.ErrGone) || err == nil && !info.Dead() {
+			if info, err := t.Kernel.lookAt(int(pid)); err != nil && !errors.Is(goneError(err), proc.ErrGone) || err == nil && !info.Dead() {
 				n.living[ns] = true
 			}
 		case err == nil:
