@@ -47,22 +47,24 @@ func TestUnguarded(t *testing.T) {
 			"210 x": "alive leave " + mine + "; " + yours, "211 x": "alive leave descendant; " + yours}},
 		{"all that speaks for it", with(func(s *scene) {
 			s.Procs = nil
-			s.add(202, env(runX), workerID("w1"))                      // its label
-			s.add(203, session(200), bornAt(450))                      // its session, while it lived
-			s.add(204, inside(0))                                      // its cgroup
-			s.add(205, under(204), env(runX))                          // descent, and a label without a worker
-			s.add(206, env(runX))                                      // some other process of the run
-			s.add(207, env(runX), workerID("w2"))                      // another worker's
-			s.add(208, env(runX), workerID("w3"))                      // of whom no record speaks
-			s.add(209, under(204), env(runX), workerID("w2"))          // another worker's, started by it
-			s.add(212, args(runX), under(1))                           // arguments alone
-			s.add(213, under(204), env(runX), workerID("w3"))          // another, started by it
-			s.add(214, inside(0), env(runX), workerID("w2"))           // in its cgroup, guarded by another
-			s.add(215, under(202), session(215), env(runX), bornAt(1)) // older than its parent
+			s.add(202, env(runX), workerID("w1"))                            // its label
+			s.add(203, session(200), bornAt(450))                            // its session, while it lived
+			s.add(204, inside(0))                                            // its cgroup
+			s.add(205, under(204), env(runX))                                // descent, and a label without a worker
+			s.add(206, env(runX))                                            // some other process of the run
+			s.add(207, env(runX), workerID("w2"))                            // another worker's
+			s.add(208, env(runX), workerID("w3"))                            // of whom no record speaks
+			s.add(209, under(204), env(runX), workerID("w2"))                // another worker's, started by it
+			s.add(212, args(runX), under(1))                                 // arguments alone
+			s.add(213, under(204), env(runX), workerID("w3"))                // another, started by it
+			s.add(214, inside(0), env(runX), workerID("w2"))                 // in its cgroup, guarded by another
+			s.add(216, session(200), env(runX), workerID("w3"), bornAt(450)) // in its session, and another's by its label
+			s.add(215, under(202), session(215), env(runX), bornAt(1))       // older than its parent
 		}), want{"202 x": "alive end environ", "203 x": "alive end group+session", "204 x": "alive end cgroup",
 			"205 x": "alive end environ+descendant", "206 x": "alive leave environ", "207 x": "alive leave environ",
 			"208 x": "alive leave environ", "209 x": "alive leave environ+descendant", "212 x": "alive leave argv",
-			"213 x": "alive leave environ+descendant", "214 x": "alive leave environ+cgroup", "215 x": "alive leave environ"}},
+			"213 x": "alive leave environ+descendant", "214 x": "alive leave environ+cgroup", "215 x": "alive leave environ",
+			"216 x": "alive leave environ+group+session"}},
 		{"a record without a worker ID", with(func(s *scene) {
 			s.Records[0].WorkerID = ""
 			s.add(202, under(200), env(runX), workerID("w1"))
