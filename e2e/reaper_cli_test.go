@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"leash/internal/ledger"
+	"leash/internal/proc"
 	"leash/internal/testkit"
 )
 
@@ -126,6 +128,11 @@ func TestReaperBadCalls(t *testing.T) {
 			{[]string{"--run-id", "*"}, "--run-id"},
 			{[]string{"--run-id", "abc1234", "--run-id", "x"}, "--run-id"},
 			{[]string{"--run-id", "1760151234493767_"}, "--run-id"},
+			{[]string{"--worker-id", "w1"}, "--worker-id"},
+			{[]string{"--worker-id", "w1", "--unguarded"}, "--worker-id"},
+			{[]string{"--run-id", "abc1234", "--worker-id", ""}, "--worker-id"},
+			{[]string{"--run-id", "abc1234", "--worker-id"}, "--worker-id"},
+			{[]string{"list", "--unguarded"}, "--unguarded"},
 			{[]string{"--grace=-1s"}, "--grace"},
 			{[]string{"--grace", "9999999h"}, "--grace"},
 			{[]string{"--grace", "soon"}, "--grace"},
@@ -180,7 +187,7 @@ func TestReaperWithoutProc(t *testing.T) {
 func TestReaperHelp(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"reap", "--help"}} {
 		status, stdout, stderr := testkit.Run(t, reaper(t, args...))
-		for _, want := range []string{"--run-id", "--dry-run", "--grace", "2s", "--unclaimed", "--json", "LEASH_LOG_FORMAT"} {
+		for _, want := range []string{"--run-id", "--dry-run", "--grace", "2s", "--unclaimed", "--unguarded", "--worker-id", "--json", "LEASH_LOG_FORMAT"} {
 			if status != 0 || stderr != "" || !strings.Contains(stdout, want) {
 				t.Errorf("reaper %q: status %d, stderr %q, no %q in:\n%s", args, status, stderr, want, stdout)
 			}
@@ -284,8 +291,8 @@ func TestReaperWhoseReaderIsGone(t *testing.T) {
 	})
 }
 
-// The state directory must be the user's own and closed to others. One that
-// does not exist holds no records.
+// A state directory that others may write in, or that is none, is told, and all
+// other evidence counts. One that does not exist holds no records.
 func TestReaperAndTheStateDirectory(t *testing.T) {
 	inOwnSpace(t, func(t *testing.T) {
 		orphans := startPool(t, "run").kill()
@@ -297,27 +304,81 @@ func TestReaperAndTheStateDirectory(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, name := range []string{"open", "group", "foreign", "good"} {
+		for _, name := range []string{"open", "group", "readable", "foreign", "good"} {
 			check(os.Mkdir(at(name), 0o700))
 		}
 		check(os.Chmod(at("open"), 0o777))
-		check(os.Chmod(at("group"), 0o750))
+		check(os.Chmod(at("group"), 0o770))
+		check(os.Chmod(at("readable"), 0o755))
 		check(os.Chown(at("foreign"), alice, alice))
 		check(os.Symlink(at("good"), at("link")))
 		check(os.Symlink(at("nothing"), at("dangling")))
 		check(os.WriteFile(at("file"), []byte("x"), 0o600))
-		for _, name := range []string{"open", "group", "foreign", "link", "dangling", "file", "file/below"} {
-			for _, args := range [][]string{{}, {"list"}, {"--run-id", newRunID()}} {
-				cmd := reaper(t, args...)
-				cmd.Env = append(cmd.Env, "LEASH_STATE_DIR="+at(name))
-				badCall(t, cmd, at(name))
+		in := func(name string, args ...string) *exec.Cmd {
+			cmd := reaper(t, args...)
+			cmd.Env = append(cmd.Env, "LEASH_STATE_DIR="+at(name))
+			return cmd
+		}
+		for _, name := range []string{"open", "group", "link", "dangling", "file", "file/below"} {
+			r := reapWith(t, in(name, "--dry-run", "--json"))
+			r.expect(t, "would_terminate", orphans...)
+			for _, args := range [][]string{{"list"}, {"--run-id", newRunID()}, {"explain", itoa(orphans[0].PID)}} {
+				status, _, stderr := testkit.Run(t, in(name, args...))
+				if status != 0 || strings.Count(stderr, "reaper.warning") != 1 || !strings.Contains(stderr, at(name)) {
+					t.Errorf("%s %q: status %d, %s", name, args, status, stderr)
+				}
+			}
+		}
+		for _, name := range []string{"readable", "foreign", "good", "new/one"} {
+			r := reapWith(t, in(name, "--dry-run", "--json"))
+			r.expect(t, "would_terminate", orphans...)
+			if strings.Contains(r.stderr, "reaper.warning") {
+				t.Errorf("%s: %s", name, r.stderr)
 			}
 		}
 		testkit.StillAlive(t, orphans...)
+		reapWith(t, in("open", "--json")).expectEnded(t, orphans...)
+	})
+}
 
+// Root reads the folder of another user that it is given, for that user's
+// processes alone.
+func TestReaperOfRootInAnotherUsersFolder(t *testing.T) {
+	inOwnSpace(t, func(t *testing.T) {
+		a := ordinary(t, alice)
+		hers := a.pool(t, newRunID(), plainWorker, "unlabelled")
+		orphans := hers.kill()
+		// She writes that root's process is of a dead run.
+		victim := testkit.Start(t, exec.Command("sleep", "1000000"))
+		name := records(t, a)[0]
+		text, err := os.ReadFile(filepath.Join(a.state, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		record, err := ledger.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		record.Worker = proc.ID{PID: victim.PID, Start: victim.Start}
+		record.Group, record.Session = victim.PID, victim.PID
+		record.Watchdog.Start++
+		if err := os.WriteFile(filepath.Join(a.state, record.Name()), record.Append(nil), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		cmd := reaper(t, "--json")
-		cmd.Env = append(cmd.Env, "LEASH_STATE_DIR="+at("new/one"))
-		reapWith(t, cmd).expectEnded(t, orphans...)
+		cmd.Env = append(cmd.Env, "LEASH_STATE_DIR="+a.state)
+		r := reapWith(t, cmd) // the file is root's, in her folder
+		if !strings.Contains(r.stderr, "another user") {
+			t.Errorf("no warning: %s", r.stderr)
+		}
+		r.expectEnded(t, orphans...)
+		if err := os.Chown(filepath.Join(a.state, record.Name()), alice, alice); err != nil {
+			t.Fatal(err)
+		}
+		cmd = reaper(t, "--json")
+		cmd.Env = append(cmd.Env, "LEASH_STATE_DIR="+a.state)
+		reapWith(t, cmd)
+		testkit.StillAlive(t, victim.Ident)
 	})
 }
 

@@ -42,6 +42,7 @@ type process struct {
 	Evidence  []string
 	Action    string
 	Reason    string
+	Unguarded bool
 }
 
 // user is somebody with a state directory of his own.

@@ -5,6 +5,7 @@ package platform
 import (
 	"errors"
 	"os"
+	"slices"
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
@@ -26,14 +27,11 @@ type Table struct {
 
 // NewTable opens both.
 func NewTable() (*Table, error) {
-	dirs, troubles, err := stateDirs()
-	if err != nil {
-		return nil, err
-	}
 	t, err := newSystemTable()
 	if err != nil {
 		return nil, err
 	}
+	dirs, troubles := stateDirs()
 	return &Table{systemTable: t, dirs: dirs, troubles: troubles}, nil
 }
 
@@ -55,6 +53,9 @@ func (t *Table) Take(held []scan.Held) (*scan.Snapshot, error) {
 		records[i] = t.Entries[i].Record
 	}
 	s, err := t.systemTable.Take(records, held)
+	if err == nil {
+		t.Problems = slices.Concat(t.Problems, s.Passed)
+	}
 	for _, p := range t.Problems {
 		if err == nil && scarce(p) {
 			s.Torn = p
@@ -73,17 +74,20 @@ func (t *Table) Open(pid int) (reap.Handle, error) {
 }
 
 // Sweep removes the records that speak for nobody any more, what is left of
-// writing some, and the empty cgroups of dead watchdogs, where there are any. named says of which
-// runs records may be touched.
+// writing some, and the empty cgroups of dead watchdogs, where there are any; also
+// those of PID namespaces that have ended as a whole, with all that was in them. named
+// says of which runs records may be touched.
 func (t *Table) Sweep(s *scan.Snapshot, named func(run string) bool) error {
 	var errs []error
 	left := make(map[scan.Key]bool) // of whose members the record may tell that their run is dead
 	for _, run := range scan.Judge(s, scan.Wish{}) {
 		left[run.Key] = true
 	}
+	gone := t.Gone()
 	for i := range t.Entries {
 		e := &t.Entries[i]
-		if !named(e.RunID) || !scan.Stale(s, &e.Record) || e.Boot == s.Boot && left[scan.Key{ID: e.RunID, UID: e.UID}] {
+		stale := scan.Stale(s, &e.Record) && (e.Boot != s.Boot || !left[scan.Key{ID: e.RunID, UID: e.UID}])
+		if !named(e.RunID) || !stale && !(e.Boot == s.Boot && gone(e.NS)) {
 			continue
 		}
 		t.RemoveLeaf(&e.Record)
@@ -91,10 +95,10 @@ func (t *Table) Sweep(s *scan.Snapshot, named func(run string) bool) error {
 	}
 	for _, e := range t.Unfinished {
 		ns, watchdog, ok := ledger.Writer(e.File)
-		if ok && ns == s.NS && t.Life(proc.ID{PID: watchdog.PID, Start: watchdog.Start}) == scan.Dead {
+		if ok && (ns == s.NS && t.Life(proc.ID{PID: watchdog.PID, Start: watchdog.Start}) == scan.Dead || gone(ns)) {
 			errs = append(errs, ledger.Remove(e.Dir, e.File))
 		}
 	}
-	t.RemoveLeaves()
+	t.RemoveLeaves(gone)
 	return errors.Join(errs...)
 }

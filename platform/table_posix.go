@@ -12,7 +12,7 @@ import (
 	"leash/platform/posix"
 )
 
-func stateDirs() ([]*os.File, []error, error) { return posix.StateDirs() }
+func stateDirs() ([]*os.File, []error) { return posix.StateDirs() }
 
 // own has nothing to do: a file says whose it is.
 func (systemTable) own([]ledger.Entry) {}

@@ -18,7 +18,7 @@ func newSystemTable() (t systemTable, err error) {
 	return t, err
 }
 
-func stateDirs() ([]*os.File, []error, error) { return windows.StateDirs() }
+func stateDirs() ([]*os.File, []error) { return windows.StateDirs() }
 
 // own: only files of our own user are read.
 func (t systemTable) own(entries []ledger.Entry) {
@@ -30,8 +30,11 @@ func (t systemTable) own(entries []ledger.Entry) {
 func scarce(err error) bool { return windows.Scarce(err) }
 
 // RemoveLeaf and RemoveLeaves have nothing to do: there are no cgroups.
-func (systemTable) RemoveLeaf(*ledger.Record) {}
-func (systemTable) RemoveLeaves()             {}
+func (systemTable) RemoveLeaf(*ledger.Record)      {}
+func (systemTable) RemoveLeaves(func(uint64) bool) {}
+
+// Gone says no: there are no PID namespaces.
+func (systemTable) Gone() func(uint64) bool { return func(uint64) bool { return false } }
 
 // Width is how many columns a console has; 0 if it is none.
 func Width(f *os.File) int { return windows.Width(f) }

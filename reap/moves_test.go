@@ -27,9 +27,13 @@ func newWorld(seed uint64) *world {
 	ids := []string{"xxxxxxx", "yyyyyyy", "zzzzzzz"}[:1+w.IntN(3)]
 	switch r := w.IntN(10); {
 	case r < 2:
-		w.wish.RunIDs = []string{ids[0]}
+		if w.wish.RunIDs = []string{ids[0]}; w.Chance(40) {
+			w.wish.WorkerIDs = []string{"w1", "w2"}[:1+w.IntN(2)]
+		}
 	case r < 4:
 		w.wish.Unclaimed = true
+	case r < 7:
+		w.wish.Unguarded = true
 	}
 	for n, id := range ids {
 		w.addRun(id, n == 0)
@@ -102,7 +106,7 @@ func (w *world) worker(r *run, dead bool) {
 		b.temper = dies
 	}
 	w.label(b, r)
-	if w.Chance(50) {
+	if b.root = b; w.Chance(50) {
 		b.args = r.id
 	}
 	recorded := w.Chance(50)
@@ -110,13 +114,15 @@ func (w *world) worker(r *run, dead bool) {
 		dog.leash = true
 		w.record(r, b, dog)
 		if w.Chance(50) { // setproctitle
-			b.env, b.args, b.owner = "", "", ""
+			b.env, b.args, b.owner, b.worker = "", "", "", ""
 		}
-		if dead && w.Chance(25) {
+		switch guarded := w.wish.Unguarded && r.owner != nil; {
+		case dead && w.Chance(25), !dead && guarded && w.Chance(50):
 			b.dog = dog
 			w.after(w.Between(0, 4*time.Second), func() { w.dogEnds(dog, b) })
-		} else {
+		default:
 			w.kill(dog)
+			w.unguard(b)
 		}
 	} else if dog != nil {
 		w.kill(dog)
@@ -135,6 +141,7 @@ func (w *world) dogEnds(dog, worker *body) {
 	if dog.state == zombie {
 		w.reap(dog)
 	}
+	w.unguard(worker)
 }
 
 // bystander: something at the prompt, which may speak of a run.
@@ -153,7 +160,7 @@ func (w *world) bystander() {
 
 // permitNamed: the caller's word is enough for arguments alone.
 func (w *world) permitNamed(b *body, r *run) {
-	if b != nil && len(w.wish.RunIDs) > 0 && r.condemned {
+	if b != nil && len(w.wish.RunIDs) > 0 && r.condemned && w.wish.WorkerIDs == nil {
 		b.ever = true
 	}
 }
@@ -216,7 +223,7 @@ func (w *world) act() {
 	case what < 80:
 		w.exit(b)
 	case what < 84 && !b.moved: // else nobody could tell any more whose it is
-		b.env, b.args, b.owner, b.told = "", "", "", w.now
+		b.env, b.args, b.owner, b.worker, b.told = "", "", "", "", w.now
 		if b.parent.ever { // what it was before is not to be seen any more
 			w.permit(b)
 		}

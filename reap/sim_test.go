@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -49,15 +50,15 @@ func TestSimulator(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", sum)
-	if n >= 1000 && (sum.Terminated == 0 || sum.Killed == 0 || sum.Survived == 0 || sum.Reused < n || sum.Polite == 0) {
+	if n >= 1000 && (sum.Terminated == 0 || sum.Killed == 0 || sum.Survived == 0 || sum.Reused < n || sum.Polite == 0 || sum.Unguarded == 0 || sum.OneWorker == 0) {
 		t.Errorf("the games do not show what they are to show: %+v", sum)
 	}
 }
 
 // tally says what the games were made of.
 type tally struct {
-	Games, Terminated, Killed, Survived, None, Reused, Looks, Polite, MostLooks int
-	Longest                                                                     time.Duration
+	Games, Terminated, Killed, Survived, None, Reused, Looks, Polite, Unguarded, OneWorker, MostLooks int
+	Longest                                                                                           time.Duration
 }
 
 func (s *tally) add(w *world, all []Ended) {
@@ -65,6 +66,10 @@ func (s *tally) add(w *world, all []Ended) {
 	s.Reused += w.reaped
 	s.Looks += w.takes
 	s.Polite += w.polite
+	s.Unguarded += w.unguarded
+	if w.wish.WorkerIDs != nil {
+		s.OneWorker += len(all)
+	}
 	s.MostLooks = max(s.MostLooks, w.takes)
 	s.Longest = max(s.Longest, w.now)
 	for i := range all {
@@ -120,7 +125,9 @@ func (w *world) summary() string {
 
 // judgeSignal knows the truth.
 func (w *world) judgeSignal(b *body, sig proc.Signal) {
-	w.signals++
+	if w.signals++; b.ever && b.mine != nil && !b.mine.condemned && b.root != nil && b.root.loose > 0 && w.wish.Unguarded {
+		w.unguarded++
+	}
 	w.say("%s to %v", sig.Name, b)
 	switch {
 	case b.leash || b.never || b.pid == 1:
@@ -205,7 +212,13 @@ func (w *world) judgeEnd(all []Ended, err error) {
 // findable: whoever was so when the last but one look began must have been
 // ended, or named.
 func (w *world) findable(b *body) bool {
-	if b.mine == nil || !b.mine.condemned || !b.ever || b.never || b.leash || b.leaderGone || b.told >= w.lastAt || w.guarded(b.mine) || w.seemsOwned(b.mine) {
+	if b.mine == nil || !b.ever || b.never || b.leash || b.leaderGone || b.told >= w.lastAt || w.seemsOwned(b.mine) {
+		return false
+	}
+	if !b.mine.condemned && !w.isUnguarded(b) || b.mine.condemned && w.guarded(b.mine) {
+		return false
+	}
+	if w.wish.WorkerIDs != nil && b.env != "" && !slices.Contains(w.wish.WorkerIDs, b.worker) {
 		return false
 	}
 	switch {
@@ -224,6 +237,23 @@ func (w *world) findable(b *body) bool {
 		}
 	}
 	return false
+}
+
+// isUnguarded: it comes from a worker of a living run whose watchdog was dead before the
+// last but one look began, and whose record says so.
+func (w *world) isUnguarded(b *body) bool {
+	r := b.root
+	return w.wish.Unguarded && r != nil && r.mine.owner != nil && r.mine.owner.state == running && r.recorded && r.loose > 0 && r.loose < w.lastAt && (b.env == "" || b.worker == w.idOf(r))
+}
+
+// idOf is the worker ID in the record of a worker.
+func (w *world) idOf(worker *body) string {
+	for i := range w.ledger {
+		if r := &w.ledger[i]; r.Worker.PID == worker.pid && r.Worker.Start == worker.start {
+			return r.WorkerID
+		}
+	}
+	return ""
 }
 
 // plain: nothing about those it comes from gainsays what its session says.

@@ -31,7 +31,7 @@ func (w *world) read(pid int) (scan.Process, bool) {
 	p.Leash = b.leash
 	if b.state == running && !b.leaderGone {
 		if b.env != "" {
-			p.EnvRuns, p.Owner = []string{b.env}, b.owner
+			p.EnvRuns, p.Owner, p.Worker = []string{b.env}, b.owner, b.worker
 		}
 		if b.args != "" {
 			p.ArgRuns = []string{b.args}
@@ -262,7 +262,7 @@ func (h *simHandle) Close() {
 func (w *world) record(r *run, worker, dog *body) {
 	worker.recorded = true
 	w.now += tick // nobody gets the number in the tick that the worker was born in
-	w.ledger = append(w.ledger, ledger.Record{RunID: r.id, Watchdog: w.info(dog).ID, Worker: w.info(worker).ID,
+	w.ledger = append(w.ledger, ledger.Record{RunID: r.id, WorkerID: worker.worker, Watchdog: w.info(dog).ID, Worker: w.info(worker).ID,
 		Group: worker.group, Session: worker.sid, Boot: simBoot, NS: simSpace, Seen: w.tickNow(), UID: worker.uid})
 	if r.owner != nil {
 		w.ledger[len(w.ledger)-1].Parents = []proc.ID{w.info(r.owner).ID}

@@ -50,6 +50,8 @@ type world struct {
 	grace, graceAt time.Duration
 	firstForce     time.Duration
 	reaped, polite int
+	workers        int // worker IDs that were given out
+	unguarded      int // ends of processes of unguarded workers
 }
 
 // run is the truth of a run.
@@ -68,6 +70,9 @@ type body struct {
 	group, sid int
 	uid        uint32
 	env, args  string
+	worker     string        // LEASH_WORKER_ID
+	root       *body         // the worker that it comes from
+	loose      time.Duration // of a worker: since when no watchdog guards it
 	owner      string
 	leash      bool
 	dog        *body // the watchdog that is ending it
@@ -214,8 +219,8 @@ func (w *world) fork(parent *body) *body {
 	b := &body{pid: pid, start: w.tickNow(), inode: uint64(1000 + len(w.all)), parent: parent, born: w.now, told: w.now}
 	if parent != nil {
 		b.uid, b.env, b.args, b.owner, b.mine, b.temper = parent.uid, parent.env, parent.args, parent.owner, parent.mine, parent.temper
-		b.moved = parent.moved
-		b.ever = parent.mine != nil && parent.mine.condemned || parent.ever && parent.left == 0
+		b.moved, b.worker, b.root = parent.moved, parent.worker, parent.root
+		b.ever = parent.mine != nil && parent.mine.condemned && w.wish.WorkerIDs == nil || parent.ever && parent.left == 0
 	}
 	if w.byPID[pid] != nil {
 		panic("a number was given out twice")
@@ -243,7 +248,7 @@ func (w *world) exit(b *body) {
 		if c.parent == b && c.state != gone {
 			c.parent, c.told = w.byPID[1], w.now
 			// Where nobody says who owns it, any run is unclaimed.
-			if r := w.find(c.args); r != nil && (r.condemned || w.wish.Unclaimed) && c.env == "" {
+			if r := w.find(c.args); r != nil && (r.condemned || w.wish.Unclaimed) && c.env == "" && w.wish.WorkerIDs == nil {
 				w.permit(c)
 			}
 			if c.state == zombie {
@@ -274,17 +279,37 @@ func (w *world) reap(b *body) {
 func (w *world) permit(b *body) {
 	b.ever, b.left = true, 0
 	for _, c := range w.all {
-		if r := w.find(c.env); c.parent == b && c.state != gone && !c.ever && (r == nil || r.condemned) {
+		if r := w.find(c.env); c.parent == b && c.state != gone && !c.ever && (r == nil || w.wanted(c, r)) {
 			w.permit(c)
+		}
+	}
+}
+
+// wanted: what is labelled so is to be ended.
+func (w *world) wanted(b *body, r *run) bool {
+	return r.condemned && (w.wish.WorkerIDs == nil || slices.Contains(w.wish.WorkerIDs, b.worker))
+}
+
+// unguard: the watchdog of a worker is dead, and all that comes from that worker may
+// be ended if the caller wants it.
+func (w *world) unguard(worker *body) {
+	if worker.loose = max(w.now, 1); !w.wish.Unguarded || worker.mine.owner == nil || worker.mine.owner.state != running {
+		return
+	}
+	for _, b := range w.all {
+		if b.root == worker && b.state != gone {
+			b.ever, b.left = true, 0
 		}
 	}
 }
 
 // label makes it a process of a run, as that run's watchdog would.
 func (w *world) label(b *body, r *run) {
+	w.workers++
+	b.worker, b.root = fmt.Sprint("w", w.workers), nil
 	b.env, b.args, b.owner = r.id, "", w.ownerOf(r)
 	b.mine, b.told = r, w.now
-	if b.left = 0; r.condemned {
+	if b.left = 0; w.wanted(b, r) {
 		w.permit(b)
 	} else {
 		b.left = w.now

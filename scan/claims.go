@@ -12,6 +12,7 @@ type claim struct {
 	run      Key
 	evidence Evidence
 	records  []int // that speak for it
+	held     bool  // it was born into what is being ended
 }
 
 // claims lists, for every process, the runs that it may be of.
@@ -65,6 +66,9 @@ func gather(s *Snapshot) *claims {
 		c.own(i)
 	}
 	c.descend()
+	if c.unnamed() {
+		c.descend()
+	}
 	c.decide()
 	return c
 }
@@ -157,6 +161,10 @@ func (c *claims) bornInto(i int, h *Held, e Evidence) {
 	p := &c.s.Procs[i]
 	if p.UID == h.Run.UID && p.Start >= h.From && p.Start < h.Seen {
 		c.add(i, h.Run, e, -1)
+		for n := range c.of[i] {
+			k := &c.of[i][n]
+			k.held = k.held || k.run == h.Run
+		}
 	}
 }
 
@@ -173,6 +181,10 @@ func (c *claims) worker(n int) (lives, taken bool) {
 // user could write into his ledger.
 const enough = 8
 
+// manyRecords speak for one process as well as thousands would. Honest ones are as
+// many as watchdogs that are nested in each other.
+const manyRecords = 32
+
 func (c *claims) add(i int, run Key, e Evidence, record int) {
 	list := c.of[i]
 	at := slices.IndexFunc(list, func(k claim) bool { return k.run == run })
@@ -184,7 +196,7 @@ func (c *claims) add(i int, run Key, e Evidence, record int) {
 		c.of[i] = list
 	}
 	list[at].evidence |= e
-	if record >= 0 && !slices.Contains(list[at].records, record) {
+	if record >= 0 && len(list[at].records) < manyRecords && !slices.Contains(list[at].records, record) {
 		list[at].records = append(list[at].records, record)
 	}
 }
@@ -251,7 +263,7 @@ func Stale(s *Snapshot, r *ledger.Record) bool {
 	if r.Boot != s.Boot {
 		return true
 	}
-	if !s.here(r) || s.Lives[r.Watchdog] != Dead || s.Lives[r.Worker] != Dead {
+	if !s.here(r) || s.Partial[r.Cgroup] || s.Lives[r.Watchdog] != Dead || s.Lives[r.Worker] != Dead {
 		return false
 	}
 	group, session := r.Leads()

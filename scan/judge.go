@@ -38,11 +38,20 @@ const (
 type Wish struct {
 	// RunIDs names runs to be ended whatever their state; others are left out.
 	RunIDs []string
+	// WorkerIDs names the workers of those runs that are to be ended; none is all.
+	WorkerIDs []string
 	// Unclaimed runs are to be ended too.
 	Unclaimed bool
+	// Unguarded workers of runs that are alive are to be ended too. Beside it
+	// RunIDs says only which runs are meant, and their state counts.
+	Unguarded bool
 }
 
-func (w Wish) names(run Key) bool { return slices.Contains(w.RunIDs, run.ID) }
+// names reports whether a run is to be ended whatever its state.
+func (w Wish) names(run Key) bool { return !w.Unguarded && slices.Contains(w.RunIDs, run.ID) }
+
+// covers reports whether a run is not left out.
+func (w Wish) covers(run Key) bool { return len(w.RunIDs) == 0 || slices.Contains(w.RunIDs, run.ID) }
 
 // Member is a process that counts to a run.
 type Member struct {
@@ -52,6 +61,8 @@ type Member struct {
 	Reason   string
 	// Watchdog is the PID of the one that is ending it; 0 if none is.
 	Watchdog int
+	// Unguarded: its watchdog is dead, and its run is alive.
+	Unguarded bool
 }
 
 // Run is a run and what counts to it.
@@ -84,12 +95,18 @@ type judge struct {
 	order  []*Run
 	guards map[guarded]int // PID of the watchdog whose business it is
 	placed map[guarded]*ruling
+	ties   map[guarded]*tie
+	// labelled are records by their labels, living the labels of workers whose
+	// watchdog lives and has no record.
+	labelled map[labels][]int
+	living   map[labels]bool
 }
 
 // Judge says of every process of every run what is to become of it.
 func Judge(s *Snapshot, w Wish) []*Run {
 	j := &judge{claims: gather(s), w: w, runs: make(map[Key]*Run), guards: make(map[guarded]int),
-		placed: make(map[guarded]*ruling)}
+		placed: make(map[guarded]*ruling), ties: make(map[guarded]*tie),
+		labelled: make(map[labels][]int), living: make(map[labels]bool)}
 	j.findGuards()
 	j.findOwners()
 	for _, r := range j.order {
@@ -99,7 +116,7 @@ func Judge(s *Snapshot, w Wish) []*Run {
 		j.place(i)
 	}
 	j.order = slices.DeleteFunc(j.order, func(r *Run) bool {
-		return len(r.Members) == 0 || len(w.RunIDs) > 0 && !w.names(r.Key)
+		return len(r.Members) == 0 || !w.covers(r.Key)
 	})
 	slices.SortFunc(j.order, func(a, b *Run) int {
 		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.UID, b.UID))
@@ -152,6 +169,7 @@ func (j *judge) findOwners() {
 			j.addOwner(r, owner.Owner{PID: id.PID, Start: id.Start, Boot: rec.Boot, NS: rec.NS}, life)
 		}
 	}
+	j.ownUnnamed()
 	for k, o := range j.s.Dead {
 		r := j.run(k)
 		r.Vouched = r.Vouched || j.s.Vouched[k]
@@ -194,6 +212,9 @@ func (j *judge) findGuards() {
 	watched := make([]bool, len(j.s.Records))
 	for n := range j.s.Records {
 		rec := &j.s.Records[n]
+		if l := (labels{Key{rec.RunID, rec.UID}, rec.WorkerID}); rec.WorkerID != "" && len(j.labelled[l]) < manyRecords {
+			j.labelled[l] = append(j.labelled[l], n)
+		}
 		if watched[n] = j.watched(n); watched[n] {
 			recorded[rec.Watchdog.PID] = true
 			strays[labels{Key{rec.RunID, rec.UID}, rec.WorkerID}] = n
@@ -230,6 +251,9 @@ func (j *judge) guardUnrecorded(p *Process) {
 		}
 		for _, k := range j.counts[c] {
 			j.guard(guarded{c, k.run}, p.PID)
+			if k.evidence&Environ != 0 {
+				j.living[labels{k.run, j.s.Procs[c].Worker}] = true
+			}
 		}
 	}
 }
@@ -257,16 +281,13 @@ func (j *judge) state(r *Run) {
 	case r.held:
 		r.State, r.Why = AliveRun, "a watchdog guards it, for a parent that it knows by a lifeline"
 	case r.Owner != nil:
-		r.State, r.Why = DeadRun, j.deadOwner(r.Owner)
+		r.State, r.Why = DeadRun, j.deadOwner(r)
 	case r.guarded:
 		r.State, r.Why = AliveRun, "a watchdog guards it"
 	default:
 		r.Why = "no owner of it is known"
 	}
-	r.Condemned = r.State == DeadRun || r.State == Unclaimed && j.w.Unclaimed
-	if len(j.w.RunIDs) > 0 {
-		r.Condemned = j.w.names(r.Key)
-	}
+	r.Condemned = j.w.covers(r.Key) && (r.State == DeadRun || r.State == Unclaimed && j.w.Unclaimed || j.w.names(r.Key))
 }
 
 func (j *judge) uncheckable(o *owner.Owner) string {
@@ -276,9 +297,13 @@ func (j *judge) uncheckable(o *owner.Owner) string {
 	return fmt.Sprintf("its owner (PID %d) cannot be checked", o.PID)
 }
 
-func (j *judge) deadOwner(o *owner.Owner) string {
-	if o.Boot != j.s.Boot {
+func (j *judge) deadOwner(r *Run) string {
+	o := r.Owner
+	switch {
+	case o.Boot != j.s.Boot:
 		return "its owner was of another boot"
+	case r.ID == "":
+		return fmt.Sprintf("its watchdog (PID %d) is gone, and no record of its worker is there", o.PID)
 	}
 	return fmt.Sprintf("its owner (PID %d) is gone", o.PID)
 }
@@ -287,6 +312,6 @@ func (j *judge) deadOwner(o *owner.Owner) string {
 func (j *judge) place(i int) {
 	for _, k := range j.counts[i] {
 		r, v := j.run(k.run), j.rule(i, k)
-		r.Members = append(r.Members, Member{&j.s.Procs[i], k.evidence, v.verdict, v.reason, v.watchdog})
+		r.Members = append(r.Members, Member{&j.s.Procs[i], k.evidence, v.verdict, v.reason, v.watchdog, j.unguarded(i, k)})
 	}
 }

@@ -70,6 +70,9 @@ func (d draw) snapshot() (*Snapshot, Wish) {
 		if d.chance(4) {
 			p.Barred = "access denied"
 		}
+		if d.chance(10) {
+			p.Leaf = d.leaf()
+		}
 		s.Procs = append(s.Procs, p)
 	}
 	for range d.IntN(4) {
@@ -92,17 +95,25 @@ func (d draw) snapshot() (*Snapshot, Wish) {
 	return s, d.wish()
 }
 
+func (d draw) leaf() *Leaf {
+	return &Leaf{Name: d.one("leash-1", "leash-2"), UID: uint32(d.IntN(2)), PID: d.pid(), Tick: uint64(10 + d.IntN(4))}
+}
+
 func (d draw) wish() Wish {
-	if d.chance(20) {
-		return Wish{RunIDs: []string{d.one(runX, runY)}, Unclaimed: d.chance(50)}
+	w := Wish{Unclaimed: d.chance(30), Unguarded: d.chance(30)}
+	if d.chance(30) {
+		w.RunIDs = []string{d.one(runX, runY)}
+		if d.chance(40) {
+			w.WorkerIDs = []string{d.one("w1", "w2")}
+		}
 	}
-	return Wish{Unclaimed: d.chance(30)}
+	return w
 }
 
 func (d draw) record(lives map[proc.ID]Life) ledger.Record {
 	r := ledger.Record{RunID: d.one(runX, runY), WorkerID: d.one("", "w1", "w2"), Watchdog: d.identity(), Worker: d.identity(),
 		Group: d.pid(), Session: d.pid(), Boot: d.one(boot, boot, boot, boot, "b006"), NS: uint64(space + d.IntN(8)/7),
-		Ending: d.chance(30), Seen: uint64(10 + d.IntN(5)), UID: uint32(d.IntN(2))}
+		Ending: d.chance(30), Cgroup: d.one("", "/leash-1", "/leash-2"), Seen: uint64(10 + d.IntN(5)), UID: uint32(d.IntN(2))}
 	if d.chance(50) {
 		r.Group, r.Session = r.Worker.PID, r.Worker.PID
 	}
@@ -176,6 +187,10 @@ func wrong(s *Snapshot, w Wish, r *Run, m *Member) string {
 	switch {
 	case m.Evidence == 0:
 		return "no evidence"
+	case r.ID == "" && (labels || r.State != DeadRun || m.Evidence&^(Cgroup|Descendant) != 0):
+		return "of a run without an ID, and evidence of another"
+	case m.Unguarded && (r.State != AliveRun || m.Watchdog != 0):
+		return "unguarded, and its run is not alive or it has a watchdog"
 	case m.Reason == "":
 		return "no reason"
 	case m.Leash || m.Dead() || m.PID <= 1:
@@ -194,14 +209,61 @@ func wrong(s *Snapshot, w Wish, r *Run, m *Member) string {
 		return "two runs"
 	case len(m.EnvRuns) == 1 && m.EnvRuns[0] != r.ID, len(m.ArgRuns) == 1 && m.ArgRuns[0] != r.ID:
 		return "it says that it is of another run"
-	case len(w.RunIDs) > 0:
+	case len(w.WorkerIDs) > 0 && len(m.EnvRuns) == 1 && m.Worker != "" && !slices.Contains(w.WorkerIDs, m.Worker):
+		return "it says that it is another worker"
+	case len(w.WorkerIDs) > 0 && anotherWorker(s, w, r, m):
+		return "the record says that it is another worker"
+	case len(w.RunIDs) > 0 && !w.Unguarded:
 		return ""
+	case r.State == AliveRun && !w.Unguarded:
+		return "its run is alive"
+	case r.State == AliveRun:
+		return guardedBy(s, r, m)
 	case r.Owner == nil && !w.Unclaimed:
 		return "nobody is known to be dead"
 	case r.Owner != nil && r.OwnerLives():
 		return "the owner shown lives, or may"
 	}
 	return living(s, r, m)
+}
+
+// anotherWorker: its own record, and no other, names a worker that was not asked for.
+func anotherWorker(s *Snapshot, w Wish, r *Run, m *Member) bool {
+	return slices.ContainsFunc(s.Records, func(rec ledger.Record) bool {
+		return s.here(&rec) && rec.RunID == r.ID && rec.UID == r.UID && rec.Worker.PID == m.PID && sameWorker(m.Process, &rec) &&
+			rec.WorkerID != "" && !slices.Contains(w.WorkerIDs, rec.WorkerID)
+	})
+}
+
+// guardedBy finds, by another way than the judge, what guards a member of a living
+// run that is to be ended as unguarded; or that it never had a watchdog.
+func guardedBy(s *Snapshot, r *Run, m *Member) string {
+	had := slices.ContainsFunc(s.Procs, func(p Process) bool { return p.Leaf != nil }) ||
+		slices.ContainsFunc(s.Held, func(h Held) bool { return h.Run == r.Key })
+	for i := range s.Records {
+		rec := &s.Records[i]
+		if !s.here(rec) || rec.RunID != r.ID || rec.UID != r.UID {
+			continue
+		}
+		life := s.Lives[rec.Watchdog]
+		had = had || life == Dead
+		if life != Dead && rec.Worker.PID == m.PID && sameWorker(m.Process, rec) {
+			return "its watchdog may live"
+		}
+		if life != Dead && rec.WorkerID != "" && rec.WorkerID == m.Worker && slices.Contains(m.EnvRuns, r.ID) {
+			return "the watchdog of the worker that it is labelled with may live"
+		}
+	}
+	for i := range s.Procs {
+		if p := &s.Procs[i]; p.Leash && !p.Dead() && !p.Foreign && (p.UID == 0 || p.UID == m.UID) && m.PPID == p.PID &&
+			!slices.ContainsFunc(s.Records, func(rec ledger.Record) bool { return s.here(&rec) && rec.Watchdog.PID == p.PID }) {
+			return "it is the child of a watchdog"
+		}
+	}
+	if !had {
+		return "nothing says that it had a watchdog"
+	}
+	return ""
 }
 
 // living finds an owner who is not certainly dead, by another way than the judge.
@@ -273,7 +335,7 @@ func TestLess(t *testing.T) {
 	for seed := range uint64(snapshots) {
 		d := draw{rand.New(rand.NewPCG(seed, 2))}
 		s, w := d.snapshot()
-		if w.RunIDs != nil {
+		if w.RunIDs != nil || w.Unguarded {
 			continue // whom a watchdog would have ended alone if the owner were dead
 		}
 		before := ends(s, w)
@@ -340,7 +402,7 @@ func TestLessEvidence(t *testing.T) {
 		s, _ := d.snapshot()
 		for i := range s.Procs {
 			p := &s.Procs[i]
-			p.Leash, p.Owner, p.UID = false, "", 1
+			p.Leash, p.Owner, p.UID, p.Leaf = false, "", 1, nil
 			for _, ids := range [][]string{p.ArgRuns, p.EnvRuns} {
 				for n := range ids {
 					ids[n] = runX
@@ -374,6 +436,31 @@ func TestLessEvidence(t *testing.T) {
 		for pid := range ends(o, w) {
 			if !before[pid] {
 				t.Fatalf("seed %d: PID %d is ended for want of evidence\n%s\n%s", seed, pid, show(s), show(o))
+			}
+		}
+	}
+}
+
+// TestUnguardedNeedsADeadWatchdog: while all watchdogs may live, --unguarded ends
+// nobody that is left alone without it.
+func TestUnguardedNeedsADeadWatchdog(t *testing.T) {
+	for seed := range uint64(snapshots) {
+		d := draw{rand.New(rand.NewPCG(seed, 4))}
+		s, w := d.snapshot()
+		w.RunIDs, w.WorkerIDs, w.Unguarded = nil, nil, false
+		s.Held = nil
+		life := []Life{Alive, Unknown}[d.IntN(2)]
+		for i := range s.Records {
+			s.Lives[s.Records[i].Watchdog] = life
+		}
+		for i := range s.Procs {
+			s.Procs[i].Leaf = nil
+		}
+		before := ends(s, w)
+		w.Unguarded = true
+		for pid := range ends(s, w) {
+			if !before[pid] {
+				t.Fatalf("seed %d: PID %d is ended\n%s", seed, pid, show(s))
 			}
 		}
 	}

@@ -116,7 +116,7 @@ func (s *scene) verdicts() map[string]string {
 	got := map[string]string{}
 	for _, r := range Judge(&s.Snapshot, s.wish) {
 		for _, m := range r.Members {
-			key := fmt.Sprintf("%d %s", m.PID, r.ID[:1])
+			key := fmt.Sprintf("%d %s", m.PID, r.ID[:min(len(r.ID), 1)])
 			if m.UID != r.UID || r.UID != user {
 				key += fmt.Sprint(" of ", r.UID)
 			}

@@ -37,6 +37,9 @@ type Process struct {
 	Guards int
 	// Inside lists the records (by index) whose cgroup it is in.
 	Inside []int
+	// Leaf is the innermost cgroup of a watchdog that it is in, if that watchdog is
+	// dead for certain; else nil.
+	Leaf *Leaf
 }
 
 // Held is a member that is being ended: what is born into its group or session
@@ -90,6 +93,11 @@ type Snapshot struct {
 	// Torn says that something could not be read for want of means (descriptors,
 	// memory). Such a look condemns nobody: who is missing in it may be the owner.
 	Torn error
+	// Partial names the cgroups of records that were not read to the end: who else
+	// is in them is unknown.
+	Partial map[string]bool
+	// Passed says what was passed over, for people.
+	Passed []error
 	// Scanned counts the processes that were looked at, Unread those of our own
 	// whose files could not be read. Hidden counts those whose environment the
 	// system shows to nobody (macOS, System Integrity Protection).

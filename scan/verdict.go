@@ -34,28 +34,30 @@ func (j *judge) rule(i int, k claim) *ruling {
 // order matters: first what is never touched, then what is in doubt.
 func (j *judge) verdict(i int, k claim) (Verdict, string) {
 	p, r := &j.s.Procs[i], j.run(k.run)
-	if !r.Condemned {
-		return Leave, j.left(r)
+	switch yes, doubt := j.condemned(i, k); {
+	case doubt != "":
+		return Skip, doubt
+	case !yes:
+		return Leave, j.left(i, k)
 	}
 	for _, refuse := range []func(int, claim) string{
-		j.untouchable, j.contradicted, j.leftToWatchdog, j.weak, j.doubtful, j.hearsay, j.spared,
+		j.untouchable, j.contradicted, j.leftToWatchdog, j.belowWatchdog, j.weak, j.doubtful, j.hearsay, j.spared,
 	} {
 		if why := refuse(i, k); why != "" {
 			return Skip, why
 		}
 	}
 	why := r.Why
-	if j.w.names(r.Key) {
+	switch {
+	case len(j.w.WorkerIDs) > 0:
+		why = "its worker was named"
+	case j.w.names(r.Key):
 		why = "its run was named"
 	}
-	return End, why + "; it is of the run by " + j.words(p, k)
-}
-
-func (j *judge) left(r *Run) string {
-	if r.State == Unclaimed {
-		return r.Why + ": left alone unless --unclaimed or --run-id says otherwise"
+	if !r.Condemned {
+		why = j.lostWatchdog(i, k) + ", and " + r.Why
 	}
-	return r.Why
+	return End, why + "; it is of the run by " + j.words(p, k)
 }
 
 // untouchable are those whom no wish reaches.
@@ -85,7 +87,11 @@ func (j *judge) contradicted(i int, k claim) string {
 	if len(all) < 2 {
 		return ""
 	}
-	if !isDirect(k) && len(all) < enough && !slices.ContainsFunc(all, func(o claim) bool { return !j.run(o.run).Condemned }) {
+	spared := func(o claim) bool {
+		yes, _ := j.condemned(i, o)
+		return !yes
+	}
+	if !isDirect(k) && len(all) < enough && !slices.ContainsFunc(all, spared) {
 		return ""
 	}
 	var parts []string
@@ -233,7 +239,11 @@ func (j *judge) words(p *Process, k claim) string {
 	say(Ledger, "the ledger")
 	say(Group, fmt.Sprintf("process group %d of a recorded worker", p.PGID))
 	say(Session, fmt.Sprintf("session %d of a recorded worker", p.SID))
-	say(Cgroup, "the cgroup of a recorded worker")
+	if k.run.ID == "" {
+		say(Cgroup, fmt.Sprintf("the cgroup that its watchdog made (%s)", leafName(p)))
+	} else {
+		say(Cgroup, "the cgroup of a recorded worker")
+	}
 	say(Descendant, fmt.Sprintf("its parent (PID %d)", p.PPID))
 	return strings.Join(w, ", ")
 }

@@ -22,6 +22,8 @@ type explanation struct {
 	Reason   string   `json:"reason"`
 	Seen     []string `json:"seen"`
 	Findings []string `json:"findings"`
+	// Unguarded: its watchdog is dead, and its run is alive.
+	Unguarded bool `json:"unguarded,omitempty"`
 
 	name  string
 	width int // of the terminal; 0: not cut
@@ -91,9 +93,17 @@ func (e *explanation) judge(s *scan.Snapshot, p *scan.Process) {
 			if m.PID != p.PID {
 				continue
 			}
+			name := "run " + run.ID
+			if run.ID == "" {
+				name = "a run without an ID"
+			}
 			e.Findings = append(e.Findings,
-				fmt.Sprintf("it is of run %s of user %d, by %s", run.ID, run.UID, m.Evidence),
-				fmt.Sprintf("run %s is %s: %s", run.ID, run.State, run.Why))
+				fmt.Sprintf("it is of %s of user %d, by %s", name, run.UID, m.Evidence),
+				fmt.Sprintf("%s is %s: %s", name, run.State, run.Why))
+			if m.Unguarded {
+				e.Unguarded = true
+				e.Findings = append(e.Findings, "it is unguarded: its watchdog is gone, and its run is alive")
+			}
 			if m.Verdict == scan.End {
 				e.Verdict = "dies"
 			}

@@ -19,9 +19,11 @@ import (
 
 type reapFlags struct {
 	RunID     []string      `name:"run-id" sep:"none" placeholder:"ID" help:"End this run, whatever its state, and no other; may be repeated."`
+	WorkerID  []string      `name:"worker-id" sep:"none" placeholder:"ID" help:"Beside --run-id: only this worker of that run; may be repeated."`
 	DryRun    bool          `help:"Send no signal: say what would be ended."`
 	Grace     time.Duration `default:"2s" help:"From SIGTERM to SIGKILL, one grace period for everything (0s to 24h)."`
 	Unclaimed bool          `help:"End runs of which no owner is known, too."`
+	Unguarded bool          `help:"End workers of living runs too if their watchdog is dead."`
 	Json      bool          `help:"Print one JSON object on standard output."`
 }
 
@@ -48,7 +50,7 @@ type flags struct {
 
 const description = `Ends what dead runs left behind, and nothing else.
 
-A process belongs to a run by evidence: an argument --run-id ID, LEASH_RUN_ID in its environment, the ledger that watchdogs keep (LEASH_STATE_DIR), a recorded worker's process group, session or cgroup, or descent. A run is dead when its owner is known and gone. What is in doubt is left alone, and the reason is told.
+A process belongs to a run by evidence: an argument --run-id ID, LEASH_RUN_ID in its environment, the ledger that watchdogs keep (LEASH_STATE_DIR), a recorded worker's process group, session or cgroup, or descent. A run is dead when its owner is known and gone. A worker whose watchdog is gone while the owner lives is unguarded: listed so, and ended by --unguarded only (beside it, --run-id says which runs are meant, and their state counts). What is in doubt is left alone, and the reason is told.
 
 Exit status: 0 when nothing that had to go is left, 1 when something survived, 125 when the reaper failed or was called wrongly.`
 
@@ -115,6 +117,14 @@ func (f *flags) check(command string) error {
 		return fmt.Errorf("--log-level: %q is none of auto, debug, info, warn and error", f.LogLevel)
 	case f.Reap.Grace < 0 || f.Reap.Grace > maxGrace:
 		return fmt.Errorf("--grace: %v is not between 0s and %v", f.Reap.Grace, maxGrace)
+	}
+	if len(f.Reap.WorkerID) > 0 && len(f.Reap.RunID) == 0 {
+		return errors.New("--worker-id: a worker's ID is one of its run: give --run-id too")
+	}
+	for _, id := range f.Reap.WorkerID {
+		if id == "" {
+			return errors.New("--worker-id: it is empty")
+		}
 	}
 	for _, id := range f.Reap.RunID {
 		if !runid.Valid(id) {

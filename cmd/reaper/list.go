@@ -49,13 +49,16 @@ type tree struct {
 }
 
 func (t *tree) print() error {
-	total, doomed := 0, 0
+	total, doomed, unguarded := 0, 0, 0
 	for _, r := range t.report.Runs {
 		t.run(r)
 		for _, p := range r.Processes {
 			total++
 			if p.verdict == scan.End {
 				doomed++
+			}
+			if p.Unguarded {
+				unguarded++
 			}
 		}
 	}
@@ -66,6 +69,9 @@ func (t *tree) print() error {
 		t.line(fmt.Sprintf("%s, %s; reap would end none", number(len(t.report.Runs), "run"), number(total, "process")))
 	default:
 		t.line(fmt.Sprintf("%s, %s; reap would end %d", number(len(t.report.Runs), "run"), number(total, "process"), doomed))
+	}
+	if unguarded > 0 {
+		t.line(fmt.Sprintf("%s unguarded: reap --unguarded would end %s", is(unguarded), it(unguarded)))
 	}
 	if unseen := t.report.unseen(); unseen != "" {
 		t.line(unseen)
@@ -94,7 +100,7 @@ func (t *tree) run(r *runReport) {
 		}
 		t.line(fmt.Sprintf("%s%-7d %6s %9s  %-*s  %s", branch, p.PID, brief(t.age(p.proc.Start)),
 			size(p.proc.Memory), room, strings.Join(p.Evidence, ","), command(p.Argv, p.proc.Name)))
-		if p.verdict == scan.Skip {
+		if p.verdict == scan.Skip || p.Unguarded {
 			t.line(below + plain(p.Reason))
 		}
 	}
@@ -102,10 +108,28 @@ func (t *tree) run(r *runReport) {
 
 // head names a run: its ID, and its user where that is another.
 func head(r *runReport, uid uint32) string {
-	if r.UID != uid {
-		return fmt.Sprintf("run %s of user %d", r.RunID, r.UID)
+	name := "run " + r.RunID
+	if r.RunID == "" {
+		name = "a run without an ID"
 	}
-	return "run " + r.RunID
+	if r.UID != uid {
+		name += fmt.Sprintf(" of user %d", r.UID)
+	}
+	return name
+}
+
+func it(n int) string {
+	if n == 1 {
+		return "it"
+	}
+	return "them"
+}
+
+func is(n int) string {
+	if n == 1 {
+		return "1 process is"
+	}
+	return number(n, "process") + " are"
 }
 
 var colours = map[string]string{"dead": "\x1b[31m", "alive": "\x1b[32m", "unclaimed": "\x1b[33m"}
@@ -190,6 +214,11 @@ func (o *outcome) run(run *runReport) int {
 		case actionLeft, actionSkip:
 			o.line("  %s %d  %s", p.Action, p.PID, line)
 			o.line("    %s", plain(p.Reason))
+		case actionNone:
+			if p.Unguarded {
+				o.line("  unguarded %d  %s", p.PID, line)
+				o.line("    %s", plain(p.Reason))
+			}
 		}
 	}
 	return counts[actionDry]

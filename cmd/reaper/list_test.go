@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"leash/internal/ledger"
 	"leash/internal/proc"
 	"leash/reap"
 	"leash/scan"
@@ -213,4 +214,57 @@ func TestOutcomeOfNothing(t *testing.T) {
 	if err := (&outcome{report: newReport()}).print(io.Discard); err != nil {
 		t.Error(err)
 	}
+}
+
+// A worker whose watchdog is dead while the owner of its run lives is shown as such.
+func TestUnguardedIsShown(t *testing.T) {
+	dog, boss := proc.ID{PID: 40, Start: now - 9000}, proc.ID{PID: 51, Start: now - 9000}
+	worker := scan.Process{Info: proc.Info{ID: proc.ID{PID: 70, Start: now - 1000, Inode: 7}, PPID: 51, State: 'S', Threads: 1},
+		Args: []string{"python3"}, Memory: 3 << 20}
+	s := &scan.Snapshot{Boot: "b", NS: 1, Tick: now, Scanned: 1, Procs: []scan.Process{worker},
+		Records: []ledger.Record{{RunID: "liv1234", Boot: "b", NS: 1, Watchdog: dog, Worker: worker.ID, Parents: []proc.ID{boss}, Seen: now}},
+		Lives:   map[proc.ID]scan.Life{dog: scan.Dead, boss: scan.Alive, worker.ID: scan.Alive}}
+	r := newReport()
+	r.add(s, scan.Judge(s, scan.Wish{}), listed)
+	r.close(0)
+	var b strings.Builder
+	list := tree{w: &b, report: r, age: age}
+	if err := list.print(); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, b.String(), `
+run liv1234  alive  age 10s  parent 51
+└─ 70         10s   3.0 MiB  ledger  python3
+   its owner (PID 51) lives; unguarded, for its watchdog (PID 40) is gone: left alone unless --unguarded or --run-id says otherwise
+1 run, 1 process; reap would end none
+1 process is unguarded: reap --unguarded would end it
+`)
+	b.Reset()
+	if err := writeJSON(&b, r); err != nil || !strings.Contains(b.String(), `"unguarded":true`) || !strings.Contains(b.String(), `"state":"alive"`) {
+		t.Errorf("%v: %s", err, b.String())
+	}
+	e := &explanation{PID: 70, Verdict: "lives"}
+	if e.judge(s, &worker); !e.Unguarded || e.Verdict != "lives" || !strings.Contains(strings.Join(e.Findings, "\n"), "it is unguarded") {
+		t.Errorf("%+v", e)
+	}
+}
+
+// A run without an ID is called so.
+func TestARunWithoutAnID(t *testing.T) {
+	p := scan.Process{Info: proc.Info{ID: proc.ID{PID: 70, Start: now - 1000}, PPID: 1, State: 'S', Threads: 1}, Name: "sleep",
+		Leaf: &scan.Leaf{Name: "leash-1-40-9", PID: 40, Tick: 9}}
+	s := &scan.Snapshot{Boot: "b", NS: 1, Tick: now, Scanned: 1, Procs: []scan.Process{p}, Lives: map[proc.ID]scan.Life{}}
+	r := newReport()
+	r.add(s, scan.Judge(s, scan.Wish{}), dry)
+	r.close(0)
+	o := outcome{report: r, dry: true}
+	var b strings.Builder
+	if err := o.print(&b); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, b.String(), `
+a run without an ID  dead, its watchdog (PID 40) is gone, and no record of its worker is there: 1 would be ended
+  would end 70  [sleep]
+would end 1 process of 1 looked at; nothing was signalled
+`)
 }

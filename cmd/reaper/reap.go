@@ -45,9 +45,10 @@ func reapAll(f *flags) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	wish := scan.Wish{RunIDs: f.Reap.RunID, Unclaimed: f.Reap.Unclaimed}
+	wish := scan.Wish{RunIDs: f.Reap.RunID, WorkerIDs: f.Reap.WorkerID, Unclaimed: f.Reap.Unclaimed, Unguarded: f.Reap.Unguarded}
 	j.tell(slog.LevelInfo, event.ReaperStarted, "looking for what dead runs left",
 		slog.Bool(event.DryRun, f.Reap.DryRun), slog.Bool(event.Unclaimed, f.Reap.Unclaimed),
+		slog.Bool(event.Unguarded, f.Reap.Unguarded), slog.String(event.WorkerIDs, strings.Join(f.Reap.WorkerID, ",")),
 		slog.String(event.RunIDs, strings.Join(f.Reap.RunID, ",")), slog.Int64(event.GraceMS, f.Reap.Grace.Milliseconds()))
 	if f.Reap.DryRun {
 		s, err := j.take()

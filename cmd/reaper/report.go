@@ -55,6 +55,8 @@ type processReport struct {
 	Evidence []string `json:"evidence"`
 	Action   string   `json:"action"`
 	Reason   string   `json:"reason"`
+	// Unguarded: its watchdog is dead, and its run is alive.
+	Unguarded bool `json:"unguarded,omitempty"`
 
 	proc     scan.Process
 	evidence scan.Evidence
@@ -129,7 +131,7 @@ func (r *report) add(s *scan.Snapshot, runs []*scan.Run, say intent) {
 			// All that ever spoke for it: a parent may have ended since.
 			p.evidence |= m.Evidence
 			p.Evidence, p.verdict = p.evidence.Names(), m.Verdict
-			p.watchdog, p.seen = m.Watchdog, r.looks
+			p.watchdog, p.seen, p.Unguarded = m.Watchdog, r.looks, m.Unguarded
 			p.Action, p.Reason = say(m)
 		}
 	}

@@ -61,7 +61,7 @@ func TestStandardDescriptors(t *testing.T) {
 		status         string
 		stdout, stderr string // what they must hold; - is nothing at all
 	}{
-		{`"$1" reap --run-id $2 --grace 0s --json >&-; echo $? >&2`, "0", "-", "reaper.completed"},
+		{`"$1" reap --run-id $2 --grace 0s --json --log-level info >&-; echo $? >&2`, "0", "-", "reaper.completed"},
 		{`"$1" reap --run-id $2 --grace 0s --json 2>&-; echo $? >&2`, "0", `"killed":1`, ""},
 		{`"$1" reap --run-id $2 --grace 0s 2>/dev/full; echo $? >&2`, "0", "1 killed", ""},
 		{`"$1" reap --run-id $2 --grace 0s --json <&- >&- 2>&-; echo $? >&2`, "0", "-", ""},

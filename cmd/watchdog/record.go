@@ -33,9 +33,9 @@ type record struct {
 const settle = 50 * time.Millisecond
 
 const (
-	noRecord = "the reaper will find no record of this worker: LEASH_STATE_DIR must name a folder of yours, of mode 0700, " +
-		"that can be written and is not full; the watch goes on"
-	noIdentity  = "the reaper will find no record of this worker, for it cannot be said who is who; the watch goes on"
+	noRecord = "the reaper will find no record of this worker: LEASH_STATE_DIR must name a folder of yours " +
+		"that nobody else may write in and that is not full, and the folder above it must exist; the watch goes on"
+	noIdentity  = "the reaper will find no record of this worker, for it cannot be said which process it is; the watch goes on"
 	staleRecord = "the record of this worker could not be removed: delete it, or leave it to the reaper"
 )
 

@@ -66,6 +66,8 @@ const (
 
 	DryRun        = "dry_run"
 	Unclaimed     = "unclaimed"
+	Unguarded     = "unguarded"
+	WorkerIDs     = "worker_ids"
 	RunIDs        = "run_ids"
 	GraceMS       = "grace_ms"
 	State         = "state"

@@ -229,6 +229,12 @@ func TestForeignDirectoryIsBounded(t *testing.T) {
 		t.Errorf("%d of our own, %v", len(entries), problems)
 	}
 	must(t, dir.Chown(65534, 65534))
+	if entries, _, problems := Read(dir); len(entries) != 0 || len(problems) == 0 || !errors.Is(problems[0], errForeign) {
+		t.Errorf("%d of ours in another's, %v", len(entries), problems)
+	}
+	for _, name := range names(t, dir) {
+		must(t, os.Chown(filepath.Join(dir.Name(), name), 65534, 65534))
+	}
 	if entries, _, problems := Read(dir); len(entries) != maxForeign || len(problems) != 1 {
 		t.Errorf("%d of another's, %v", len(entries), problems)
 	}

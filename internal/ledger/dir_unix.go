@@ -60,10 +60,11 @@ func rewound(dir *os.File) (*os.File, error) {
 	return dir, err
 }
 
-// foreign reports whether a directory is another user's, or may be.
-func foreign(dir *os.File) bool {
+// foreign reports whether a directory is another user's, or may be, and whose.
+func foreign(dir *os.File) (owner uint32, is bool) {
 	var st unix.Stat_t
-	return unix.Fstat(int(dir.Fd()), &st) != nil || int(st.Uid) != os.Geteuid()
+	err := unix.Fstat(int(dir.Fd()), &st)
+	return st.Uid, err != nil || int(st.Uid) != os.Geteuid()
 }
 
 // openRecord opens a file and says whose it is.

@@ -53,9 +53,14 @@ func readAll(dir *os.File) (entries []Entry, unfinished []string, problems []err
 	if list != dir {
 		defer list.Close()
 	}
-	most := maxFiles
-	if foreign(dir) {
-		most = maxForeign
+	most, check := maxFiles, func(uint32) error { return nil }
+	if owner, is := foreign(dir); is {
+		most, check = maxForeign, func(uid uint32) error {
+			if uid != owner && os.Geteuid() == 0 { // it speaks of its owner's processes alone
+				return errForeign
+			}
+			return nil
+		}
 	}
 	for n := 0; ; {
 		names, err := list.Readdirnames(1000)
@@ -66,6 +71,9 @@ func readAll(dir *os.File) (entries []Entry, unfinished []string, problems []err
 			switch {
 			case strings.HasSuffix(name, suffix):
 				r, err := read(dir, name)
+				if err == nil {
+					err = check(r.UID)
+				}
 				if errors.Is(err, fs.ErrNotExist) { // its watchdog ended just now
 					continue
 				}

@@ -16,7 +16,7 @@ func rewound(dir *os.File) (*os.File, error) { return os.Open(dir.Name()) }
 const tries = 5
 
 // foreign: who opened the directory has seen to it that it is ours.
-func foreign(*os.File) bool { return false }
+func foreign(*os.File) (owner uint32, is bool) { return 0, false }
 
 // openRecord opens a file of our own user. There are no user numbers here: whose
 // it is, is said as 0, and the reader sets what he calls us.

@@ -5,10 +5,6 @@ package linux
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -121,31 +117,4 @@ func (t *Table) inode(id proc.ID) uint64 {
 		return 0
 	}
 	return h.inode
-}
-
-// insides lists, by PID, the records whose cgroup a process is in.
-func (t *Table) insides(s *scan.Snapshot) map[int][]int {
-	inside := make(map[int][]int)
-	for n := range s.Records {
-		r := &s.Records[n]
-		if r.Cgroup == "" || r.Boot != s.Boot || r.NS != s.NS || !t.leaf(r) {
-			continue
-		}
-		filepath.WalkDir(r.Cgroup, func(dir string, d fs.DirEntry, err error) error {
-			if err != nil || !d.IsDir() {
-				return nil
-			}
-			b, err := os.ReadFile(dir + "/cgroup.procs")
-			if err != nil {
-				return nil
-			}
-			for _, pid := range ParsePIDs(b, nil) {
-				if !slices.Contains(inside[pid], n) {
-					inside[pid] = append(inside[pid], n)
-				}
-			}
-			return nil
-		})
-	}
-	return inside
 }

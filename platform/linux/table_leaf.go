@@ -4,7 +4,6 @@ package linux
 
 import (
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -23,22 +22,8 @@ func leafName(ns uint64, pid int, tick uint64) string {
 	return leafPrefix + strconv.FormatUint(ns, 10) + "-" + itoa(pid) + "-" + strconv.FormatUint(tick, 10)
 }
 
-// leaf reports whether a record names a cgroup such as its watchdog makes: the
-// record may be hostile, and nothing else is to be read or removed.
-func (t *Table) leaf(r *ledger.Record) bool {
-	b, err := t.Kernel.readFile(unix.AT_FDCWD, pathOf("/proc/self/mountinfo"))
-	if err != nil {
-		return false
-	}
-	_, point := cgroup2Mount(b)
-	dir, name := filepath.Split(r.Cgroup)
-	if point == "" || filepath.Clean(r.Cgroup) != r.Cgroup || !strings.HasPrefix(dir, point+"/") ||
-		!isLeaf(name, r.NS, r.Watchdog.PID) {
-		return false
-	}
-	var st unix.Stat_t
-	return unix.Lstat(r.Cgroup, &st) == nil && st.Uid == r.UID && st.Mode&unix.S_IFMT == unix.S_IFDIR
-}
+// leaf is leafAt, for one record.
+func (t *Table) leaf(r *ledger.Record) bool { return leafAt(r, t.mountPoint()) }
 
 func isLeaf(name string, ns uint64, watchdog int) bool {
 	gotNS, pid, _, ok := leafOf(name)
@@ -53,8 +38,9 @@ func (t *Table) RemoveLeaf(r *ledger.Record) {
 }
 
 // RemoveLeaves removes the empty cgroups beside our own that dead watchdogs
-// left. Those with somebody in them the kernel keeps.
-func (t *Table) RemoveLeaves() {
+// left, and those of PID namespaces that are gone. Those with somebody in them the
+// kernel keeps.
+func (t *Table) RemoveLeaves(gone func(ns uint64) bool) {
 	base := t.Kernel.cgroupDir()
 	if base == "" {
 		return
@@ -62,7 +48,7 @@ func (t *Table) RemoveLeaves() {
 	entries, _ := os.ReadDir(base)
 	for _, e := range entries {
 		ns, pid, tick, ok := leafOf(e.Name())
-		if ok && ns == t.ns && e.IsDir() && t.leafless(pid, tick) {
+		if ok && e.IsDir() && (ns == t.ns && t.leafless(pid, tick) || gone(ns)) {
 			unix.Rmdir(base + "/" + e.Name())
 		}
 	}

@@ -194,10 +194,11 @@ func TestRemoveLeaves(t *testing.T) {
 	stay = append(stay, mkdir(t, stay[len(stay)-1]+"/"+here+itoa(gone.PID)+"-2")) // not beside our own
 	t.Cleanup(func() { os.Remove(stay[len(stay)-1]) })
 	leave := []string{
+		leaf("leash-8-" + mine + "-" + now), // the namespace is gone
 		leaf(here + itoa(gone.PID) + "-" + now),
 		leaf(here + mine + "-1"), // the number is another's, who came later
 	}
-	table.RemoveLeaves()
+	table.RemoveLeaves(func(ns uint64) bool { return ns == 8 })
 	for _, dir := range stay {
 		if !exists(dir) {
 			t.Errorf("%s was removed", dir)
@@ -211,7 +212,7 @@ func TestRemoveLeaves(t *testing.T) {
 	testkit.StillAlive(t, sleeper.Ident)
 	sleeper.Kill()
 	sleeper.Wait()
-	if table.RemoveLeaves(); exists(full) {
+	if table.RemoveLeaves(func(ns uint64) bool { return ns == 8 }); exists(full) {
 		t.Errorf("%s is empty now and still there", full)
 	}
 }

@@ -326,8 +326,9 @@ func NewTable(k *Kernel) (*Table, error) {
 func (t *Table) Take(records []ledger.Record, held []scan.Held) (*scan.Snapshot, error) {
 	s := &scan.Snapshot{Boot: t.boot, NS: t.ns, UID: t.uid, Tick: t.Kernel.Tick(),
 		Records: records, Held: held, Never: t.never}
-	inside := t.insides(s)
-	w := t.extras(s, inside)
+	groups := t.groups(s)
+	s.Partial, s.Passed = groups.partial, groups.passed
+	w := t.extras(s, groups)
 	if err := t.glanceAll(w); err != nil {
 		return nil, err
 	}
@@ -337,11 +338,12 @@ func (t *Table) Take(records []ledger.Record, held []scan.Held) (*scan.Snapshot,
 	t.addDescendants(s, all)
 	for i := range s.Procs {
 		p := &s.Procs[i]
-		p.Inside = inside[p.PID]
+		p.Inside, p.Leaf = groups.inside[p.PID], groups.leaves[p.PID]
 		if w.pids[p.PID] && t.Kernel.pidfs {
 			p.Inode = t.inode(p.ID)
 		}
 	}
+	t.addAncestors(s)
 	t.addParents(s)
 	s.Lives = make(map[proc.ID]scan.Life)
 	for _, id := range s.Named() {
@@ -354,10 +356,13 @@ func (t *Table) Take(records []ledger.Record, held []scan.Held) (*scan.Snapshot,
 }
 
 // extras names those whom the records speak of.
-func (t *Table) extras(s *scan.Snapshot, inside map[int][]int) *extras {
+func (t *Table) extras(s *scan.Snapshot, groups *groups) *extras {
 	w := &extras{pids: make(map[int]bool), groups: make(map[int]bool), sessions: make(map[int]bool),
 		initial: t.ns == initialNS, only: t.uid}
-	for pid := range inside {
+	for pid := range groups.inside {
+		w.pids[pid] = true
+	}
+	for pid := range groups.leaves {
 		w.pids[pid] = true
 	}
 	for i := range s.Records {

@@ -14,9 +14,11 @@ import (
 )
 
 // StateDir opens the folder for what watchdogs and reapers of one user share:
-// LEASH_STATE_DIR; else $XDG_RUNTIME_DIR/leash, /run/leash for root, or leash
-// in the user's cache folder, the first that is to be had. It is made with mode
-// 0700 and must be ours: whoever else could write there could mislead us.
+// LEASH_STATE_DIR; else $XDG_RUNTIME_DIR/leash, /run/leash for root, leash in the
+// user's cache folder, or .leash in the home folder, the first that is to be had.
+// It is made with mode 0700 if only it is missing, and nothing above it is made.
+// Whoever else could write in it could mislead us: so it must be ours, or root's,
+// and nobody else may write in it.
 func StateDir() (*os.File, error) {
 	if dir := os.Getenv("LEASH_STATE_DIR"); dir != "" {
 		return makePrivate(dir)
@@ -43,24 +45,17 @@ func defaults() (dirs []string) {
 	if dir, err := os.UserCacheDir(); err == nil {
 		dirs = append(dirs, filepath.Join(dir, "leash"))
 	}
+	// Not every home has a cache folder, and that one is not ours to make.
+	if dir, err := os.UserHomeDir(); err == nil && filepath.IsAbs(dir) {
+		dirs = append(dirs, filepath.Join(dir, ".leash"))
+	}
 	return dirs
 }
 
 // StateDirs opens every such folder that exists, and makes none. Which one a
-// watchdog used depends on its environment, so all are looked into; root looks
-// into those of users too. One that the user named and that cannot be trusted
-// is an error, another is told among the problems.
-func StateDirs() (dirs []*os.File, problems []error, err error) {
-	if dir := os.Getenv("LEASH_STATE_DIR"); dir != "" {
-		f, err := openPrivate(dir, os.Geteuid())
-		switch {
-		case errors.Is(err, os.ErrNotExist):
-			return nil, nil, nil
-		case err != nil:
-			return nil, nil, fmt.Errorf("LEASH_STATE_DIR: %w", err)
-		}
-		return []*os.File{f}, nil, nil
-	}
+// watchdog used depends on its environment, so all are read; root reads those of
+// users too. One that cannot be trusted is told among the problems.
+func StateDirs() (dirs []*os.File, problems []error) {
 	open := func(dir string, uid int) {
 		f, err := openPrivate(dir, uid)
 		if err == nil {
@@ -68,6 +63,16 @@ func StateDirs() (dirs []*os.File, problems []error, err error) {
 		} else if !errors.Is(err, os.ErrNotExist) {
 			problems = append(problems, err)
 		}
+	}
+	if dir := os.Getenv("LEASH_STATE_DIR"); dir != "" {
+		uid := os.Geteuid()
+		if uid == 0 { // another user's speaks of that user's processes
+			uid = anybody
+		}
+		if open(dir, uid); len(problems) > 0 {
+			problems[0] = fmt.Errorf("LEASH_STATE_DIR: %w", problems[0])
+		}
+		return dirs, problems
 	}
 	for _, dir := range defaults() {
 		open(dir, os.Geteuid())
@@ -80,7 +85,7 @@ func StateDirs() (dirs []*os.File, problems []error, err error) {
 			}
 		}
 	}
-	return dirs, problems, nil
+	return dirs, problems
 }
 
 // runtimeDirs is where systemd makes the XDG_RUNTIME_DIR of each user who is
@@ -99,26 +104,37 @@ func usersOf(dir string) (uids []int) {
 	return uids
 }
 
+// makePrivate makes the folder if it is not there. The folders above it may be
+// another's, or be shared: none of them is made.
 func makePrivate(dir string) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return nil, err
-	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err
 	}
 	return openPrivate(dir, os.Geteuid())
 }
 
-// openPrivate opens a folder that nobody but this user could write in.
+// anybody stands for every user.
+const anybody = -1
+
+// openPrivate opens a folder of this user or of root that nobody else may write
+// in. An access list counts too: its mask shows as the rights of the group (acl(5)).
 func openPrivate(dir string, uid int) (*os.File, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || int(st.Uid) != uid || st.Mode&0o077 != 0 {
+	if err = unix.Fstat(fd, &st); err == nil {
+		switch {
+		case uid != anybody && int(st.Uid) != uid && st.Uid != 0:
+			err = fmt.Errorf("it belongs to user %d and must belong to user %d or to root", st.Uid, uid)
+		case st.Mode&0o022 != 0:
+			err = fmt.Errorf("others than its owner may write in it (mode %04o): chmod go-w", st.Mode&0o7777)
+		}
+	}
+	if err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("%s must belong to user %d and be of mode 0700: it is not used", dir, uid)
+		return nil, fmt.Errorf("%s is not used: %w", dir, err)
 	}
 	return os.NewFile(uintptr(fd), dir), nil
 }

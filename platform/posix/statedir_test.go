@@ -40,6 +40,11 @@ func TestStateDirIsMadePrivate(t *testing.T) {
 	defer unix.Umask(old)
 	dir := t.TempDir()
 	own := filepath.Join(dir, "a", "b", "state")
+	refused(t, own) // the folders above are not ours to make
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("made: %v", left)
+	}
+	at(t, filepath.Dir(own), 0o755)
 	t.Setenv("LEASH_STATE_DIR", own)
 	for range 2 { // the second time it is there
 		if got := openedAt(t); got != own {
@@ -62,8 +67,8 @@ func TestStateDirOrder(t *testing.T) {
 	}
 	// One that is not to be had is passed over.
 	t.Setenv("LEASH_STATE_DIR", "")
-	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
-	if err := os.Chmod(filepath.Join(dir, "leash"), 0o755); err != nil {
+	t.Setenv("XDG_CACHE_HOME", at(t, filepath.Join(dir, "cache"), 0o700))
+	if err := os.Chmod(filepath.Join(dir, "leash"), 0o775); err != nil {
 		t.Fatal(err)
 	}
 	for _, runtime := range []string{dir, "relative", ""} {
@@ -75,11 +80,52 @@ func TestStateDirOrder(t *testing.T) {
 	}
 }
 
+// A home without a cache folder gets none from us, nor a system without /run.
+func TestStateDirWithoutACacheFolder(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("LEASH_STATE_DIR", "")
+	t.Setenv("XDG_RUNTIME_DIR", "")
+	t.Setenv("XDG_CACHE_HOME", "")
+	t.Setenv("HOME", home)
+	if os.Geteuid() != 0 {
+		if got, want := openedAt(t), home+"/.leash"; got != want {
+			t.Errorf("%s instead of %s", got, want)
+		}
+	}
+	if _, err := os.Lstat(home + "/.cache"); err == nil {
+		t.Error("the cache folder was made")
+	}
+	if dirs := defaults(); dirs[len(dirs)-1] != home+"/.leash" {
+		t.Errorf("%q", dirs)
+	}
+}
+
+// systemd's RuntimeDirectory= makes 0755: nobody else can write in it.
+func TestStateDirThatOthersMayRead(t *testing.T) {
+	dir := t.TempDir()
+	for _, mode := range []os.FileMode{0o755, 0o701, 0o750, 0o744, 0o711} {
+		own := at(t, filepath.Join(dir, "mode"+mode.String()), mode)
+		t.Setenv("LEASH_STATE_DIR", own)
+		f, err := StateDir()
+		if err != nil {
+			t.Errorf("mode %v: %v", mode, err)
+			continue
+		}
+		f.Close()
+		if info, err := os.Stat(own); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("its mode %v is %v now", mode, info.Mode())
+		}
+		if names, problems := opened(t, dir); !slices.Equal(names, []string{own}) || problems != nil {
+			t.Errorf("mode %v, to be read: %q, %v", mode, names, problems)
+		}
+	}
+}
+
 // Whoever else could write there could mislead us.
 func TestStateDirRefuses(t *testing.T) {
 	dir := t.TempDir()
 	good := filepath.Join(dir, "good")
-	for _, mode := range []os.FileMode{0o701, 0o770, 0o750, 0o777, 0o704} {
+	for _, mode := range []os.FileMode{0o720, 0o770, 0o775, 0o777, 0o702} {
 		own := filepath.Join(dir, "mode"+mode.String())
 		if err := os.Mkdir(own, 0o700); err != nil {
 			t.Fatal(err)
@@ -143,9 +189,9 @@ func at(t *testing.T, dir string, mode os.FileMode) string {
 }
 
 // opened is what StateDirs opens, apart from the folders that this machine has.
-func opened(t *testing.T, below string) (names []string, problems []error, err error) {
+func opened(t *testing.T, below string) (names []string, problems []error) {
 	t.Helper()
-	dirs, problems, err := StateDirs()
+	dirs, problems := StateDirs()
 	for _, f := range dirs {
 		if strings.HasPrefix(f.Name(), below) {
 			names = append(names, f.Name())
@@ -153,7 +199,7 @@ func opened(t *testing.T, below string) (names []string, problems []error, err e
 		f.Close()
 	}
 	problems = slices.DeleteFunc(problems, func(e error) bool { return !strings.Contains(e.Error(), below) })
-	return names, problems, err
+	return names, problems
 }
 
 // The folder that the user names is the only one, and is none until it is made.
@@ -164,8 +210,8 @@ func TestStateDirsOfTheUser(t *testing.T) {
 	own := dir + "/own"
 	for _, name := range []string{own, own + "/below"} {
 		t.Setenv("LEASH_STATE_DIR", name)
-		if dirs, problems, err := StateDirs(); dirs != nil || problems != nil || err != nil {
-			t.Errorf("%s: %v, %v, %v", name, dirs, problems, err)
+		if dirs, problems := StateDirs(); dirs != nil || problems != nil {
+			t.Errorf("%s: %v, %v", name, dirs, problems)
 		}
 		if _, err := os.Lstat(name); err == nil {
 			t.Errorf("%s was made", name)
@@ -173,8 +219,8 @@ func TestStateDirsOfTheUser(t *testing.T) {
 	}
 	at(t, own, 0o700)
 	t.Setenv("LEASH_STATE_DIR", own)
-	if names, problems, err := opened(t, ""); !slices.Equal(names, []string{own}) || problems != nil || err != nil {
-		t.Errorf("%q, %v, %v", names, problems, err)
+	if names, problems := opened(t, ""); !slices.Equal(names, []string{own}) || problems != nil {
+		t.Errorf("%q, %v", names, problems)
 	}
 
 	link := dir + "/link"
@@ -189,19 +235,12 @@ func TestStateDirsOfTheUser(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bad := []string{at(t, dir+"/open", 0o777), at(t, dir+"/group", 0o710), link, dangling, file, file + "/below"}
-	if os.Geteuid() == 0 {
-		other := at(t, dir+"/other", 0o700)
-		if err := os.Chown(other, 65534, 65534); err != nil {
-			t.Fatal(err)
-		}
-		bad = append(bad, other)
-	}
+	bad := []string{at(t, dir+"/open", 0o777), at(t, dir+"/group", 0o770), link, dangling, file, file + "/below"}
 	for _, name := range bad {
 		t.Setenv("LEASH_STATE_DIR", name)
-		dirs, problems, err := StateDirs()
-		if dirs != nil || problems != nil || err == nil || !strings.HasPrefix(err.Error(), "LEASH_STATE_DIR: ") || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %v, %v, %v", name, dirs, problems, err)
+		dirs, problems := StateDirs()
+		if dirs != nil || len(problems) != 1 || !strings.HasPrefix(problems[0].Error(), "LEASH_STATE_DIR: ") || !strings.Contains(problems[0].Error(), name) {
+			t.Errorf("%s: %v, %v", name, dirs, problems)
 		}
 	}
 }
@@ -213,35 +252,52 @@ func TestStateDirsLooksIntoAll(t *testing.T) {
 	t.Setenv("LEASH_STATE_DIR", "")
 	t.Setenv("XDG_RUNTIME_DIR", dir+"/run")
 	t.Setenv("XDG_CACHE_HOME", dir+"/cache")
-	if names, problems, err := opened(t, dir); names != nil || problems != nil || err != nil {
-		t.Errorf("%q, %v, %v", names, problems, err)
+	if names, problems := opened(t, dir); names != nil || problems != nil {
+		t.Errorf("%q, %v", names, problems)
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) > 0 {
 		t.Errorf("%v was made", entries)
 	}
 	first, second := at(t, dir+"/run/leash", 0o700), at(t, dir+"/cache/leash", 0o700)
-	if names, problems, err := opened(t, dir); !slices.Equal(names, []string{first, second}) || problems != nil || err != nil {
-		t.Errorf("%q, %v, %v", names, problems, err)
+	if names, problems := opened(t, dir); !slices.Equal(names, []string{first, second}) || problems != nil {
+		t.Errorf("%q, %v", names, problems)
 	}
-	at(t, first, 0o755)
-	names, problems, err := opened(t, dir)
-	if !slices.Equal(names, []string{second}) || len(problems) != 1 || !strings.Contains(problems[0].Error(), first) || err != nil {
-		t.Errorf("%q, %v, %v", names, problems, err)
+	at(t, first, 0o775)
+	names, problems := opened(t, dir)
+	if !slices.Equal(names, []string{second}) || len(problems) != 1 || !strings.Contains(problems[0].Error(), first) {
+		t.Errorf("%q, %v", names, problems)
 	}
 	t.Setenv("XDG_RUNTIME_DIR", "relative")
-	if names, problems, err = opened(t, dir); !slices.Equal(names, []string{second}) || problems != nil || err != nil {
-		t.Errorf("%q, %v, %v", names, problems, err)
+	if names, problems = opened(t, dir); !slices.Equal(names, []string{second}) || problems != nil {
+		t.Errorf("%q, %v", names, problems)
 	}
 }
 
-// Of another user a folder must be that user's own, not ours.
+// Root reads another user's folder; its watchdogs write nothing there.
+func TestStateDirOfAnotherUser(t *testing.T) {
+	testkit.NeedRoot(t)
+	dir := at(t, t.TempDir()+"/other", 0o700)
+	if err := os.Chown(dir, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, dir)
+	if names, problems := opened(t, dir); !slices.Equal(names, []string{dir}) || problems != nil {
+		t.Errorf("%q, %v", names, problems)
+	}
+	at(t, dir, 0o770)
+	if names, problems := opened(t, dir); names != nil || len(problems) != 1 {
+		t.Errorf("one that others may write in: %q, %v", names, problems)
+	}
+}
+
+// Of a user a folder must be that user's own, or root's.
 func TestOpenPrivateOfAnotherUser(t *testing.T) {
 	testkit.NeedRoot(t)
 	dir := at(t, t.TempDir()+"/leash", 0o700)
 	for _, c := range []struct {
 		owner, wanted int
 		ok            bool
-	}{{0, 0, true}, {0, 65534, false}, {65534, 65534, true}, {65534, 0, false}, {65533, 65534, false}} {
+	}{{0, 0, true}, {0, 65534, true}, {65534, 65534, true}, {65534, 0, false}, {65533, 65534, false}} {
 		if err := os.Chown(dir, c.owner, 0); err != nil {
 			t.Fatal(err)
 		}

@@ -14,14 +14,11 @@ import (
 
 // StateDir opens the folder for what watchdogs and reapers of one user share:
 // LEASH_STATE_DIR, or leash in the folder of the user's data that stays on this
-// machine. It is made for this user, the system and administrators alone: whoever
-// else could write there could mislead us.
+// machine. If only it is missing, it is made for this user, the system and
+// administrators alone: whoever else could write there could mislead us.
 func StateDir() (*os.File, error) {
 	dir, _, err := stateDir()
 	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return nil, err
 	}
 	user, err := userSID()

@@ -151,6 +151,12 @@ func TestStateDir(t *testing.T) {
 	}
 	named := filepath.Join(base, "a", "b")
 	t.Setenv("LEASH_STATE_DIR", named)
+	if _, err := StateDir(); err == nil {
+		t.Error("the folder above was made")
+	}
+	if err := os.Mkdir(filepath.Dir(named), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	f, err := StateDir()
 	if err != nil || f.Name() != named {
 		t.Fatal(err)

@@ -195,25 +195,24 @@ func Scarce(err error) bool {
 }
 
 // StateDirs opens the folder of the ledger if it exists, and makes none. One
-// that the user named and that cannot be trusted is an error, another is told
-// among the problems.
-func StateDirs() (dirs []*os.File, problems []error, err error) {
+// that cannot be trusted is told among the problems.
+func StateDirs() (dirs []*os.File, problems []error) {
 	dir, named, err := stateDir()
 	if err != nil {
-		return nil, []error{err}, nil
+		return nil, []error{err}
 	}
 	user, err := userSID()
 	if err != nil {
-		return nil, nil, err
+		return nil, []error{err}
 	}
 	f, err := openPrivate(dir, user)
 	switch {
 	case err == nil:
-		return []*os.File{f}, nil, nil
+		return []*os.File{f}, nil
 	case errors.Is(err, os.ErrNotExist):
-		return nil, nil, nil
+		return nil, nil
 	case named:
-		return nil, nil, fmt.Errorf("LEASH_STATE_DIR: %w", err)
+		err = fmt.Errorf("LEASH_STATE_DIR: %w", err)
 	}
-	return nil, []error{err}, nil
+	return nil, []error{err}
 }
