@@ -262,6 +262,12 @@ func (s *scene) bystander() testkit.Ident {
 // ofRun finds live processes by the run ID in their arguments or environment.
 func ofRun(t *testing.T, runID string) []testkit.Ident {
 	t.Helper()
+	return living(t, func(args, env []byte) bool { return has(args, runID) || has(env, "LEASH_RUN_ID="+runID) })
+}
+
+// living finds live processes by their arguments and environment.
+func living(t *testing.T, want func(args, env []byte) bool) []testkit.Ident {
+	t.Helper()
 	var found []testkit.Ident
 	entries, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -270,7 +276,7 @@ func ofRun(t *testing.T, runID string) []testkit.Ident {
 	for _, dir := range entries {
 		args, _ := os.ReadFile(dir + "/cmdline")
 		env, _ := os.ReadFile(dir + "/environ")
-		if !has(args, runID) && !has(env, "LEASH_RUN_ID="+runID) {
+		if !want(args, env) {
 			continue
 		}
 		pid, _ := strconv.Atoi(filepath.Base(dir))

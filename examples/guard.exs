@@ -4,7 +4,7 @@ worker = Port.open({:spawn_executable, python}, [:binary, line: 1024, args: ["wo
 
 # This is all that Leash needs beside a port that you have already.
 {:os_pid, pid} = Port.info(worker, :os_pid)
-args = ~w(guard --worker-pid #{pid} --parent-pid #{System.pid()})
+args = ~w(guard --worker-pid #{pid} --parent-fd 0 --parent-pid #{System.pid()})
 Port.open({:spawn_executable, System.find_executable("watchdog")}, args: args)
 
 receive do: ({^worker, {:data, {:eol, "READY"}}} -> IO.puts("READY"))

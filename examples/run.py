@@ -1,7 +1,9 @@
 # Run it with: python3 run.py
-import subprocess
+import os
+from subprocess import PIPE, Popen
 
-command = ["watchdog", "run", "--", "python3", "worker.py"]
-with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+parent = ["--parent-fd", "0", "--parent-pid", str(os.getpid())]
+command = ["watchdog", "run", *parent, "--", "python3", "worker.py"]
+with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as worker:
     for line in worker.stdout:
         print(line, end="", flush=True)

@@ -24,13 +24,24 @@ need systemd-analyze systemd
 need busybox busybox
 need setpriv util-linux
 need bash bash
+need make make
+need celery celery
+need systemd-socket-activate systemd
+need dask python3-dask
+command -v google-chrome >/dev/null 2>&1 || need chromium chromium
+need npm npm
 need_python grpc python3-grpcio
 need_python setproctitle python3-setproctitle
 need_python systemd.daemon python3-systemd
 need_python yaml python3-yaml
+need_python celery python3-celery
+need_python distributed python3-distributed
+need_python ipykernel python3-ipykernel
+need_python jupyter_client python3-jupyter-client
 
-[ -n "$missing" ] || exit 0
-if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+if [ -z "$missing" ]; then
+	:
+elif command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
 	echo "installing for the tests:$missing"
 	# update counts as failed if one list could not be had, and any other apt is
 	# waited for.
@@ -42,4 +53,22 @@ if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
 	DEBIAN_FRONTEND=noninteractive "$here/retry.sh" $apt install -y --no-install-recommends $missing >/dev/null
 else
 	echo "MISSING, so some tests will be skipped; on Debian, as root: apt-get install$missing" >&2
+fi
+
+# What npm has goes into a folder of its own, outside of the repository, for tests that
+# are run on Linux. No script of a package is run.
+[ "$(uname)" = Linux ] || exit 0
+modules="@modelcontextprotocol/sdk@1.32.2 puppeteer-core@24.43.1 playwright-core@1.65.1"
+node_dir=${LEASH_NODE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/leash-node}
+[ "$(cat "$node_dir/installed" 2>/dev/null)" != "$modules" ] || exit 0
+if command -v npm >/dev/null 2>&1; then
+	echo "installing for the tests, in $node_dir: $modules"
+	mkdir -p "$node_dir"
+	rm -f "$node_dir/installed"
+	# shellcheck disable=SC2086 # one word for each
+	"$here/retry.sh" npm install --prefix "$node_dir" --ignore-scripts --no-audit --no-fund --no-save \
+		--no-package-lock --loglevel error $modules >/dev/null
+	echo "$modules" >"$node_dir/installed"
+else
+	echo "MISSING, so some tests will be skipped: npm, for $modules" >&2
 fi

@@ -1,0 +1,2 @@
+// A worker that answers messages.
+process.on("message", ({ question }) => process.send({ answer: 7 * question }));
