@@ -18,9 +18,10 @@ import (
 func (l *life) trees() map[[2]int][]process {
 	found := map[[2]int][]process{}
 	me := os.Getpid()
+	all := scan()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, p := range scan() {
+	for _, p := range all {
 		if p.PID == me || p.Dir == aside || l.own[p.PID] || slices.Contains(l.parents, p.ident) {
 			continue
 		}
@@ -128,7 +129,11 @@ func (l *life) judgeRest(when string, kept, reaped bool) {
 				l.complain("left over", "%s: of no unit: %v", when, p)
 				p.signal(unix.SIGKILL)
 			}
-		case (kept || !u.Run.Kept) && reaped:
+		case !reaped:
+			if kept == u.Run.Kept {
+				l.count("left to the reaper", len(list))
+			}
+		case kept || !u.Run.Kept:
 			_, excused := l.owed(key, list, true)
 			for why, n := range excused {
 				l.count("excused: "+why, n)
@@ -279,6 +284,9 @@ func (l *life) judgeLogs() {
 			l.complain("log", "%s: %s", u.Name, line)
 		}
 		for _, line := range log.Errors {
+			if strings.Contains(line, "sentinel_died") && u.sentinelHurt() {
+				continue
+			}
 			l.complain("log", "%s: %s", u.Name, line)
 		}
 		l.mu.Lock()

@@ -38,11 +38,12 @@ type unitFacts struct {
 	Name     string
 	Run      *run
 	Unit     *unit
-	Watchdog ident // zero if nobody told of it
-	Worker   ident // guard: known; run: as found for a fault
-	Since    time.Time
+	Watchdog ident     // zero if nobody told of it
+	Worker   ident     // guard: known; run: as found for a fault
+	Since    time.Time // when that was told
+	Born     time.Time // when the first process of its tree was seen
 	Hits     []hit
-	Covered  bool // by a sentinel that lived when the watchdog was killed
+	Covered  bool // it has a sentinel
 	Trigger  time.Time
 	LateThen time.Duration
 	Why      string
@@ -109,7 +110,7 @@ func excuse(u *unitFacts, p left, log unitLogFacts, life plan, reaped bool) stri
 			return "guard: the watchdog had not begun"
 		case log.Late && slices.Contains(life.Skip, "dead-worker"):
 			return "guard: the worker was dead when the watchdog began (left out)"
-		case log.Late && !(u.Unit.LabelArgs && p.both(u)) && (!u.Run.Lazy || u.Unit.Leads == "" || !held):
+		case log.Late && !(u.Unit.LabelArgs && p.both(u)) && !(log.Group && held):
 			return "guard: the worker was dead and gone when the watchdog began"
 		case u.watchdogKilled() && !reaped:
 			return "guard: its watchdog was killed"
@@ -122,7 +123,7 @@ func excuse(u *unitFacts, p left, log unitLogFacts, life plan, reaped bool) stri
 		}
 		return ""
 	}
-	if !u.watchdogKilled() || u.Covered {
+	if !u.watchdogKilled() || u.Covered && !u.sentinelKilled() {
 		return ""
 	}
 	what := "the watchdog was killed without a sentinel"
@@ -145,6 +146,7 @@ type unitLogFacts struct {
 	Started bool
 	Parent  int  // of watchdog.started
 	Late    bool // guard found no worker any more
+	Group   bool // it knows the worker's group and session all the same
 	Events  int
 	Stopped bool
 	Outcome string
@@ -164,6 +166,8 @@ func (u *unitFacts) askedForTrace() bool {
 
 var trace = regexp.MustCompile(`panic:|fatal error:|^goroutine \d+ \[|unexpected fault|SIG[A-Z]+: |runtime: |DATA RACE`)
 
+const endedAlready = "has ended already"
+
 // readLog reads a log of JSON, among whatever the workers' own shells print.
 func readLog(text string) (f unitLogFacts) {
 	f.Code = -1
@@ -174,7 +178,8 @@ func readLog(text string) (f unitLogFacts) {
 		}
 		if strings.Contains(line, " event=watchdog.started ") { // as text
 			f.Started = true
-			f.Late = strings.Contains(line, " containment=none")
+			f.Late = strings.Contains(line, " containment=none") || strings.Contains(line, endedAlready)
+			f.Group = strings.Contains(line, "group")
 		}
 		at := strings.Index(line, `{"time":`)
 		if at < 0 {
@@ -189,7 +194,10 @@ func readLog(text string) (f unitLogFacts) {
 		switch name, _ := e["event"].(string); name {
 		case "watchdog.started":
 			f.Started, f.Parent = true, num("process.parent_pid")
-			f.Late = e["containment"] == "none"
+			msg, _ := e["msg"].(string)
+			f.Late = e["containment"] == "none" || strings.Contains(msg, endedAlready)
+			holds, _ := e["containment"].(string)
+			f.Group = strings.Contains(holds, "group")
 		case "watchdog.stopped":
 			f.Stopped, f.Status = true, num("exit_status")
 			f.Outcome, _ = e["outcome"].(string)

@@ -73,6 +73,8 @@ func TestExcuse(t *testing.T) {
 	}
 	covered := runs("watchdog")
 	covered.Covered = true
+	coveredBoth := runs("watchdog", "sentinel")
+	coveredBoth.Covered = true
 	begun := unitLogFacts{Started: true}
 	killed := guard()
 	killed.Hits = []hit{{What: "watchdog", Signal: sigKILL}}
@@ -88,6 +90,7 @@ func TestExcuse(t *testing.T) {
 		"run, worker killed":            {runs("worker"), left{process: process{ident: other}}, begun, "", false, true},
 		"run, sentinel killed":          {runs("sentinel"), left{process: process{ident: other}}, begun, "", false, true},
 		"run, watchdog killed, covered": {covered, left{process: process{ident: other}}, begun, "", false, true},
+		"run, covered, both killed":     {coveredBoth, left{process: process{ident: other}}, begun, "", false, false},
 		"run, no sentinel":              {runs("watchdog"), left{process: process{ident: other}}, begun, "", false, false},
 		"run, both killed":              {runs("watchdog", "sentinel"), left{process: process{ident: other}}, begun, "", false, false},
 		"run, both, reaped, evident":    {runs("watchdog", "sentinel"), left{process: process{ident: other}, Evident: true}, begun, "", true, true},

@@ -120,6 +120,7 @@ func (l *life) setUp() error {
 		for u := range p.Runs[r].Units {
 			dirs, files = append(dirs, unitDir(r, u)), append(files, unitLog(r, u))
 			l.units[[2]int{r, u}] = &unitFacts{Run: &p.Runs[r], Unit: &p.Runs[r].Units[u], Name: fmt.Sprintf("unit %d-%d", r, u)}
+			l.units[[2]int{r, u}].Covered = l.Features["sentinel"] && p.Runs[r].Units[u].Sentinel && !p.Runs[r].Units[u].Guard
 		}
 	}
 	for _, dir := range dirs {

@@ -117,7 +117,9 @@ func (n node) argv() []string {
 func (n node) start() {
 	args := n.argv()
 	if n.Nested {
-		args = append([]string{watchdog, "run", "--grace", "100ms", "--log-format", "json", "--"}, args...)
+		// Where nobody is named, the parent may be PID 1 by the time it looks.
+		args = append([]string{watchdog, "run", "--grace", "100ms", "--log-format", "json",
+			"--parent-pid", strconv.Itoa(os.Getpid()), "--"}, args...)
 	}
 	attr := &syscall.SysProcAttr{}
 	switch n.Leave {

@@ -79,9 +79,10 @@ type node struct {
 }
 
 // fault is a signal, sent At ms after the unit's watchdog was started (or the
-// parent, for a parent).
+// parent, for a parent), or after the first process of its tree was seen.
 type fault struct {
 	At     int
+	Born   bool
 	Target string // parent, aide, worker, child, watchdog, sentinel, both, group
 	Run    int
 	Unit   int
@@ -307,11 +308,13 @@ func (d dice) faults(p *plan, i int, r run) {
 	for u := range r.Units {
 		for range d.IntN(3) {
 			f := fault{At: d.soon(), Unit: u, Pick: d.IntN(1 << 16)}
+			f.Born = true
 			f.Target = d.pick("worker", "child", "child", "watchdog", "watchdog", "watchdog", "sentinel", "sentinel", "both", "group")
 			switch f.Target {
 			case "worker", "child":
 				f.Signal = d.signal(kill, kill, term, stop, syscall.SIGCONT, syscall.SIGUSR2, syscall.SIGABRT, syscall.SIGINT, syscall.SIGHUP)
 			case "watchdog":
+				f.Born = d.one(60)
 				f.Signal = d.signal(kill, kill, kill, kill, term, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGQUIT, stop, stop)
 			case "sentinel":
 				f.Signal = d.signal(kill, kill, kill, stop)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -57,8 +58,8 @@ func (l *life) play() {
 			select {
 			case <-stop:
 				return
-			case <-time.After(time.Millisecond):
-				l.events()
+			case <-time.After(8 * time.Millisecond):
+				l.births()
 			}
 		}
 	}()
@@ -125,6 +126,21 @@ func (l *life) living(what string) (n int) {
 	return n
 }
 
+// births notes when the first process of each tree is seen.
+func (l *life) births() {
+	l.events()
+	trees := l.trees()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, list := range trees {
+		if u := l.units[key]; u != nil && u.Born.IsZero() && slices.ContainsFunc(list, func(p process) bool {
+			return p.Exe != watchdog && p.ident != u.Worker
+		}) {
+			u.Born = time.Now()
+		}
+	}
+}
+
 func (l *life) fault(f fault) {
 	key := [2]int{f.Run, f.Unit}
 	parent := l.parents[f.Run]
@@ -161,6 +177,14 @@ func (l *life) fault(f fault) {
 	l.mu.Lock()
 	since, w := u.Since, u.Watchdog
 	l.mu.Unlock()
+	if f.Born && !l.until(5*time.Second, func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		since = u.Born
+		return !since.IsZero() || !w.alive()
+	}) || since.IsZero() {
+		return
+	}
 	time.Sleep(time.Until(since.Add(ms(f.At))))
 	switch f.Target {
 	case "worker":
@@ -224,7 +248,6 @@ func (l *life) send(u *unitFacts, what string, id ident, f fault) {
 func (l *life) note(u *unitFacts, what string, sig unix.Signal, send func() error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	covered := what == "watchdog" && sig == unix.SIGKILL && !u.sentinelKilled() && sentinelOf(u.Watchdog).PID != 0
 	u.Hits = append(u.Hits, hit{what, int(sig), time.Now()}) // before, for it may act at once
 	err := send()
 	if err != nil {
@@ -234,7 +257,7 @@ func (l *life) note(u *unitFacts, what string, sig unix.Signal, send func() erro
 	l.counts["hit "+what]++
 	switch {
 	case what == "watchdog" && sig == unix.SIGKILL:
-		if u.Covered = covered; covered && !u.Unit.Guard {
+		if u.Covered {
 			u.trigger(time.Now(), l.late, "its watchdog was killed")
 		}
 	case what == "watchdog" && (sig == unix.SIGTERM || sig == unix.SIGINT):
