@@ -248,7 +248,7 @@ func (d dice) node(depth int) node {
 		n.Shell = d.shell()
 		return n
 	}
-	for depth < 3 && len(n.Kids) < 4 && d.one([...]int{75, 40, 20}[depth]) {
+	for depth < 3 && len(n.Kids) < 4 && d.one([...]int{88, 45, 20}[depth]) {
 		n.Kids = append(n.Kids, d.node(depth+1))
 	}
 	return n
@@ -309,12 +309,15 @@ func (d dice) faults(p *plan, i int, r run) {
 		for range d.IntN(3) {
 			f := fault{At: d.soon(), Unit: u, Pick: d.IntN(1 << 16)}
 			f.Born = true
+			if d.one(50) { // a tree takes its time to grow
+				f.At = d.IntN(400)
+			}
 			f.Target = d.pick("worker", "child", "child", "watchdog", "watchdog", "watchdog", "sentinel", "sentinel", "both", "group")
 			switch f.Target {
 			case "worker", "child":
 				f.Signal = d.signal(kill, kill, term, stop, syscall.SIGCONT, syscall.SIGUSR2, syscall.SIGABRT, syscall.SIGINT, syscall.SIGHUP)
 			case "watchdog":
-				f.Born = d.one(60)
+				f.Born = d.one(75)
 				f.Signal = d.signal(kill, kill, kill, kill, term, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGQUIT, stop, stop)
 			case "sentinel":
 				f.Signal = d.signal(kill, kill, kill, stop)
