@@ -155,7 +155,6 @@ type unitLogFacts struct {
 	Code    int // of the last process.terminated, 128+N for a signal
 	Traces  []string
 	Errors  []string
-	Alone   bool // it says that an inner process of ours was killed
 }
 
 // A signal that asks for a trace gets one, from the Go runtime, where the watchdog has
