@@ -198,11 +198,18 @@ func (o options) life(base, group string, features map[string]bool, seed uint64)
 // removeGroup waits for the namespace's last processes to leave.
 func removeGroup(dir string) {
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		subs, _ := filepath.Glob(filepath.Join(dir, "leash-*"))
-		for _, sub := range subs {
+		var below []string
+		filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				below = append(below, path)
+			}
+			return nil
+		})
+		slices.Reverse(below) // the deepest first
+		for _, sub := range below {
 			os.Remove(sub)
 		}
-		if os.Remove(dir) == nil {
+		if _, err := os.Stat(dir); err != nil {
 			return
 		}
 	}
