@@ -2,9 +2,10 @@
 # make demo    the main job, seen in ten seconds
 # make test    everything: vet for each system, staticcheck, all tests
 # make bench   the figures, side by side with other tools
+# make chaos   short lives of real processes, killed at random (CHAOS_LIVES, CHAOS_SEED)
 # make soak    the simulators for half an hour, with games that no run has played
 # make cross   both binaries for six systems, in bin/cross/, with checksums
-.PHONY: build demo test check bench soak cross clean
+.PHONY: build demo test check bench chaos soak cross clean
 
 # What --version says; the same sources of the same commit, the same words.
 STAMP = $(shell scripts/version.sh)
@@ -15,6 +16,8 @@ SYSTEMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 window
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How many interleavings the simulator plays.
 LEASH_SIM_N ?= 1000000
+# How long make test plays with real processes.
+LEASH_CHAOS_TIME ?= 2m
 
 build:
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/ ./cmd/...
@@ -39,11 +42,17 @@ check:
 test: check
 	scripts/test-deps.sh
 	@# Not from go's cache: it does not know that tests of the whole build the programs.
-	LEASH_SIM_N=$(LEASH_SIM_N) go test -count=1 -timeout 60m ./...
+	LEASH_SIM_N=$(LEASH_SIM_N) LEASH_CHAOS_TIME=$(LEASH_CHAOS_TIME) go test -count=1 -timeout 60m ./...
 	scripts/wine/test.sh
 
 bench:
 	go run ./bench
+
+# As root, on Linux. A seed without a number of lives is one life, played 20 times.
+chaos: build
+	CGO_ENABLED=0 go build -trimpath -o bin/chaos ./e2e/chaos
+	bin/chaos $(if $(CHAOS_SEED),-seed $(CHAOS_SEED)) $(if $(CHAOS_LIVES),-lives $(CHAOS_LIVES),$(if $(CHAOS_SEED),-lives 1 -again 20)) \
+		$(if $(CHAOS_SKIP),-skip $(CHAOS_SKIP)) $(if $(CHAOS_JOBS),-jobs $(CHAOS_JOBS))
 
 # make test plays the same games each time, so that it fails for what has changed.
 soak:

@@ -31,6 +31,9 @@ func StateDir() (*os.File, error) {
 		}
 		errs = append(errs, err)
 	}
+	if len(errs) == 0 { // an ordinary user with an empty environment
+		return nil, errors.New("none of LEASH_STATE_DIR, XDG_RUNTIME_DIR and HOME is set")
+	}
 	return nil, errors.Join(errs...)
 }
 
