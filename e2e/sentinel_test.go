@@ -139,6 +139,17 @@ func TestNoSingleKillLeavesAnything(t *testing.T) {
 	}
 }
 
+// A worker that has ended before anything else was done is a worker all the same.
+func TestShortWorkers(t *testing.T) {
+	withAndWithoutSentinel(t, func(t *testing.T, run ...string) {
+		for n := range 100 {
+			if status, _, said := testkit.Run(t, watchdog(t, append(run, "--", "sh", "-c", "exit "+itoa(n))...)); status != n {
+				t.Fatalf("status %d, want %d: %s", status, n, said)
+			}
+		}
+	})
+}
+
 // A sentinel says what it is, names nothing of the worker's, holds none of its
 // descriptors, and is in a session of its own.
 func TestSentinelKeepsToItself(t *testing.T) {

@@ -200,13 +200,16 @@ func (h *Host) startBySentinel(o *order) (*handle, error) {
 		case kind == toldFailed:
 			return nil, syscall.Errno(n)
 		case kind == toldStarted:
-			// The sentinel does not reap it before it is told to go on.
-			hd, err := h.Kernel.open(int(n))
-			if err != nil {
-				return nil, err
-			}
-			return hd, s.order(orderGo, nil)
+			return h.Kernel.open(int(n)) // not reaped before goOn
 		}
+	}
+}
+
+// goOn lets the sentinel reap the worker once it has ended. Until then its PID is not
+// another's, and it can be looked at.
+func (h *Host) goOn() {
+	if h.sentinel != nil {
+		h.sentinel.order(orderGo, nil) // its end is noticed in any case
 	}
 }
 

@@ -140,6 +140,7 @@ func (h *Host) Start(c Command) (proc.Info, error) {
 	h.childID, h.exited, h.told = hd.pid, false, false
 	h.child = true
 	info, err := h.hold()
+	h.goOn()
 	if err != nil { // or it would live on, beside the next one
 		h.worker.SignalGroup(proc.KILL)
 		h.worker.Signal(proc.KILL)
