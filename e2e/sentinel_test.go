@@ -266,3 +266,15 @@ func TestSentinelBesideOtherChildren(t *testing.T) {
 	testkit.AwaitGone(t, tree...)
 	testkit.StillAlive(t, beside)
 }
+
+// Where none can be started, the worker is started all the same, and it is said.
+func TestWithoutASentinel(t *testing.T) {
+	testkit.Need(t, "strace")
+	// Nothing else of the watchdog's needs a socket pair.
+	cmd := traced(watchdog(t, "run", "--log-level", "warn", "--", "sh", "-c", "exit 7"),
+		"-o", "/dev/null", "-e", "trace=socketpair", "-e", "inject=socketpair:error=EMFILE")
+	status, _, said := testkit.Run(t, cmd)
+	if status != 7 || !strings.Contains(said, "no sentinel could be started") {
+		t.Errorf("status %d: %s", status, said)
+	}
+}

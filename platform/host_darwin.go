@@ -16,6 +16,9 @@ type host struct{ *darwin.Host }
 // Holds: run loses who leaves group and tree between two looks; there is no subreaper.
 const Holds = false
 
+// Sentinels: run has a second process that ends the tree of a killed watchdog.
+const Sentinels = true
+
 // AsksAlone: one process can be sent the stop signal without its group.
 const AsksAlone = true
 

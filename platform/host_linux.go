@@ -16,6 +16,9 @@ type host struct{ *linux.Host }
 // Holds: run can lose nobody of the worker's tree (subreaper, PR_SET_CHILD_SUBREAPER).
 const Holds = true
 
+// Sentinels: run has a second process that ends the tree of a killed watchdog.
+const Sentinels = true
+
 // AsksAlone: one process can be sent the stop signal without its group.
 const AsksAlone = true
 

@@ -21,6 +21,9 @@ const Holds = false
 // AsksAlone: see the other systems.
 const AsksAlone = false
 
+// Sentinels: see the other systems.
+const Sentinels = false
+
 // New fails: there is no host for this system.
 func New(string, time.Duration) (Host, error) { return nil, ErrSystem }
 

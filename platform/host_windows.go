@@ -16,6 +16,9 @@ type host struct{ *windows.Host }
 // Holds: run can lose nobody of the worker's tree (job object).
 const Holds = true
 
+// Sentinels: the job object ends with the watchdog.
+const Sentinels = false
+
 // AsksAlone: a console event reaches a whole group, so that --kill-mode is always group.
 const AsksAlone = false
 

@@ -306,6 +306,10 @@ func (w *watchdog) begin(dead bool) {
 	started.Attrs = w.creation(started.Attrs)
 	w.Log(started)
 	w.warnOrphan()
+	if w.run && w.sentinel == sentinelAuto && platform.Sentinels && w.worker.PID != 0 && !strings.Contains(containment, "sentinel") {
+		w.Log(watch.Record{Event: event.WatchdogWarning, Warn: true,
+			Text: "no sentinel could be started: if this watchdog is killed, only the worker itself is sure to end with it"})
+	}
 	w.warn(noRecord, unrecorded)
 	if w.run && w.worker.PID != 0 {
 		w.Log(watch.Record{Event: event.ProcessStarted, Text: "the worker was started"})
