@@ -85,8 +85,12 @@ func beSentinel(conn, above int) (status int) {
 		debug.SetGCPercent(-1)
 	}
 	s := &sentinel{k: k, conn: conn, passed: GivenFDs()}
-	if s.above, err = k.open(above); err != nil || os.Getppid() != above {
+	s.above, err = k.open(above)
+	if os.Getppid() != above {
 		return 0 // it was killed
+	}
+	if err != nil {
+		return exitFailed
 	}
 	// Nothing that can be caught ends the sentinel, and its worker inherits nothing of it:
 	// execve(2) resets what is caught.

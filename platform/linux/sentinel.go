@@ -126,8 +126,12 @@ func (s *sentinelConn) close(h *Host) {
 	s.h.Close()
 }
 
-// errSentinel says that the sentinel has ended.
-var errSentinel = errors.New("the sentinel of this watchdog was killed")
+var (
+	// errSentinel says that the sentinel has ended.
+	errSentinel = errors.New("the sentinel of this watchdog was killed")
+	// errUnstarted says so, and that it has started nothing.
+	errUnstarted = errors.New("the sentinel of this watchdog could not begin")
+)
 
 // impatience is after how long a sentinel that does not answer is continued: somebody
 // may have stopped it.
@@ -187,14 +191,17 @@ func (s *sentinelConn) next() (kind byte, n int32, err error) {
 // start has the worker started.
 func (h *Host) startBySentinel(o *order) (*handle, error) {
 	s := h.sentinel
-	if err := s.order(orderStart, o.encode()); err != nil {
-		return nil, err
+	if s.order(orderStart, o.encode()) != nil {
+		h.sentinelDied() // before it had all of the order
+		return nil, errUnstarted
 	}
 	for {
 		kind, n, err := s.next()
 		switch {
+		case err != nil && h.sentinelDied() == exitFailed: // it never came to reading orders
+			return nil, errUnstarted
 		case err != nil:
-			return nil, err
+			return nil, h.endStray()
 		case kind == 0:
 			s.ready(unix.POLLIN)
 		case kind == toldFailed:
@@ -258,14 +265,14 @@ func (h *Host) sentinelSpoke() {
 
 // sentinelDied is called when its end was noticed in any way. It waits until the
 // sentinel is a zombie: what was below it has become ours then (exit_notify in
-// kernel/exit.c).
-func (h *Host) sentinelDied() {
+// kernel/exit.c). It returns the sentinel's exit status, -1 if a signal ended it.
+func (h *Host) sentinelDied() (status int) {
 	s := h.sentinel
 	if s == nil {
-		return
+		return -1
 	}
+	var ws unix.WaitStatus
 	for {
-		var ws unix.WaitStatus
 		if _, err := unix.Wait4(s.pid, &ws, 0, nil); err != unix.EINTR {
 			break // also ECHILD: it was reaped already
 		}
@@ -279,12 +286,12 @@ func (h *Host) sentinelDied() {
 		h.lostSentinel = true
 		h.contain()
 	}
+	return ws.ExitStatus()
 }
 
-// sentinelDiedEarly is called when the sentinel died while it started a worker. What
-// that has started meanwhile is below us.
-func (h *Host) sentinelDiedEarly() error {
-	h.sentinelDied()
+// endStray is called when the sentinel died while it started a worker. What that has
+// started meanwhile is below us.
+func (h *Host) endStray() error {
 	for range 64 {
 		all, _ := h.Kernel.Children(os.Getpid(), nil) // what is missed is found in the next round
 		for _, pid := range all {

@@ -107,6 +107,7 @@ type Command struct {
 // thread that forks it (PR_SET_PDEATHSIG, prctl(2)). The Go runtime ends a
 // thread only when a goroutine ends that was locked to it, and there is none.
 func (h *Host) Start(c Command) (proc.Info, error) {
+	h.childID = 0
 	if h.worker != nil { // and what was of its tree is ended
 		h.forgetWorker()
 	} else {
@@ -114,24 +115,23 @@ func (h *Host) Start(c Command) (proc.Info, error) {
 		// are bystanders, and their orphans could not be told from the worker's.
 		h.sole = !h.hasOtherChildren() && unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == nil
 	}
-	if c.Sentinel && h.sentinel == nil {
-		if conn, pid, err := StartSentinel(c.Keep); err == nil {
-			h.UseSentinel(conn, pid) // without one the watch goes on
-		}
-	}
+	h.needSentinel(&c)
 	if h.cgroup == nil {
 		h.cgroup = h.Kernel.newCgroup()
 	}
 	hd, err := h.startWorker(&c)
+	for tries := 0; err == errUnstarted; tries++ { // it was killed between two workers
+		if tries == 0 {
+			h.needSentinel(&c)
+		}
+		hd, err = h.startWorker(&c)
+	}
 	if err != nil && err != errSentinel && h.cgroup != nil {
 		// A cgroup may refuse us in many ways, and the command may not exist:
 		// without the cgroup we learn which it was.
 		h.cgroup.remove()
 		h.cgroup = nil
 		hd, err = h.startWorker(&c)
-	}
-	if err == errSentinel {
-		return proc.Info{}, h.sentinelDiedEarly()
 	}
 	if err != nil {
 		return proc.Info{}, err
@@ -149,6 +149,15 @@ func (h *Host) Start(c Command) (proc.Info, error) {
 		}
 	}
 	return info, err
+}
+
+// needSentinel starts one if there is to be one. Without one the watch goes on.
+func (h *Host) needSentinel(c *Command) {
+	if c.Sentinel && h.sentinel == nil {
+		if conn, pid, err := StartSentinel(c.Keep); err == nil {
+			h.UseSentinel(conn, pid)
+		}
+	}
 }
 
 // hasOtherChildren reports whether we have children besides the sentinel, or may have.
