@@ -18,9 +18,6 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 // timeVar says how long TestChaos plays; make test sets it.
 const timeVar = "LEASH_CHAOS_TIME"
 
-// known are kinds of faults that are not mended yet.
-const known = "dead-worker"
-
 // programs puts watchdog and reaper into one folder, and names the driver.
 func programs(t *testing.T) options {
 	t.Helper()
@@ -33,7 +30,7 @@ func programs(t *testing.T) options {
 			t.Fatal(err)
 		}
 	}
-	return options{dir: dir, self: testkit.Build(t, "./e2e/chaos"), seed: 1, jobs: 4, skip: strings.Split(known, ",")}
+	return options{dir: dir, self: testkit.Build(t, "./e2e/chaos"), seed: 1, jobs: 4}
 }
 
 // It plays the same lives each time, though the system lets them happen at other

@@ -113,8 +113,36 @@ func (c *cgroup) vacant() bool {
 
 // remove fails harmlessly while anything is in it.
 func (c *cgroup) remove() {
-	unix.Rmdir(c.path)
+	removeLeaf(c.path, deepestLeaf, c.vacant)
 	unix.Close(c.fd)
+}
+
+// deepestLeaf is how many watchdogs below each other are thought of.
+const deepestLeaf = 8
+
+// removeLeaf removes a leaf and the leaves in it, which watchdogs below it left when
+// they were killed. That is no harm to a living one: in a vacant cgroup there is none.
+func removeLeaf(path string, depth int, vacant func() bool) {
+	if unix.Rmdir(path) != unix.EBUSY || depth == 0 || !vacant() {
+		return
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	buf := make([]byte, 8<<10) // what is beyond it the next reaper removes
+	n, err := unix.Getdents(fd, buf)
+	unix.Close(fd)
+	if err != nil {
+		return
+	}
+	_, _, names := unix.ParseDirent(buf[:n], -1, nil)
+	for _, name := range names {
+		if _, _, _, ok := leafOf(name); ok {
+			removeLeaf(path+"/"+name, depth-1, func() bool { return true })
+		}
+	}
+	unix.Rmdir(path)
 }
 
 // ownCgroup reads /proc/self/cgroup: the v2 entry is "0::/path" (cgroups(7)).

@@ -3,9 +3,12 @@
 package linux
 
 import (
+	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"leash/internal/testkit"
 )
 
 func TestOwnCgroup(t *testing.T) {
@@ -100,4 +103,42 @@ func FuzzCgroup2Mount(f *testing.F) {
 			t.Errorf("%q gives %q on %q, want %q on %q", text, root, point, wantRoot, wantPoint)
 		}
 	})
+}
+
+// A watchdog below the worker may be killed with it, and leaves its own leaf.
+func TestLeafInALeaf(t *testing.T) {
+	k := newTestKernel(t)
+	c := k.newCgroup()
+	if c == nil {
+		testkit.Skip(t, "no cgroup can be made here")
+	}
+	inner := c.path + "/" + leafName(1, 2, 3)
+	innermost := inner + "/" + leafName(4, 5, 6)
+	for _, dir := range []string{inner, innermost} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.remove()
+	if _, err := os.Stat(c.path); !os.IsNotExist(err) {
+		t.Errorf("%s is left: %v", c.path, err)
+	}
+	// One that is no watchdog's stays, and so does what holds it.
+	if c = k.newCgroup(); c == nil {
+		t.Fatal("no second cgroup")
+	}
+	other := c.path + "/other"
+	if err := os.Mkdir(other, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c.remove()
+	if _, err := os.Stat(other); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(other); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(c.path); err != nil {
+		t.Error(err)
+	}
 }

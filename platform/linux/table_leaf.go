@@ -49,7 +49,9 @@ func (t *Table) RemoveLeaves(gone func(ns uint64) bool) {
 	for _, e := range entries {
 		ns, pid, tick, ok := leafOf(e.Name())
 		if ok && e.IsDir() && (ns == t.ns && t.leafless(pid, tick) || gone(ns)) {
-			unix.Rmdir(base + "/" + e.Name())
+			if c := openCgroup(base + "/" + e.Name()); c != nil {
+				c.remove()
+			}
 		}
 	}
 }
