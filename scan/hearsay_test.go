@@ -6,8 +6,8 @@ import (
 	"leash/internal/owner"
 )
 
-// Of root's run an environment speaks only for the process that has it, unless the
-// ledger names an owner: a set-user-ID program that became root may have executed
+// Of root's run an environment speaks for the process that has it, and for those that
+// lost their parent, unless the ledger names an owner: a set-user-ID program that became root may have executed
 // it with the environment of anybody.
 func TestHearsay(t *testing.T) {
 	const skip = "dead skip environ; of its owner only the environment of another process tells"
@@ -17,7 +17,7 @@ func TestHearsay(t *testing.T) {
 			s.add(201, env(runX), of(uid), owning(theBoss))
 			s.add(202, env(runX), of(uid), under(201)) // what that one started
 			s.add(203, under(201), of(uid))
-			s.add(204, args(runX), of(uid), under(1))
+			s.add(204, args(runX), of(uid), under(1)) // it has lost its parent
 		}
 	}
 	all := func(of string) want {
@@ -25,12 +25,17 @@ func TestHearsay(t *testing.T) {
 			"202 x" + of: "dead end environ+descendant", "203 x" + of: "dead end descendant", "204 x" + of: "dead end argv"}
 	}
 	doubted := all(" of 0")
-	doubted["200 x of 0"], doubted["204 x of 0"] = skip, "dead skip argv; of its owner only the environment"
+	doubted["200 x of 0"] = skip
 	named := all(" of 0")
 	named["201 x of 0"] = "dead end environ"
 	play(t, []sceneTest{
 		{"of root", liar(0), doubted},
 		{"of another user", liar(user), all("")},
+		{"orphans", func(s *scene) {
+			s.add(200, env(runX), of(0), under(1), session(200))
+			s.add(201, env(runX), of(0), owning(theBoss))
+			s.add(205, env(runX), of(0), under(200))
+		}, want{"200 x of 0": "dead end environ", "201 x of 0": "dead end environ", "205 x of 0": "dead end environ+descendant"}},
 		{"each has it", func(s *scene) {
 			s.add(200, env(runX), of(0), owning(theBoss))
 			s.add(201, env(runX), of(0), owning(theBoss))

@@ -86,7 +86,7 @@ type Snapshot struct {
 	// Lives says of everyone named in records and environments whether he
 	// lives.
 	Lives map[proc.ID]Life
-	// Parents are the parents of processes that only their arguments speak of.
+	// Parents are the parents of those processes for which AskedForParent holds.
 	Parents map[int]Process
 	// Never are we and our ancestors.
 	Never []proc.Info

@@ -209,9 +209,9 @@ func (j *judge) doubtful(i int, k claim) string {
 // hearsay: of root's run, only the environments of other processes say who its
 // owner was. A set-user-ID program that became root for good and executed another
 // cannot be told from outside, and has the environment of whoever called it: any
-// user could name a dead owner for what root runs. So a word in an environment
-// counts for the process that has it, and for those below it, if the ledger names
-// no owner. Other users have hardly any such programs.
+// user could name a dead owner for what root runs. So where the ledger names no
+// owner, such a word is believed of a process that has lost its parent, or whose parent
+// is ended too, and of one that says so itself. Other users have hardly any such programs.
 func (j *judge) hearsay(i int, k claim) string {
 	p, r := &j.s.Procs[i], j.run(k.run)
 	if k.run.UID != 0 || r.Vouched || r.State != DeadRun || !isDirect(k) || j.w.names(k.run) {
@@ -220,10 +220,20 @@ func (j *judge) hearsay(i int, k claim) string {
 	if _, ok := owner.Parse(p.Owner); ok && slices.Contains(p.EnvRuns, k.run.ID) {
 		return ""
 	}
+	if orphaned(p, j.s.Parents) {
+		return ""
+	}
 	if parent := j.parentIn(p, k.run); parent != nil && j.rule(j.by[p.PPID], *parent).verdict == End {
 		return ""
 	}
-	return "of its owner only the environment of another process tells, which may be another user's word; the ledger knows of none"
+	return fmt.Sprintf("of its owner only the environment of another process tells, which may be another user's word; "+
+		"the ledger knows of none, and its parent (PID %d) lives and is not of the run", p.PPID)
+}
+
+// AskedForParent reports whether it may matter to the judge who the parent of a process
+// is (Snapshot.Parents): where only arguments speak, or another process for root's.
+func AskedForParent(p *Process) bool {
+	return len(p.ArgRuns) > 0 && len(p.EnvRuns) == 0 || p.UID == 0 && len(p.EnvRuns) > 0 && p.Owner == ""
 }
 
 // words says what the evidence is.

@@ -101,7 +101,7 @@ func (t *Table) Take(records []ledger.Record, held []scan.Held) (*scan.Snapshot,
 	s.Parents = make(map[int]scan.Process)
 	for i := range s.Procs {
 		p := &s.Procs[i]
-		if e := byPID[p.PPID]; e != nil && len(p.ArgRuns) > 0 && len(p.EnvRuns) == 0 {
+		if e := byPID[p.PPID]; e != nil && scan.AskedForParent(p) {
 			parent := scan.Process{Info: e.info(t.Kernel.session(*e)), Name: e.Name}
 			// Who loses his parent is given to launchd, and starts are times of day:
 			// one who seems younger than his child is its parent all the same.

@@ -62,12 +62,12 @@ func (t *Table) childrenOf(all []int, known map[int]bool) func(int, []int) ([]in
 	return func(pid int, _ []int) ([]int, error) { return children[pid], nil }
 }
 
-// addParents reads the parents of those of whom only the arguments speak.
+// addParents reads the parents that the judge may ask for.
 func (t *Table) addParents(s *scan.Snapshot) {
 	s.Parents = make(map[int]scan.Process)
 	for i := range s.Procs {
 		p := &s.Procs[i]
-		if _, ok := s.Parents[p.PPID]; ok || len(p.ArgRuns) == 0 || len(p.EnvRuns) > 0 {
+		if _, ok := s.Parents[p.PPID]; ok || !scan.AskedForParent(p) {
 			continue
 		}
 		b, err := t.first.short(p.PPID, "stat")

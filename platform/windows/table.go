@@ -109,7 +109,7 @@ func (t *Table) addParents(s *scan.Snapshot, l *listing) {
 	s.Parents = make(map[int]scan.Process)
 	for i := range s.Procs {
 		p := &s.Procs[i]
-		if _, ok := s.Parents[p.PPID]; !ok && len(p.ArgRuns) > 0 && len(p.EnvRuns) == 0 {
+		if _, ok := s.Parents[p.PPID]; !ok && scan.AskedForParent(p) {
 			s.Parents[p.PPID] = l.parent(p.PPID, t.ended)
 		}
 	}
