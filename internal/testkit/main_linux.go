@@ -16,6 +16,8 @@ func gather() (left func() ([]Ident, error), err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("become subreaper: %w", err)
 	}
+	// What the tests were given is not the watchdogs', which pass on all they are given.
+	unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) // before Linux 5.11 nothing is done
 	return func() ([]Ident, error) {
 		reapZombies()
 		return below(os.Getpid()), nil
