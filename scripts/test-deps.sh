@@ -24,6 +24,7 @@ need systemd-analyze systemd
 need busybox busybox
 need setpriv util-linux
 need bash bash
+[ "$(uname -m)" != x86_64 ] || need qemu-system-x86_64 qemu-system-x86
 need_python grpc python3-grpcio
 need_python setproctitle python3-setproctitle
 need_python systemd.daemon python3-systemd
