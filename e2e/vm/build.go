@@ -13,16 +13,27 @@ import (
 	"leash/e2e/vm/plan"
 )
 
-// packages are those whose tests show something of a kernel.
-var packages = []string{"platform/linux", "platform/posix", "internal/ledger", "cmd/watchdog", "cmd/reaper", "e2e/scenes"}
+// packages are those whose tests show something of a kernel, and as whom they run.
+var packages = []struct {
+	name  string
+	users []plan.User
+}{
+	{"platform/linux", []plan.User{plan.Root, plan.Plain}},
+	{"platform/posix", []plan.User{plan.Root, plan.Plain}},
+	{"internal/ledger", []plan.User{plan.Root, plan.Plain}},
+	{"cmd/watchdog", []plan.User{plan.Root}},
+	{"cmd/reaper", []plan.User{plan.Root, plan.Plain}},
+	{"e2e/scenes", plan.Users},
+}
 
 // applets are what busybox is in the virtual machine.
-var applets = []string{"cat", "cut", "echo", "env", "false", "grep", "id", "kill", "ls", "mkdir", "ps", "readlink",
+var applets = []string{"cat", "cut", "echo", "false", "grep", "id", "kill", "ls", "mkdir", "ps", "readlink",
 	"rm", "sed", "seq", "sort", "tail", "test", "timeout", "touch", "tr", "true", "wc"}
 
 // programs come from this machine, with their libraries: busybox's shell does not
-// execute what it is itself, and some tests tell by its file what a process is.
-var programs = []string{"dash", "sleep", "setsid", "unshare", "python3"}
+// execute what it is itself, some tests tell by its file what a process is, and one
+// compares us with env.
+var programs = []string{"dash", "env", "sleep", "setsid", "unshare", "python3"}
 
 // cgroups says whether a watchdog can make one.
 var cgroups = map[plan.User]string{plan.Root: "yes", plan.Delegated: "yes", plan.Plain: "no"}
@@ -48,32 +59,32 @@ func (v *vm) build(work, busybox, initrd string) error {
 	v.tests = make(map[string][]string)
 	byPackage := make(map[string]plan.Job)
 	for _, p := range packages {
-		if v.pkg != "" && v.pkg != p {
+		if v.pkg != "" && v.pkg != p.name {
 			continue
 		}
-		program := strings.ReplaceAll(p, "/", "-") + ".test"
+		program := strings.ReplaceAll(p.name, "/", "-") + ".test"
 		file := filepath.Join(work, program)
-		if err := v.goRun("test", "-c", "-buildvcs=false", "-ldflags=-s -w", "-o", file, "./"+p); err != nil {
+		if err := v.goRun("test", "-c", "-buildvcs=false", "-ldflags=-s -w", "-o", file, "./"+p.name); err != nil {
 			return err
 		}
 		a.copy("/leash/"+program, file)
-		dir := path.Join("/src", p)
-		a.tree(path.Join(dir, "testdata"), filepath.Join(v.root, p, "testdata"))
+		dir := path.Join("/src", p.name)
+		a.tree(path.Join(dir, "testdata"), filepath.Join(v.root, p.name, "testdata"))
 		a.dir(dir)
 		match := v.run
 		if match == "" {
 			match = "^(Test|Fuzz|Example)"
 		}
-		if v.tests[p], err = list(file, match); err != nil {
+		if v.tests[p.name], err = list(file, match); err != nil {
 			return err
 		}
-		byPackage[p] = plan.Job{Package: p, Program: "/leash/" + program, Dir: dir,
-			Args: []string{"-test.v", "-test.short", "-test.timeout=10m", "-test.run=" + match},
+		byPackage[p.name] = plan.Job{Package: p.name, Program: "/leash/" + program, Dir: dir,
+			Args: []string{"-test.v", "-test.short", "-test.timeout=20m", "-test.run=" + match},
 			Env:  []string{"LEASH_BIN_DIR=/leash", "LEASH_TEST_ALONE=1"}}
 	}
 	for _, u := range plan.Users {
 		for _, p := range packages {
-			if j, ok := byPackage[p]; ok && (v.user == "" || v.user == u) {
+			if j, ok := byPackage[p.name]; ok && slices.Contains(p.users, u) && (v.user == "" || v.user == u) {
 				j.User = u
 				j.Env = append(slices.Clip(j.Env), "LEASH_SCENES_CGROUP="+cgroups[u])
 				v.jobs = append(v.jobs, j)
