@@ -120,7 +120,7 @@ func containment(t *testing.T, from *testkit.Lines, want ...string) {
 // one.
 func withoutSentinel(t *testing.T) []string {
 	t.Helper()
-	_, help, _ := testkit.Run(t, exec.Command(testkit.Watchdog(t), "--help"))
+	_, help, _ := testkit.Run(t, exec.Command(testkit.Watchdog(t), "run", "--help"))
 	if strings.Contains(help, "--sentinel") {
 		return []string{"--sentinel", "off"}
 	}
