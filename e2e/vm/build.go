@@ -54,8 +54,12 @@ func (v *vm) build(work, busybox, initrd string) error {
 		return err
 	}
 	a.copy("/init", filepath.Join(work, "init"))
-	a.copy("/leash/watchdog", filepath.Join(work, "watchdog"))
-	a.copy("/leash/reaper", filepath.Join(work, "reaper"))
+	bin := os.Getenv("LEASH_BIN_DIR") // as in package testkit: programs to test instead of new ones
+	if bin == "" {
+		bin = work
+	}
+	a.copy("/leash/watchdog", filepath.Join(bin, "watchdog"))
+	a.copy("/leash/reaper", filepath.Join(bin, "reaper"))
 	v.tests = make(map[string][]string)
 	byPackage := make(map[string]plan.Job)
 	for _, p := range packages {

@@ -76,7 +76,11 @@ func runJob(r *reporter, j plan.Job) error {
 			r.say(plan.Line{Kind: plan.Output, Job: j.Name(), Text: line})
 		}
 	}
-	for _, what := range append(left, cgroupsLeft()...) {
+	dirs, err := cgroupsLeft(j)
+	if err != nil {
+		return err
+	}
+	for _, what := range append(left, dirs...) {
 		r.say(plan.Line{Kind: plan.Left, Job: j.Name(), Text: what})
 	}
 	r.say(plan.Line{Kind: plan.Done, Job: j.Name(), Status: status, Seconds: time.Since(begin).Seconds()})
@@ -132,14 +136,37 @@ func collect(r *reporter, j plan.Job, in io.Reader) (all []string) {
 	return all
 }
 
-// cgroupsLeft removes and names the cgroups that a job left behind.
-func cgroupsLeft() (left []string) {
+// cgroupsLeft removes and names the cgroups that a job left behind. One of a
+// watchdog that a test killed is for the reaper to remove.
+func cgroupsLeft(j plan.Job) (left []string, err error) {
+	if len(leaves()) == 0 {
+		return nil, nil
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	pid, err := start(plan.Job{Program: "/leash/reaper", Dir: "/", User: j.User}, null)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := reap(pid); err != nil {
+		return nil, err
+	}
+	for _, dir := range leaves() {
+		left = append(left, "cgroup "+dir)
+		_ = os.Remove(dir)
+	}
+	return left, nil
+}
+
+func leaves() (dirs []string) {
 	for _, u := range plan.Users {
-		dirs, _ := filepath.Glob(filepath.Join(cgroups, string(u), "*", "cgroup.procs"))
-		for _, file := range dirs {
-			left = append(left, "cgroup "+filepath.Dir(file))
-			_ = os.Remove(filepath.Dir(file))
+		files, _ := filepath.Glob(filepath.Join(cgroups, string(u), "*", "cgroup.procs"))
+		for _, file := range files {
+			dirs = append(dirs, filepath.Dir(file))
 		}
 	}
-	return left
+	return dirs
 }
