@@ -17,11 +17,12 @@ import (
 func (v *vm) boot(kernel, initrd, console string) error {
 	ctx, cancel := context.WithTimeout(v.ctx, bound)
 	defer cancel()
-	// The first serial port is the kernel's, the second one the report's.
+	// The first serial port is the kernel's, the second one the report's. Without
+	// mitigations, which emulation pays dearly for, it takes a quarter less time.
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "768",
 		"-display", "none", "-monitor", "none", "-nodefaults", "-no-user-config", "-no-reboot",
 		"-serial", "file:"+console, "-serial", "stdio",
-		"-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1")
+		"-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1 mitigations=off")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -116,14 +116,15 @@ func (v *verdict) close() []string {
 	return v.complaints
 }
 
-// summary is one line for people, and the skipped tests.
+// summary is for people: one line, and what was skipped.
 func (v *verdict) summary() string {
 	var b strings.Builder
 	n := 0
-	for _, tests := range v.skipped {
+	for _, job := range slices.Sorted(maps.Keys(v.skipped)) {
+		tests := slices.Sorted(maps.Keys(v.skipped[job]))
 		n += len(tests)
+		fmt.Fprintf(&b, "\n  skipped, as listed: %s: %s", job, strings.Join(tests, " "))
 	}
-	fmt.Fprintf(&b, "Linux %s: %d tests passed, %d skipped as listed, in %d jobs, %.0f s of a processor",
-		v.release, v.passes, n, len(v.done), v.used.Seconds())
-	return b.String()
+	return fmt.Sprintf("Linux %s: %d tests passed, %d skipped, in %d jobs, %.0f s of a processor%s",
+		v.release, v.passes, n, len(v.done), v.used.Seconds(), b.String())
 }
