@@ -1,11 +1,12 @@
 # make         both binaries, in bin/
 # make demo    the main job, seen in ten seconds
 # make test    everything: vet for each system, staticcheck, all tests
+# make vm      tests on Debian's kernels 6.1 and 6.12, emulated; make test runs them too
 # make bench   the figures, side by side with other tools
 # make chaos   short lives of real processes, killed at random (CHAOS_LIVES, CHAOS_SEED)
 # make soak    the simulators for half an hour, with games that no run has played
 # make cross   both binaries for six systems, in bin/cross/, with checksums
-.PHONY: build demo test check bench chaos soak cross clean
+.PHONY: build demo test check vm bench chaos soak cross clean
 
 # What --version says; the same sources of the same commit, the same words.
 STAMP = $(shell scripts/version.sh)
@@ -44,6 +45,13 @@ test: check
 	@# Not from go's cache: it does not know that tests of the whole build the programs.
 	LEASH_SIM_N=$(LEASH_SIM_N) LEASH_CHAOS_TIME=$(LEASH_CHAOS_TIME) go test -count=1 -timeout 60m ./...
 	scripts/wine/test.sh
+	$(MAKE) vm
+
+# What is given to it as VM_FLAGS: docs/vm-tests.md.
+vm:
+	scripts/test-deps.sh
+	CGO_ENABLED=0 go build -o bin/vm ./e2e/vm
+	bin/vm $(VM_FLAGS)
 
 bench:
 	go run ./bench

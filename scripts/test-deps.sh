@@ -30,6 +30,7 @@ need systemd-socket-activate systemd
 need dask python3-dask
 command -v google-chrome >/dev/null 2>&1 || need chromium chromium
 need npm npm
+[ "$(uname -m)" != x86_64 ] || need qemu-system-x86_64 qemu-system-x86
 need_python grpc python3-grpcio
 need_python setproctitle python3-setproctitle
 need_python systemd.daemon python3-systemd

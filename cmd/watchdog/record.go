@@ -104,18 +104,24 @@ func (w *watchdog) Survey() {
 
 // Ask, AskWorker and Force are watch.Host's: the signals first, the record afterwards.
 func (w *watchdog) Ask(s proc.Signal) []stop.Sent {
-	if !w.agreed { // once it is dead, nothing can be read any more
-		w.rename()
-	}
+	w.lastLook()
 	sent := w.Host.Ask(s)
 	w.ends()
 	return sent
 }
 
 func (w *watchdog) AskWorker(s proc.Signal, group bool) []stop.Sent {
+	w.lastLook()
 	sent := w.Host.AskWorker(s, group)
 	w.ends()
 	return sent
+}
+
+// lastLook reads the worker's labels: once it is dead, nothing can be read any more.
+func (w *watchdog) lastLook() {
+	if !w.agreed {
+		w.rename()
+	}
 }
 
 func (w *watchdog) Force() []stop.Sent {

@@ -62,6 +62,9 @@ func (id Ident) String() string {
 // descriptor cannot belong to a later process.
 func (id Ident) open() (int, error) {
 	fd, err := unix.PidfdOpen(id.PID, 0)
+	if err == unix.EINVAL { // gone, but its number still names a group or session (seen on Linux 6.1 and 6.12)
+		return -1, unix.ESRCH
+	}
 	if err != nil {
 		return -1, err
 	}

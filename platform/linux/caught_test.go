@@ -108,7 +108,11 @@ func TestSignalsInTheMidstOfWork(t *testing.T) {
 	}
 	defer busy.Wait()
 	defer close(stop)
-	for n := range 2000 {
+	rounds := 2000
+	if testing.Short() { // on a processor that is emulated, say
+		rounds = 200
+	}
+	for n := range rounds {
 		unix.Kill(os.Getpid(), unix.SIGCHLD) // nobody ended, but it is looked at
 		s := signals[n%len(signals)]
 		unix.Kill(os.Getpid(), s)
@@ -170,6 +174,9 @@ func TestBereft(t *testing.T) {
 // However many ends of children are told of before anybody looks, no other
 // signal is lost for want of room.
 func TestManyChildrenHideNoSignal(t *testing.T) {
+	if testing.Short() {
+		t.Skip("so many signals take minutes where the processor is emulated")
+	}
 	h := listening(t)
 	if err := h.waitForChildren(); err != nil {
 		t.Fatal(err)
@@ -185,6 +192,7 @@ func TestManyChildrenHideNoSignal(t *testing.T) {
 
 // The same on processors that nobody wrote the handler for.
 func TestSignalsElsewhere(t *testing.T) {
+	testkit.Need(t, "go")
 	tests := filepath.Join(t.TempDir(), "tests")
 	build := exec.Command("go", "test", "-c", "-tags", "portable", "-o", tests, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -126,22 +126,14 @@ func removeLeaf(path string, depth int, vacant func() bool) {
 	if unix.Rmdir(path) != unix.EBUSY || depth == 0 || !vacant() {
 		return
 	}
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return
-	}
-	buf := make([]byte, 8<<10) // what is beyond it the next reaper removes
-	n, err := unix.Getdents(fd, buf)
-	unix.Close(fd)
-	if err != nil {
-		return
-	}
-	_, _, names := unix.ParseDirent(buf[:n], -1, nil)
-	for _, name := range names {
+	tries := 0
+	eachFolder(path, func(name string) bool {
 		if _, _, _, ok := leafOf(name); ok {
 			removeLeaf(path+"/"+name, depth-1, func() bool { return true })
 		}
-	}
+		tries++
+		return tries < maxEntries // the next reaper removes the rest
+	})
 	unix.Rmdir(path)
 }
 

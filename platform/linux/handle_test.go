@@ -353,6 +353,7 @@ func TestLeashIsKnown(t *testing.T) {
 			// With another first argument: what a process calls itself is no evidence.
 			p := testkit.Start(t, &exec.Cmd{Path: path, Args: append([]string{"x"}, args...),
 				SysProcAttr: &syscall.SysProcAttr{Setpgid: true}})
+			executed(t, p)
 			if remove {
 				os.Remove(path)
 			}

@@ -95,12 +95,30 @@ func start(t *testing.T, cmd *exec.Cmd, env ...string) *testkit.Proc {
 	t.Helper()
 	cmd.Env = append(os.Environ(), env...)
 	p := testkit.Start(t, cmd)
-	// A new program has its environment a moment after its start is reported.
-	await(t, "an environment", func() bool {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.PID))
-		return err != nil || len(b) > 0 || !p.Alive()
-	})
+	executed(t, p)
 	return p
+}
+
+// executed waits until the process is the program that was started, with arguments
+// and environment. exec.Cmd.Start may return a moment before: on one processor, Linux
+// 6.1 then still shows our own executable, or neither arguments nor environment.
+func executed(t *testing.T, p *testkit.Proc) {
+	t.Helper()
+	self, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := fmt.Sprintf("/proc/%d/", p.PID)
+	await(t, "another program", func() bool {
+		exe, err := os.Readlink(dir + "exe")
+		return err != nil || exe != self || !p.Alive()
+	})
+	for _, name := range []string{"cmdline", "environ"} {
+		await(t, name, func() bool {
+			b, err := os.ReadFile(dir + name)
+			return err != nil || len(b) > 0 || !p.Alive()
+		})
+	}
 }
 
 // printedPID reads the next line as a PID and says who that is. Whoever it is

@@ -3,7 +3,6 @@
 package linux
 
 import (
-	"os"
 	"strconv"
 	"strings"
 
@@ -45,15 +44,15 @@ func (t *Table) RemoveLeaves(gone func(ns uint64) bool) {
 	if base == "" {
 		return
 	}
-	entries, _ := os.ReadDir(base)
-	for _, e := range entries {
-		ns, pid, tick, ok := leafOf(e.Name())
-		if ok && e.IsDir() && (ns == t.ns && t.leafless(pid, tick) || gone(ns)) {
-			if c := openCgroup(base + "/" + e.Name()); c != nil {
+	eachFolder(base, func(name string) bool {
+		ns, pid, tick, ok := leafOf(name)
+		if ok && (ns == t.ns && t.leafless(pid, tick) || gone(ns)) {
+			if c := openCgroup(base + "/" + name); c != nil {
 				c.remove()
 			}
 		}
-	}
+		return true
+	})
 }
 
 // leafOf reads what leafName writes.

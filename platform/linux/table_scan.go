@@ -162,10 +162,11 @@ func (r *reader) glance(pid int, w *extras) {
 }
 
 // ofProgram reads environ or cmdline. Where the first thread has ended and
-// others run, only those others still have them.
+// others run, only those others still have them: its own environ is root's then, so
+// that other users are refused (EACCES, seen on Linux 6.1 to 6.18).
 func (r *reader) ofProgram(pid int, name string) ([]byte, error) {
 	b, err := r.short(pid, name)
-	if len(b) > 0 || err != nil && err != unix.ESRCH {
+	if len(b) > 0 || err != nil && err != unix.ESRCH && err != unix.EACCES {
 		return b, err
 	}
 	st, e := r.short(pid, "stat")
