@@ -47,7 +47,7 @@ mode = termios.tcgetattr(slave)
 mode[3] |= termios.TOSTOP
 termios.tcsetattr(slave, termios.TCSANOW, mode)
 dog = subprocess.Popen([sys.argv[1], "run", "--heartbeat", "notify", "--startup-timeout", "1s",
-    "--on-hang-command", "echo words >&2", "--", "sleep", "1000000"],
+    "--on-hang-command", "echo words >&2", "--log-level", "info", "--", "sleep", "1000000"],
     stdin=slave, stdout=slave, stderr=slave, preexec_fn=os.setpgrp)
 lines = os.fdopen(master, "r", newline="\n")
 def until(what):

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -104,14 +105,14 @@ func (g *groups) walk(top string, uid uint32, f func(pid int)) {
 	for len(todo) > 0 {
 		dir := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		if b, err := os.ReadFile(dir + "/cgroup.procs"); err == nil {
-			for _, pid := range ParsePIDs(b, nil) {
-				f(pid)
-			}
-		} else if !vanished(err) {
+		pids, err := procsIn(dir)
+		for _, pid := range pids {
+			f(pid)
+		}
+		if err != nil && !vanished(err) {
 			g.miss(top, err)
 		}
-		err := eachFolder(dir, func(name string) bool {
+		err = eachFolder(dir, func(name string) bool {
 			if g.left[uid] == 0 {
 				return false
 			}
@@ -175,6 +176,18 @@ func eachFolder(dir string, f func(name string) bool) error {
 	}
 }
 
+// procsIn lists the processes in a cgroup; subgroups are not looked into.
+func procsIn(dir string) ([]int, error) {
+	fd, err := unix.Open(dir+"/cgroup.procs", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), dir)
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	return ParsePIDs(b, nil), err
+}
+
 // direntName is where the name begins in struct linux_dirent64 (getdents64(2)).
 const direntName = 19
 
@@ -228,8 +241,8 @@ func (g *groups) leaf(top string, l *scan.Leaf, deadLeaf func(dir, name string) 
 	for len(todo) > 0 {
 		at := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		b, _ := os.ReadFile(at.path + "/cgroup.procs")
-		for _, pid := range ParsePIDs(b, nil) {
+		pids, _ := procsIn(at.path)
+		for _, pid := range pids {
 			g.leaves[pid] = at.leaf
 		}
 		err := eachFolder(at.path, func(name string) bool {
@@ -324,29 +337,25 @@ func (t *Table) namespaces() namespaces {
 	if ns, err := t.Kernel.namespaceOf(1); t.hiding() && (err != nil || ns != t.ns) {
 		return n
 	}
-	d, err := os.Open("/proc")
-	if err != nil {
-		return n
-	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		return n
-	}
-	for _, name := range names {
-		pid, ok := number([]byte(name))
-		if !ok {
-			continue
+	var pids []int
+	if eachFolder("/proc", func(name string) bool {
+		if pid, ok := number([]byte(name)); ok {
+			pids = append(pids, int(pid))
 		}
-		ns, err := t.Kernel.namespaceOf(int(pid))
+		return true
+	}) != nil {
+		return n
+	}
+	for _, pid := range pids {
+		ns, err := t.Kernel.namespaceOf(pid)
 		switch {
 		case err == nil && ns != t.ns:
 			// A zombie's is told too, and a namespace whose init is one has ended.
-			if info, err := t.Kernel.lookAt(int(pid)); err != nil && !errors.Is(goneError(err), proc.ErrGone) || err == nil && !info.Dead() {
+			if info, err := t.Kernel.lookAt(pid); err != nil && !errors.Is(goneError(err), proc.ErrGone) || err == nil && !info.Dead() {
 				n.living[ns] = true
 			}
 		case err == nil:
-		case !errors.Is(err, proc.ErrGone) && !t.Kernel.sameNamespace(unix.AT_FDCWD, pathIn(int(pid), "status")):
+		case !errors.Is(err, proc.ErrGone) && !t.Kernel.sameNamespace(unix.AT_FDCWD, pathIn(pid, "status")):
 			return n // this one's may be any
 		}
 	}
