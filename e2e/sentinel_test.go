@@ -226,7 +226,7 @@ func TestSentinelOff(t *testing.T) {
 
 // After an end of the sentinel between two workers the next one has one too.
 func TestSentinelOfTheNextWorker(t *testing.T) {
-	w := testkit.Start(t, watchdog(t, "run", "--restart", "always", "--log-level", "info", "--", "sh", "-c", "echo worker $$; read -r _"))
+	w := testkit.Start(t, watchdog(t, "run", "--restart", "always", "--log-level", "info", "--", "sh", "-c", "echo worker $$; exec sleep 1000000"))
 	first := identOf(t, w.Stdout, "worker")
 	sentinel := sentinelOf(t, w.PID)
 	if err := first.Signal(unix.SIGKILL); err != nil {

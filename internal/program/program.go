@@ -12,11 +12,11 @@ import (
 // reaper, of whatever version.
 var mark = []byte("leash: this file is a watchdog or a reaper, and no member of any run")
 
-// Named reports whether a file has the name of one of the programs.
+// Named reports whether a file has the name of one of the programs, on Windows without
+// its .exe.
 func Named(name string) bool {
 	switch name {
-	case "watchdog", "reaper", "leash-watchdog", "leash-reaper",
-		"watchdog.exe", "reaper.exe", "leash-watchdog.exe", "leash-reaper.exe":
+	case "watchdog", "reaper", "leash-watchdog", "leash-reaper":
 		return true
 	}
 	return false

@@ -31,15 +31,14 @@ func CloseFDs(fds []int) {
 	}
 }
 
-// filesOf are 0 to 2 and others, each to keep its number in a child
-// (syscall.ProcAttr).
-func filesOf(keep ...int) []uintptr {
-	files := []uintptr{0, 1, 2}
-	for _, fd := range keep {
-		for len(files) <= fd {
-			files = append(files, ^uintptr(0))
-		}
-		files[fd] = uintptr(fd)
+// inherited calls f while children inherit these descriptors. They are not listed in
+// syscall.ProcAttr: for one above the limit of descriptors (setrlimit(2)) ForkExec fails.
+func inherited(fds []int, f func()) {
+	for _, fd := range fds {
+		unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
 	}
-	return files
+	f()
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+	}
 }

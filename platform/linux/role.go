@@ -203,7 +203,7 @@ func (s *sentinel) start(o *order) error {
 	if o.Cgroup != "" {
 		s.cgroup = openCgroup(o.Cgroup)
 	}
-	pid, fd, err := s.k.forkWorker(o, s.cgroup, s.passed...)
+	pid, fd, err := s.k.forkWorker(o, s.cgroup)
 	if err != nil {
 		s.forget()
 		var n syscall.Errno

@@ -50,7 +50,10 @@ var roleEnv = []string{"GOMAXPROCS=1", "GOGC=25"}
 // descriptors 0 to 2 and those that are meant for that worker. conn is not inherited by
 // anything.
 func StartSentinel(keep []int) (conn, pid int, err error) {
-	return startRole(roleSentinel, &syscall.ProcAttr{Files: filesOf(keep...), Sys: &syscall.SysProcAttr{Setsid: true}})
+	inherited(keep, func() {
+		conn, pid, err = startRole(roleSentinel, &syscall.ProcAttr{Sys: &syscall.SysProcAttr{Setsid: true}})
+	})
+	return conn, pid, err
 }
 
 func startRole(role string, attr *syscall.ProcAttr) (conn, pid int, err error) {
@@ -59,11 +62,8 @@ func startRole(role string, attr *syscall.ProcAttr) (conn, pid int, err error) {
 		return -1, 0, os.NewSyscallError("socketpair", err)
 	}
 	defer unix.Close(pair[1])
-	attr.Env = roleEnv
-	for len(attr.Files) <= pair[1] {
-		attr.Files = append(attr.Files, ^uintptr(0))
-	}
-	attr.Files[pair[1]] = uintptr(pair[1])
+	attr.Env, attr.Files = roleEnv, []uintptr{0, 1, 2}
+	unix.FcntlInt(uintptr(pair[1]), unix.F_SETFD, 0)
 	if pid, err = forkUnmasked(ownPath(), roleArgs(role, pair[1]), attr); err != nil {
 		unix.Close(pair[0])
 		return -1, 0, fmt.Errorf("cannot start the %s: %w", role, err)

@@ -180,7 +180,9 @@ func (h *Host) startWorker(c *Command) (*handle, error) {
 	}
 	unignore()
 	defer h.defy()
-	pid, fd, err := h.Kernel.forkWorker(&o, h.cgroup, c.Keep...)
+	var pid, fd int
+	var err error
+	inherited(c.Keep, func() { pid, fd, err = h.Kernel.forkWorker(&o, h.cgroup) })
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +190,7 @@ func (h *Host) startWorker(c *Command) (*handle, error) {
 }
 
 // forkWorker starts a worker as a child of this thread. fd is its pidfd, or -1.
-func (k *Kernel) forkWorker(o *order, c *cgroup, keep ...int) (pid, fd int, err error) {
+func (k *Kernel) forkWorker(o *order, c *cgroup) (pid, fd int, err error) {
 	fd = -1
 	sys := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if k.PIDFDs {
@@ -197,7 +199,7 @@ func (k *Kernel) forkWorker(o *order, c *cgroup, keep ...int) (pid, fd int, err 
 	if c != nil {
 		sys.UseCgroupFD, sys.CgroupFD = true, c.fd
 	}
-	attr := &syscall.ProcAttr{Env: o.Env, Files: filesOf(keep...), Sys: sys}
+	attr := &syscall.ProcAttr{Env: o.Env, Files: []uintptr{0, 1, 2}, Sys: sys}
 	if o.Listens {
 		pid, err = forkGate(o, attr)
 	} else {

@@ -30,7 +30,8 @@ func guardedPID(args []string) int {
 
 // leashNamed reports whether a program has the name of one of ours.
 func leashNamed(name string) bool {
-	return program.Named(strings.ToLower(name))
+	name, exe := strings.CutSuffix(strings.ToLower(name), ".exe")
+	return exe && program.Named(name)
 }
 
 // baseOf is the name of a program without its folder.
