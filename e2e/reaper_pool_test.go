@@ -27,7 +27,7 @@ for mode; do
   case $mode in
   guard) LEASH_RUN_ID=$run LEASH_WORKER_ID=w$n setsid sh -c "$worker" & ;;
   unlabelled) setsid sh -c "$worker" & ;;
-  run) "$watchdog" run $labels -- sh -c "$worker" & ;;
+  run) "$watchdog" run --sentinel off $labels -- sh -c "$worker" & ;;
   esac
   pid=$!
   read -r go
