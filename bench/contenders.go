@@ -53,7 +53,7 @@ func (b *bench) guardNameless() *contender {
 
 func (b *bench) run() *contender {
 	return b.ours("run", cast{
-		Worker: append([]string{b.watchdog, "run", runFlag, workerFlag, "--"}, b.worker()...),
+		Worker: append([]string{b.watchdog, "run", "--log-level=info", runFlag, workerFlag, "--"}, b.worker()...),
 	})
 }
 

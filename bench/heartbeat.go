@@ -31,7 +31,7 @@ type pair struct {
 // listeners are those who hear the beats of a worker: run, guard, and the
 // least that any listener needs. The sender is the same for all.
 func (b *bench) listeners(sender string) (run, guard, least *contender) {
-	run = b.ours("run", cast{Worker: []string{b.watchdog, "run", runFlag, "--heartbeat=notify", "--", sender, "send"}})
+	run = b.ours("run", cast{Worker: []string{b.watchdog, "run", "--log-level=info", runFlag, "--heartbeat=notify", "--", sender, "send"}})
 	guard = b.ours("guard", cast{
 		Worker: []string{sender, "send", "{socket}"},
 		Watcher: []string{b.watchdog, "guard", "--worker-pid={pid}", runFlag, "--heartbeat=notify",
@@ -43,7 +43,7 @@ func (b *bench) listeners(sender string) (run, guard, least *contender) {
 
 // deaf gives the same watchdogs with heartbeats off.
 func (b *bench) deaf(sender string) (run, guard *contender) {
-	run = b.ours("run, off", cast{Worker: []string{b.watchdog, "run", runFlag, "--", sender, "send"}})
+	run = b.ours("run, off", cast{Worker: []string{b.watchdog, "run", "--log-level=info", runFlag, "--", sender, "send"}})
 	guard = b.ours("guard, off", cast{
 		Worker:  []string{sender, "send"},
 		Watcher: []string{b.watchdog, "guard", "--worker-pid={pid}", runFlag},

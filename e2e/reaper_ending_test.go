@@ -33,7 +33,7 @@ func TestReaperLeavesAWatchdogToFinish(t *testing.T) {
 
 func watchdogFinishes(t *testing.T, mode string) {
 	worker := `sleep 1000000 & echo "child $!"; ` + stubborn
-	p := root().newPool(t, newRunID(), worker, []string{mode}, "LEASH_GRACE=300s")
+	p := root().newPool(t, newRunID(), worker, []string{mode}, "LEASH_GRACE=300s", "LEASH_KILL_MODE=group")
 	p.children = append(p.children, identOf(t, p.parent.Stdout, "child"))
 	p.workers = append(p.workers, identOf(t, p.parent.Stdout, "worker"))
 	p.awaitWatchdog()
@@ -120,13 +120,14 @@ func TestReaperRemembersThatARunIsDead(t *testing.T) {
 	inOwnSpace(t, func(t *testing.T) {
 		inTime(t, 500*time.Millisecond, func(grace time.Duration) bool {
 			id := newRunID()
-			cmd := root().as(exec.Command("sh", "-c", forking))
+			cmd := root().as(exec.Command("sh", "-c", `setsid sh -c "$1" &`, "sh", forking))
 			cmd.Env = append(cmd.Env, "LEASH_RUN_ID="+id)
 			deaf := testkit.Start(t, cmd)
-			identOf(t, deaf.Stdout, "forking")
+			orphan := identOf(t, deaf.Stdout, "forking")
+			deaf.Wait()
 			witness := root().labelled(t, "LEASH_RUN_ID="+id, "LEASH_RUN_OWNER="+deadOwner(t))
 			r := reap(t, "--grace", grace.String())
-			r.expectEnded(t, deaf.Ident, witness.Ident)
+			r.expectEnded(t, orphan, witness.Ident)
 			r.expectState(t, id, "dead")
 			deaf.Stdout.AwaitEnd()
 			noneLeft(t, deaf.Stdout, "born")

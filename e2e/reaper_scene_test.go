@@ -47,7 +47,7 @@ func TestReaperBeforeTheNextBEAM(t *testing.T) {
 	})
 }
 
-// killWithWatchdogs leaves the guarded workers as orphans. They live and
+// killWithWatchdogs leaves the guarded workers as orphans, but none of those of run. They live and
 // answer: so it is the reaper that ends them later.
 func (s *scene) killWithWatchdogs() {
 	s.t.Helper()
@@ -60,7 +60,7 @@ func (s *scene) killWithWatchdogs() {
 		for role, id := range w.pids {
 			switch {
 			case role == "watchdog":
-			case role == "worker" && w.mode == "run":
+			case w.mode == "run": // the sentinel ends the whole tree
 				testkit.AwaitGone(s.t, id)
 			default:
 				testkit.StillAlive(s.t, id)
