@@ -31,7 +31,7 @@ func TestQuietLives(t *testing.T) {
 		"run -- sh -c 'exit 3'":                   3,
 		"run --grace 100ms -- sh -c 'kill -9 $$'": 137,
 		"run -- sh -c '(trap : TERM; sleep 1000000) 2>/dev/null & exit 4'": 4,
-		"run -- sh -c 'setsid sleep 1000000 & exit 5'":         5,
+		"run -- sh -c 'setsid sleep 1000000 & exit 5'":                     5,
 	} {
 		cmd := plainly(t, words(t, args)...)
 		if status, stdout, stderr := testkit.Run(t, cmd); status != want || stdout != "" || stderr != "" {

@@ -192,7 +192,10 @@ func TestTableKnowsLeash(t *testing.T) {
 	if p := find(s, named); p == nil || !p.Leash || p.Guards != 4242 {
 		t.Errorf("%+v", p)
 	}
-	if p := find(s, labelled); p == nil || p.Leash || p.Guards != 0 {
+	if p := find(s, labelled); p == nil || !p.Leash || p.Guards != 4242 { // the tests' program has the mark of ours
+		t.Errorf("%+v", p)
+	}
+	if p := find(s, other); p == nil || p.Leash || p.Guards != 0 {
 		t.Errorf("%+v", p)
 	}
 	table.Kernel.exe = filepath.Join(dir, "WORKER.exe") // it is beside us now
