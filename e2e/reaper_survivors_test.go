@@ -42,9 +42,13 @@ func TestReaperAndZombies(t *testing.T) {
 	inOwnSpace(t, func(t *testing.T) {
 		id := newRunID()
 		// Nobody reaps the children of a sleep.
-		holder := testkit.Start(t, exec.Command("sh", "-c", `sleep 1000000 & echo owner $!
-			LEASH_RUN_ID=$0 sleep 1000000 & echo member $!; exec sleep 1000001`, id))
-		owner, member := identOf(t, holder.Stdout, "owner"), identOf(t, holder.Stdout, "member")
+		cmd := exec.Command("sh", "-c", `sleep 1000000 & echo owner $!; read -r owner
+			LEASH_RUN_ID=$0 LEASH_RUN_OWNER=$owner sleep 1000000 & echo member $!; exec sleep 1000001`, id)
+		in := input(t, cmd)
+		holder := testkit.Start(t, cmd)
+		owner := identOf(t, holder.Stdout, "owner")
+		tell(t, in, ownerOf(t, owner))
+		member := identOf(t, holder.Stdout, "member")
 		heir := root().labelled(t, "LEASH_RUN_ID="+id, "LEASH_RUN_OWNER="+ownerOf(t, owner))
 		reap(t).expect(t, "none", heir.Ident, member)
 		if err := owner.Signal(unix.SIGKILL); err != nil {

@@ -98,7 +98,7 @@ func TestRecordFollowsTheGenerations(t *testing.T) {
 	inOwnSpace(t, func(t *testing.T) {
 		dir := os.Getenv("LEASH_STATE_DIR")
 		parent := sleeper(t)
-		cmd := exec.Command(testkit.Watchdog(t), "run", "--parent-pid", pid(parent), "--restart", "on-failure", "--", "sh", "-c",
+		cmd := exec.Command(testkit.Watchdog(t), "run", "--sentinel", "off", "--parent-pid", pid(parent), "--restart", "on-failure", "--", "sh", "-c",
 			`setsid sleep 1000000 & echo "child $!"; echo "worker $$"; read -r line; exit 3`)
 		cmd = root().as(cmd)
 		in := input(t, cmd)

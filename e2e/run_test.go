@@ -85,7 +85,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 			t.Errorf("not a clean start: %s", l)
 		}
 	}
-	if lines[2] != "0 1 2 3 " {
+	if lines[2] != "0 1 2 3 9 " { // 9 is what it was given, 3 the folder that is read
 		t.Errorf("descriptors %q", lines[2])
 	}
 	if f := strings.Fields(lines[3]); f[0] != f[1] || f[0] != f[2] {
