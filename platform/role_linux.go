@@ -5,6 +5,10 @@ import "leash/platform/linux"
 // TakeRole does not return if this process was started as a part of a watchdog.
 func TakeRole() { linux.TakeRole() }
 
+// Starter is the PID of the process that started this one: behind a sentinel, of its
+// watchdog.
+func Starter() int { return linux.Starter() }
+
 // StartSentinel starts the process that ends the worker's tree if this one is killed,
 // and that starts the worker itself.
 func StartSentinel(keep []int) (conn, pid int, err error) { return linux.StartSentinel(keep) }

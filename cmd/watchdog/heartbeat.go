@@ -97,7 +97,7 @@ func (w *watchdog) manager() string {
 	above, main := os.Getenv(heardBy), os.Getenv("SYSTEMD_EXEC_PID")
 	switch {
 	case !w.run, w.heartbeat != "notify",
-		above != "" && above != strconv.Itoa(os.Getppid()),
+		above != "" && above != strconv.Itoa(platform.Starter()),
 		main != "" && main != strconv.Itoa(os.Getpid()):
 		return ""
 	}

@@ -39,6 +39,23 @@ func TakeRole() {
 	os.Exit(beSentinel(conn, above))
 }
 
+// Starter is the PID of the process that started this one: behind a sentinel, of its
+// watchdog.
+func Starter() int {
+	parent := os.Getppid()
+	k := Kernel{buf: make([]byte, 4096)}
+	b, err := k.readFile(unix.AT_FDCWD, pathIn(parent, "cmdline"))
+	if err != nil {
+		return parent
+	}
+	if args := splitArgs(b); len(args) == 6 && args[1] == roleSentinel && args[2] == "--of" {
+		if pid, err := strconv.Atoi(args[3]); err == nil {
+			return pid
+		}
+	}
+	return parent
+}
+
 const exitFailed = 125
 
 // roleConn checks that the descriptor leads to the process that started this one, or
