@@ -100,7 +100,7 @@ func TestGuardIsHeard(t *testing.T) {
 	}
 }
 
-// The reaper prints its report; its events are for who asks.
+// The reaper prints its report; its events come when they are asked for.
 func TestReaperIsQuiet(t *testing.T) {
 	for _, c := range []struct {
 		args string

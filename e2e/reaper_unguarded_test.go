@@ -134,7 +134,7 @@ func inLeaf(t *testing.T, dir string) testkit.Ident {
 }
 
 // A watchdog that was killed before it wrote its record leaves its cgroup: who is in
-// it is ended. Who is in that of a living one is not.
+// it is ended. What is in that of a living one is not.
 func TestReaperAndTheLeafOfADeadWatchdog(t *testing.T) {
 	inOwnSpace(t, func(t *testing.T) {
 		gone := testkit.Start(t, exec.Command("true"))

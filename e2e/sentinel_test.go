@@ -75,8 +75,8 @@ func sentinelOf(t *testing.T, watchdog int) testkit.Ident {
 	return id
 }
 
-// users runs a test as root, who has a cgroup where the system has v2, and as a user
-// who has none.
+// users runs a test as root, for which there is a cgroup where the system has v2, and as
+// a user, for which there is none.
 func users(t *testing.T, test func(t *testing.T, cmd func(args ...string) *exec.Cmd)) {
 	t.Run("as we are", func(t *testing.T) {
 		test(t, func(args ...string) *exec.Cmd { return watchdog(t, args...) })
@@ -197,7 +197,7 @@ func TestSentinelKeepsToItself(t *testing.T) {
 	testkit.AwaitGone(t, append(s.tree, s.sentinel)...)
 }
 
-// Whoever stops the sentinel delays nothing but by the second after which it is
+// A sentinel that is stopped delays nothing by more than the second after which it is
 // continued.
 func TestStoppedSentinel(t *testing.T) {
 	s := startSentinelled(t, watchdog(t, "run", "--grace", "100ms", "--", "sh", "-c", clinging))

@@ -98,7 +98,7 @@ func TellManager(_, _ string) error {
 // CheckView has nothing to find: there is one view of the processes.
 func CheckView() error { return nil }
 
-// CheckProgram has nothing to find: who may not be opened is refused elsewhere.
+// CheckProgram has nothing to find: a process that may not be opened is refused elsewhere.
 func CheckProgram(int) error { return nil }
 
 // Orphaned is never so: the parent that the system names is the one that started us.

@@ -10,7 +10,7 @@ import (
 	"leash/internal/flagvalue"
 )
 
-// choices are the words that a flag takes, for who gave none.
+// choices are the words that a flag takes, for a call that gave none.
 var choices = map[string]string{
 	"--log-format": "text or json",
 	"--log-level":  "auto, debug, info, warn or error",

@@ -11,7 +11,7 @@ import (
 	"leash/internal/flagvalue"
 )
 
-// choices are the words that a flag takes, for who gave none.
+// choices are the words that a flag takes, for a call that gave none.
 var choices = map[string]string{
 	"--backend":    "auto, event or poll",
 	"--heartbeat":  "off or notify",

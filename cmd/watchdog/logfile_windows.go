@@ -2,14 +2,14 @@ package main
 
 import "os"
 
-// logFile is kept from being closed.
-var logFile *os.File
+// logFiles are kept from being closed.
+var logFiles []*os.File
 
 func openLogFile(name string) (int, error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return -1, err
 	}
-	logFile = f
+	logFiles = append(logFiles, f)
 	return int(f.Fd()), nil
 }

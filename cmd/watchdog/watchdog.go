@@ -24,7 +24,6 @@ type watchdog struct {
 	platform.Host
 	log    *event.Logger // of this worker
 	unborn *event.Logger // without a worker
-	file   *os.File      // of the log, kept from being closed
 	stop   proc.Signal
 	parent int // named in the events
 	worker proc.Info

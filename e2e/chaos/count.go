@@ -185,14 +185,14 @@ func (l *life) await(when string, which func(*unitFacts) bool, reaped bool) {
 }
 
 // askOrphan ends a watchdog that nobody's death will end: its parent had died before
-// it could look who that is.
+// it could see which process that is.
 func (l *life) askOrphan(key [2]int, u *unitFacts) {
 	if u.Unit.Default && !u.hit("watchdog", sigTERM) && l.log(key).Parent == 1 && !l.parents[key[0]].alive() && u.Watchdog.alive() {
 		l.send(u, "watchdog", u.Watchdog, fault{Signal: sigTERM})
 	}
 }
 
-// seen counts the processes of the trees once, and who may hide in them.
+// seen counts the processes of the trees once, and what may hide in them.
 func (l *life) seen() {
 	for key, list := range l.trees() {
 		if l.units[key] != nil {

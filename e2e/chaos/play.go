@@ -116,7 +116,7 @@ func (l *life) begun() {
 	})
 }
 
-// living counts those who told of themselves. The lock is held.
+// living counts the processes that told of themselves. The lock is held.
 func (l *life) living(what string) (n int) {
 	for _, w := range l.watched {
 		if w == what {

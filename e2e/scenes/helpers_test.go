@@ -76,7 +76,7 @@ func ident(t *testing.T, from *testkit.Lines, name string) testkit.Ident {
 	return id
 }
 
-// bystander is a process that looks like one of the run to whoever reads parts of
+// bystander is a process that looks like one of the run to a program that reads parts of
 // arguments.
 func (h *house) bystander() testkit.Ident {
 	h.t.Helper()

@@ -121,7 +121,7 @@ func TestWorkerIsKilled(t *testing.T) {
 	}
 }
 
-// No process but the one that the user started names the worker: whoever kills by
+// No process but the one that the user started names the worker: a kill by
 // name would hit it.
 func TestSentinelDoesNotNameTheWorker(t *testing.T) {
 	g := newGuarded(t)

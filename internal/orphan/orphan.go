@@ -33,7 +33,7 @@ func Likely(f Facts) bool {
 		return f.ParentName == "systemd"
 	case f.Session != f.ParentSession:
 		return true
-	case f.Group != f.PID && f.Group != f.ParentGroup: // of somebody's group who is no more between the two
+	case f.Group != f.PID && f.Group != f.ParentGroup: // of the group of a process that was between the two
 		return !f.ParentTerminal || f.LeaderParent != f.Parent
 	}
 	return false

@@ -115,7 +115,7 @@ type Tree struct {
 	searched bool
 	// awaitsWorker: the worker alone was asked, and the rest is when it has ended.
 	awaitsWorker bool
-	restless     bool            // somebody was listed and dead before he was looked at
+	restless     bool            // a process was listed, and dead before it was looked at
 	rootTick     uint64          // when the root was last seen to exist
 	members      map[int]*member // by PID
 	list         []*member       // the same in the order found, so that runs can be replayed

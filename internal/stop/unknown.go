@@ -16,7 +16,7 @@ type unopened struct {
 	from, until uint64
 }
 
-// retry tries once more to open those who could not be opened. Their parents may
+// retry tries once more to open what could not be opened. Their parents may
 // have ended since, so that no list names them any more.
 func (t *Tree) retry() {
 	for _, pid := range slices.Sorted(maps.Keys(t.unopened)) {

@@ -107,7 +107,7 @@ func TestNothingIsLostToASubreaper(t *testing.T) {
 	expect(t, tree, 0)
 }
 
-// Who could not be opened is tried again, also when its parent has ended and no
+// A process that could not be opened is tried again, also when its parent has ended and no
 // list names it any more.
 func TestWhoCouldNotBeOpenedIsNotForgotten(t *testing.T) {
 	k, tree := planted(t)

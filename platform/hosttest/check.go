@@ -40,7 +40,7 @@ type Stats struct {
 // table may be stale.
 func (h *Host) searchAll() ([]int, error) {
 	t, w := &h.Tree, h.W
-	w.lists++ // those whom this names were not just listed
+	w.lists++ // what this names was not just listed
 	root := t.Worker()
 	labels, session := t.RunID != "" && t.WorkerID != "", root.SID == root.PID
 	if !labels && !session && !(t.Leads() && !errors.Is(t.Root.SignalGroup(proc.Signal{}), proc.ErrGone)) {
@@ -86,7 +86,7 @@ func (h *Host) judgeForce() {
 }
 
 // judgeAsked: when the grace is over, all that were known for some time have
-// heard of the end, or the worker alone where it comes first and lives. Who changed his group meanwhile may have been missed.
+// heard of the end, or the worker alone where it comes first and lives. A process that changed its group meanwhile may have been missed.
 func (h *Host) judgeAsked() {
 	w := h.W
 	for _, p := range w.live {

@@ -104,7 +104,7 @@ func askThose(t *testing.T, s System, how How) {
 	uprooted(t, s, tree, members, bystander)
 }
 
-// askWorker: the worker alone is asked, and who is stopped goes on. The rest is when
+// askWorker: the worker alone is sent the stop signal, and what is stopped goes on. The rest is when
 // it has ended, and only then is the table searched for others.
 func askWorker(t *testing.T, s System) {
 	askWorkerOf(t, s, OwnGroup)

@@ -8,7 +8,7 @@ import (
 	"leash/internal/stop"
 )
 
-// asking is who is being sent the polite signal.
+// asking is to what the stop signal is being sent.
 type asking uint8
 
 const (
@@ -53,7 +53,7 @@ func (h *Host) while(who asking, send func() []stop.Sent) []stop.Sent {
 }
 
 // judgeOrder: where the worker comes first, nobody else is sent the polite signal
-// while it lives, but who is of its group if the signal is a Ctrl-C.
+// while it lives, but its group if the signal is a Ctrl-C.
 func (w *World) judgeOrder(p *Proc, sig proc.Signal, how string) {
 	h := w.host
 	if !h.cfg.WorkerFirst || h.asking == nobody || p == w.Worker || sig == contSignal {

@@ -29,5 +29,5 @@ func checkMeans() error {
 	if Scarce(err) {
 		return fmt.Errorf("%w: %d more descriptors are needed to begin with, and %d can be had: raise the limit (ulimit -n)", err, leastFree, len(fds))
 	}
-	return nil // what else is wrong is told by who needs it
+	return nil // what else is wrong is told where it is needed
 }

@@ -30,7 +30,7 @@ func HasEpoll() bool {
 	defer unix.Close(fd)
 	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		return true // told by who needs it
+		return true // told where it is needed
 	}
 	defer unix.Close(bell)
 	if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, bell, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {

@@ -31,6 +31,32 @@ import (
 // says that it has no children. If the sentinel is killed, the worker dies by its
 // PR_SET_PDEATHSIG, and all else becomes children of the watchdog, which does the same.
 
+// The watchdog and its sentinel speak over a stream socket. The watchdog sends a
+// kind, the length of what follows, and that; the sentinel sends a kind and a number.
+const (
+	orderStart = 's' // start a worker: order
+	orderGo    = 'g' // the worker is known here: its end may be taken notice of
+	orderCount = 'c' // are there children left? A number that the answer repeats
+
+	toldStarted = 'p' // the worker's PID
+	toldFailed  = 'f' // the error number of fork(2) or execve(2)
+	toldExit    = 'x' // the worker's wait status
+	toldSome    = 'm' // children are left
+	toldNone    = 'n' // none is
+)
+
+const (
+	orderHead = 5 // kind, length
+	toldSize  = 5 // kind, number
+	// maxOrder is above what execve(2) takes: 3/4 of the largest _STK_LIM, 6 MiB
+	// (fs/exec.c, bprm_stack_limits).
+	maxOrder = 16 << 20
+)
+
+func tell(kind byte, n int32) []byte {
+	return binary.NativeEndian.AppendUint32([]byte{kind}, uint32(n))
+}
+
 // roleArgs are the arguments of a sentinel. Its command line says what it is, and
 // nothing of the worker's, so that no pkill(1) for the worker finds it.
 func roleArgs(role string, conn int) []string {

@@ -5,28 +5,6 @@ import (
 	"errors"
 )
 
-// The watchdog and its sentinel speak over a stream socket. The watchdog sends a
-// kind, the length of what follows, and that; the sentinel sends a kind and a number.
-const (
-	orderStart = 's' // start a worker: order
-	orderGo    = 'g' // the worker is known here: its end may be taken notice of
-	orderCount = 'c' // are there children left? A number that the answer repeats
-
-	toldStarted = 'p' // the worker's PID
-	toldFailed  = 'f' // the error number of fork(2) or execve(2)
-	toldExit    = 'x' // the worker's wait status
-	toldSome    = 'm' // children are left
-	toldNone    = 'n' // none is
-)
-
-const (
-	orderHead = 5 // kind, length
-	toldSize  = 5 // kind, number
-	// maxOrder is above what execve(2) takes: 3/4 of the largest _STK_LIM, 6 MiB
-	// (fs/exec.c, bprm_stack_limits).
-	maxOrder = 16 << 20
-)
-
 // order is what a sentinel must know to start a worker.
 type order struct {
 	Path      string
@@ -112,8 +90,4 @@ func (r *textReader) list() []string {
 		list = append(list, r.text())
 	}
 	return list
-}
-
-func tell(kind byte, n int32) []byte {
-	return binary.NativeEndian.AppendUint32([]byte{kind}, uint32(n))
 }
