@@ -211,6 +211,17 @@ func TestStoppedSentinel(t *testing.T) {
 	testkit.AwaitGone(t, append(s.tree, s.sentinel)...)
 }
 
+// The watchdog's end continues a sentinel that was stopped before.
+func TestStoppedSentinelOfAKilledWatchdog(t *testing.T) {
+	s := startSentinelled(t, watchdog(t, "run", "--", "sh", "-c", clinging))
+	if err := s.sentinel.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	awaitState(t, s.sentinel.PID, "T")
+	s.Kill()
+	testkit.AwaitGone(t, append(s.tree, s.sentinel)...)
+}
+
 func TestSentinelOff(t *testing.T) {
 	s := testkit.Start(t, watchdog(t, "run", "--sentinel", "off", "--log-level", "info", "--", "sh", "-c", "echo worker $$; exec sleep 1000000"))
 	worker := identOf(t, s.Stdout, "worker")

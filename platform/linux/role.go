@@ -102,6 +102,9 @@ func beSentinel(conn, above int) (status int) {
 		debug.SetGCPercent(-1)
 	}
 	s := &sentinel{k: k, conn: conn, passed: GivenFDs()}
+	// The watchdog's end continues a sentinel that somebody has stopped. It is no proof of
+	// that end: the signal also comes when the thread ends that started this process.
+	unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
 	s.above, err = k.open(above)
 	if os.Getppid() != above {
 		return 0 // it was killed
