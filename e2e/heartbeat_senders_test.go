@@ -142,6 +142,7 @@ func (p *patient) livesBy(log *testkit.Lines) {
 	p.order("send " + hastens)
 	testkit.AwaitGone(p.t, p.worker)
 	log.AwaitEvent("heartbeat.timeout")
+	log.AwaitEvent("process.cleanup_completed") // what is left is ended after the worker
 }
 
 // A sender that has ended and was reaped before anybody could look still

@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -137,6 +139,11 @@ func (n node) start() {
 		cmd.Env = []string{}
 	}
 	if n.Nested {
+		if cmd.Env == nil {
+			// Of the same run, its worker names this process as an owner, which lives: then the
+			// run does, whatever became of the parent.
+			cmd.Env = slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "LEASH_RUN_ID=") })
+		}
 		cmd.Dir, _ = os.MkdirTemp(".", "nested")
 		log, err := os.OpenFile(filepath.Join(control, "nested.log"), os.O_WRONLY|os.O_APPEND, 0)
 		if err == nil {
