@@ -289,3 +289,21 @@ func TestWithoutASentinel(t *testing.T) {
 		t.Errorf("status %d: %s", status, said)
 	}
 }
+
+// The worker's end is noticed while the sentinel is stopped, which alone knows how it ended.
+func TestWorkerEndsWhileTheSentinelIsStopped(t *testing.T) {
+	cmd := watchdog(t, "run", "--", "sh", "-c", `echo worker $$; read -r _; exit 7`)
+	in := input(t, cmd)
+	w := testkit.Start(t, cmd)
+	worker := identOf(t, w.Stdout, "worker")
+	sentinel := sentinelOf(t, w.PID)
+	if err := sentinel.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	awaitState(t, sentinel.PID, "T")
+	tell(t, in, "end")
+	if status := w.Wait(); status != 7 {
+		t.Errorf("status %d:\n%s", status, w.Stderr.All())
+	}
+	testkit.AwaitGone(t, worker, sentinel)
+}

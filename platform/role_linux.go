@@ -5,6 +5,9 @@ import "leash/platform/linux"
 // TakeRole does not return if this process was started as a part of a watchdog.
 func TakeRole() { linux.TakeRole() }
 
+// ErrSentinel: the sentinel was killed while it started the worker.
+var ErrSentinel = linux.ErrSentinel
+
 // Starter is the PID of the process that started this one: behind a sentinel, of its
 // watchdog.
 func Starter() int { return linux.Starter() }

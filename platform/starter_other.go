@@ -2,7 +2,13 @@
 
 package platform
 
-import "os"
+import (
+	"errors"
+	"os"
+)
+
+// ErrSentinel: the sentinel was killed while it started the worker.
+var ErrSentinel = errors.New("the sentinel of this watchdog was killed")
 
 // Starter is the PID of the process that started this one.
 func Starter() int { return os.Getppid() }

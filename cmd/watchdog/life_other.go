@@ -40,10 +40,18 @@ func takeOver() (s *settings, again bool) {
 	if err != nil {
 		return nil, true
 	}
-	if s = unpack(string(b)); s != nil {
-		platform.CloseFDs([]int{fd})
+	if s = unpack(string(b)); s == nil || !s.plausible() {
+		return nil, true
 	}
+	platform.CloseFDs([]int{fd})
 	return s, true
+}
+
+// plausible reports whether settings are as parse leaves them.
+func (s *settings) plausible() bool {
+	negative := func(n int) bool { return n < 0 }
+	command := !s.run || s.commandAt > 0 && s.commandAt < len(os.Args)
+	return command && !slices.ContainsFunc(s.keepFDs, negative) && !slices.ContainsFunc(s.parents, negative) && s.workerPID >= 0
 }
 
 // secondLife has the program execute itself anew in place. It returns if that is not to

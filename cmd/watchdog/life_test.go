@@ -25,7 +25,7 @@ func handedOver(t *testing.T, text string) int {
 
 func TestTakeOver(t *testing.T) {
 	want := newSettings()
-	want.run, want.workerID, want.lean = true, "w 1", true
+	want.run, want.workerID, want.lean, want.commandAt = true, "w 1", true, len(os.Args)-1
 	t.Setenv(handover, strconv.Itoa(handedOver(t, want.pack())))
 	s, again := takeOver()
 	if s == nil || s.workerID != "w 1" || !again {
@@ -61,12 +61,14 @@ func TestTakeOverRefuses(t *testing.T) {
 	other := strings.Replace(good, strconv.Itoa(os.Getpid()), strconv.Itoa(os.Getpid()+1), 1)
 	for name, text := range map[string]string{
 		"empty": "", "blank": " ", "a word": "x", "settings": good, "negative": "-1", "not open": "999999",
-		"a file with a name": strconv.Itoa(int(file.Fd())),
-		"a pipe":             strconv.Itoa(int(read.Fd())),
-		"another process":    strconv.Itoa(handedOver(t, other)),
-		"torn":               strconv.Itoa(handedOver(t, good[:len(good)/2])),
-		"nothing in it":      strconv.Itoa(handedOver(t, "")),
-		"more behind":        strconv.Itoa(handedOver(t, good)) + " ",
+		"a file with a name":   strconv.Itoa(int(file.Fd())),
+		"a pipe":               strconv.Itoa(int(read.Fd())),
+		"another process":      strconv.Itoa(handedOver(t, other)),
+		"torn":                 strconv.Itoa(handedOver(t, good[:len(good)/2])),
+		"nothing in it":        strconv.Itoa(handedOver(t, "")),
+		"no such argument":     strconv.Itoa(handedOver(t, func() string { s := newSettings(); s.run, s.commandAt = true, 99; return s.pack() }())),
+		"a descriptor below 0": strconv.Itoa(handedOver(t, func() string { s := newSettings(); s.keepFDs = []int{-3}; return s.pack() }())),
+		"more behind":          strconv.Itoa(handedOver(t, good)) + " ",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(handover, text)

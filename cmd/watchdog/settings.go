@@ -59,8 +59,11 @@ type settings struct {
 }
 
 func newSettings() *settings {
-	return &settings{parentFD: none, logFD: none, sentinelFD: none, defaultParent: os.Getppid()}
+	return &settings{parentFD: none, logFD: none, sentinelFD: none, defaultParent: startedBy}
 }
+
+// startedBy is the process that started the watchdog, as early as it can be asked for.
+var startedBy = os.Getppid()
 
 // sentinelAuto: run has a sentinel, where the system needs one.
 const sentinelAuto = "auto"

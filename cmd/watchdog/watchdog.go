@@ -229,6 +229,9 @@ func (w *watchdog) start(dead bool) error {
 }
 
 func commandFailed(name string, err error) error {
+	if errors.Is(err, platform.ErrSentinel) {
+		return err // not the command's fault
+	}
 	status := exitCannot
 	for _, ours := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN} {
 		if errors.Is(err, ours) { // want of means, not the command's fault

@@ -400,6 +400,9 @@ func (t *Tree) Count() Census {
 // processes that fork and end faster than we look. They count as one.
 func (t *Tree) chase() Census {
 	for range chases {
+		if t.Empty == nil { // the sentinel died while it was asked
+			return t.census()
+		}
 		if t.Empty() {
 			return Census{Proven: true, Ended: true}
 		}

@@ -153,8 +153,8 @@ func (s *sentinelConn) close(h *Host) {
 }
 
 var (
-	// errSentinel says that the sentinel has ended.
-	errSentinel = errors.New("the sentinel of this watchdog was killed")
+	// ErrSentinel says that the sentinel has ended.
+	ErrSentinel = errors.New("the sentinel of this watchdog was killed")
 	// errUnstarted says so, and that it has started nothing.
 	errUnstarted = errors.New("the sentinel of this watchdog could not begin")
 )
@@ -183,7 +183,7 @@ func (s *sentinelConn) order(kind byte, b []byte) error {
 			s.ready(unix.POLLOUT)
 		case unix.EINTR:
 		default:
-			return errSentinel
+			return ErrSentinel
 		}
 	}
 	return nil
@@ -200,7 +200,7 @@ func (s *sentinelConn) next() (kind byte, n int32, err error) {
 		case err == unix.EAGAIN:
 			return 0, 0, nil
 		case err != nil || got == 0:
-			return 0, 0, errSentinel
+			return 0, 0, ErrSentinel
 		}
 		if s.n += got; s.n < toldSize {
 			continue
@@ -330,7 +330,7 @@ func (h *Host) endStray() error {
 		}
 		pause(10 * time.Millisecond)
 	}
-	return errSentinel
+	return ErrSentinel
 }
 
 // dismissSentinel lets it end. While anything of the tree is left, it goes on to

@@ -126,7 +126,7 @@ func (h *Host) Start(c Command) (proc.Info, error) {
 		}
 		hd, err = h.startWorker(&c)
 	}
-	if err != nil && err != errSentinel && h.cgroup != nil {
+	if err != nil && err != ErrSentinel && h.cgroup != nil {
 		// A cgroup may refuse us in many ways, and the command may not exist:
 		// without the cgroup we learn which it was.
 		h.cgroup.remove()
@@ -220,6 +220,9 @@ func (h *Host) hold() (proc.Info, error) {
 	if err := h.waitForChildren(); err != nil {
 		return proc.Info{}, err
 	}
+	if h.sentinel != nil { // which may be stopped, and tell nothing
+		h.worker.Notify()
+	}
 	return h.tree.Adopt()
 }
 
@@ -300,7 +303,7 @@ func (h *Host) reap() (none bool) {
 	none, err := h.sentinel.none()
 	if err != nil {
 		h.sentinelDied()
-		return h.reapOwn()
+		return h.reapOwn() && h.sole
 	}
 	return none && (h.tree.Beside == 0 || !h.hasOtherChildren())
 }
