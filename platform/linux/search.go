@@ -56,7 +56,7 @@ const (
 
 // sharedTable returns a table whose scan began after this call. A thousand
 // watchdogs that ask at once must not each make one: whoever gets the lock
-// scans, and the others take what he writes into the state directory. An error
+// scans, and the others take what it writes into the state directory. An error
 // says that some processes may be missing in it; such a table is not shared.
 func (k *Kernel) sharedTable() ([]byte, error) {
 	asked := monotonic()
