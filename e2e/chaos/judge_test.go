@@ -76,6 +76,12 @@ func TestExcuse(t *testing.T) {
 	coveredBoth := runs("watchdog", "sentinel")
 	coveredBoth.Covered = true
 	begun := unitLogFacts{Started: true}
+	named := guard()
+	named.Unit.Labels, named.Unit.LabelArgs = true, true
+	labelled := left{process: process{ident: other}, RunID: "abc", WorkerID: "w0", Mine: true}
+	late := unitLogFacts{Started: true, Late: true, Parent: 7}
+	lateOfInit := late
+	lateOfInit.Parent = 1
 	killed := guard()
 	killed.Hits = []hit{{What: "watchdog", Signal: sigKILL}}
 	for name, c := range map[string]struct {
@@ -101,6 +107,8 @@ func TestExcuse(t *testing.T) {
 		"guard, escaped":                {guard(), left{process: process{ident: other}}, begun, "", false, false},
 		"guard, not begun":              {guard(), left{process: process{ident: worker}, Mine: true}, unitLogFacts{}, "", false, false},
 		"guard, the watchdog itself":    {guard(), left{process: process{ident: ident{5, 1}}}, begun, "", false, true},
+		"guard, late":                   {named, labelled, late, "", false, true},
+		"guard, late, of PID 1":         {named, labelled, lateOfInit, "", false, false},
 		"guard, killed":                 {killed, left{process: process{ident: worker}, Mine: true}, begun, "", false, false},
 		"guard, killed, reaped":         {killed, left{process: process{ident: worker}, Mine: true}, begun, "", true, true},
 		"guard, killed, no ledger":      {killed, left{process: process{ident: worker}, Mine: true}, begun, "removed", true, false},
