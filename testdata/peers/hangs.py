@@ -221,8 +221,15 @@ class Worker:
 
     def lines(self) -> Iterator[str]:
         """The lines of the standard input; for the work that never rests, progress meanwhile."""
+        # A signal that comes just before select(2) would wait for its end: this wakes it.
+        woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake)
         while True:
-            if select.select([0], [], [], 0.05 if self.args.beats == "progress" else None)[0]:
+            readable = select.select([0, woken], [], [], 0.05 if self.args.beats == "progress" else None)[0]
+            if woken in readable:
+                os.read(woken, 4096)
+            if 0 in readable:
                 text = os.read(0, 4096).decode()
                 yield from text.splitlines()
                 if not text:
