@@ -175,7 +175,7 @@ func TestBereft(t *testing.T) {
 // signal is lost for want of room.
 func TestManyChildrenHideNoSignal(t *testing.T) {
 	if testing.Short() {
-		t.Skip("so many signals take minutes where the processor is emulated")
+		testkit.Skip(t, "so many signals take minutes where the processor is emulated")
 	}
 	h := listening(t)
 	if err := h.waitForChildren(); err != nil {
