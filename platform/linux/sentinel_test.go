@@ -23,7 +23,7 @@ func TestNothingIsProvenBesideOtherChildren(t *testing.T) {
 			t.Fatal(err)
 		}
 		unix.Close(pair[1])
-		dead := exec.Command("true") // the host waits for it
+		dead := exec.Command("/bin/sh", "-c", "exit 0") // the host waits for it
 		if err := dead.Start(); err != nil {
 			t.Fatal(err)
 		}
