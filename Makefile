@@ -1,12 +1,12 @@
 # make         both binaries, in bin/
-# make demo    the main job, seen in ten seconds
+# make demo    what Leash does, shown in ten seconds; make picture records it for the README
 # make test    everything: vet for each system, staticcheck, all tests
 # make vm      tests on Debian's kernels 6.1 and 6.12, emulated; make test runs them too
 # make bench   the figures, side by side with other tools
 # make chaos   short lives of real processes, killed at random (CHAOS_LIVES, CHAOS_SEED)
 # make soak    the simulators for half an hour, with games that no run has played
 # make cross   both binaries for six systems, in bin/cross/, with checksums
-.PHONY: build demo test check vm bench chaos soak cross clean
+.PHONY: build demo picture test check vm bench chaos soak cross clean
 
 # What --version says; the same sources of the same commit, the same words.
 STAMP = $(shell scripts/version.sh)
@@ -26,6 +26,9 @@ build:
 demo: build
 	python3 demo/demo.py
 
+picture:
+	python3 demo/record.py
+
 check:
 	-scripts/retry.sh go mod download # else the next step says what is missing
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
@@ -35,15 +38,19 @@ check:
 		GOOS=$${s%/*} GOARCH=$${s#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/watchdog || exit 1; \
 		GOOS=$${s%/*} GOARCH=$${s#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/reaper || exit 1; \
 	done
+	-cd bench && ../scripts/retry.sh go mod download
+	GOOS=linux CGO_ENABLED=0 go vet -C bench ./...
 	GOBIN=$(CURDIR)/bin scripts/retry.sh go install $(STATICCHECK)
 	@for s in linux darwin windows; do \
 		echo "staticcheck $$s"; GOOS=$$s CGO_ENABLED=0 bin/staticcheck ./... || exit 1; \
 	done
+	cd bench && GOOS=linux CGO_ENABLED=0 ../bin/staticcheck ./...
 
 test: check
 	scripts/test-deps.sh
 	@# Not from go's cache: it does not know that tests of the whole build the programs.
 	LEASH_SIM_N=$(LEASH_SIM_N) LEASH_CHAOS_TIME=$(LEASH_CHAOS_TIME) go test -count=1 -timeout 60m ./...
+	go test -C bench -count=1 ./...
 	scripts/wine/test.sh
 	$(MAKE) vm
 
@@ -54,7 +61,7 @@ vm:
 	bin/vm $(VM_FLAGS)
 
 bench:
-	go run ./bench
+	go run -C bench .
 
 # As root, on Linux. A seed without a number of lives is one life, played 20 times.
 chaos: build

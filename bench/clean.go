@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// emptyGo is a Go program that ends at once: what a start costs anybody.
+// emptyGo is a Go program that ends at once: what any start costs.
 func (b *bench) emptyGo() (string, error) {
 	source := filepath.Join(b.dir, "empty.go")
 	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
 		return "", err
 	}
-	return b.compile("empty", source)
+	return b.compile("empty", b.module, source)
 }
 
 // measureClean: a reaper that finds nothing to do, as at most starts.

@@ -17,13 +17,13 @@ type contender struct {
 	logs   bool   // it logs watchdog.started once it watches
 	rounds int    // at most that many, where one takes long; 0: all
 
-	// period is how often one that polls looks: the parent is killed at a
+	// period is how often one that polls does so: the parent is killed at a
 	// random moment of it.
 	period time.Duration
 }
 
-// worker is a process that says who it is, and then sleeps. The shell that
-// says it becomes the sleeper.
+// worker is a process that prints its PID, and then sleeps. The shell that
+// prints it becomes the sleeper.
 func (b *bench) worker() []string {
 	return []string{b.shell, "-c", `echo "worker $$"; exec sleep infinity`}
 }
@@ -96,7 +96,7 @@ func (b *bench) bwrap() *contender {
 	return b.wrapped("bwrap", "bwrap", "--die-with-parent", "--dev-bind", "/", "/")
 }
 
-// pollLoop is what many start with: a shell that looks once a second.
+// pollLoop is what many start with: a shell that polls once a second.
 const pollLoop = `while kill -0 "$1" 2>/dev/null; do sleep 1; done; kill "$2"`
 
 func (b *bench) shellLoop(shell string) *contender {
@@ -149,7 +149,7 @@ func (b *bench) crowd() *contender {
 }
 
 // interleave gives every contender its turn in each round, in an order drawn
-// anew each time, so that nobody always comes after the same one. Those who
+// anew each time, so that none always comes after the same one. Those that
 // are absent are passed over.
 func interleave(rounds int, contenders []*contender, turn func(*contender) error) error {
 	for round := range rounds {

@@ -30,8 +30,8 @@ func (t tolls) watchers(c *contender) []time.Duration {
 	return times
 }
 
-// takeTolls plays the scene in turns. Before the parent is killed everybody
-// has settled, since a real watchdog has waited for hours by then.
+// takeTolls plays the scene in turns. Before the parent is killed all processes have
+// settled, since a real watchdog has waited for hours by then.
 func (b *bench) takeTolls(contenders []*contender, rounds, workers int, settle time.Duration) (tolls, error) {
 	result := make(tolls)
 	err := interleave(rounds, contenders, func(c *contender) error {

@@ -1,9 +1,12 @@
 // Command bench measures how fast and how small watchdog and reaper are, side by
 // side with the tools that people use for the same job today.
 //
-//	go run ./bench                 every measure, about fifteen minutes
-//	go run ./bench -quick          fewer rounds, smaller crowds
-//	go run ./bench -only death     one measure
+//	go run -C bench .              every measure, about fifteen minutes
+//	go run -C bench . -quick       fewer rounds, smaller crowds
+//	go run -C bench . -only death  one measure
+//
+// It is a module of its own, so that the packages it compares with are no
+// dependencies of the product.
 //
 // Contenders take turns within one run, in an order drawn anew for each round,
 // so that a ratio compares like with like even on a machine that is busy with

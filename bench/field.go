@@ -62,7 +62,7 @@ type field struct {
 	lifeline io.Closer
 }
 
-// sow starts a field, and returns when everybody has become what he is to be.
+// sow starts a field, and returns when each process has become what it is to be.
 func (b *bench) sow(crowd string, count int) (*field, error) {
 	cmd := exec.Command(crowd, "stay", strconv.Itoa(count))
 	cmd.Env = memberEnv()
@@ -84,7 +84,7 @@ func (b *bench) sow(crowd string, count int) (*field, error) {
 	return f, nil
 }
 
-// close ends the field, and returns when nobody of it is left.
+// close ends the field, and returns when no process of it is left.
 func (f *field) close() error {
 	if f == nil {
 		return nil

@@ -91,8 +91,8 @@ func awaitDeaths(handles []*handle, limit time.Duration) ([]time.Time, error) {
 	return died, nil
 }
 
-// watchHandles gives an epoll descriptor whose events carry the index of the
-// handle in their Fd field.
+// watchHandles returns an epoll descriptor; its events carry the index of the handle in
+// their Fd field.
 func watchHandles(handles []*handle) (int, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -156,7 +156,7 @@ func endEverything(limit time.Duration) error {
 	}
 }
 
-// killChild kills a process only if it is our child still, looked up after
+// killChild kills a process only if it is our child still, checked after
 // the handle is open.
 func killChild(pid int) {
 	h, err := openHandle(pid)

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pair is a worker that beats when it is told to, and who listens to it.
+// pair is a worker that beats when it is told to, and what listens to it.
 type pair struct {
 	worker   *handle
 	listener *handle // nil where there is none
@@ -28,7 +28,7 @@ type pair struct {
 	log      string
 }
 
-// listeners are those who hear the beats of a worker: run, guard, and the
+// listeners are what receives the beats of a worker: run, guard, and the
 // least that any listener needs. The sender is the same for all.
 func (b *bench) listeners(sender string) (run, guard, least *contender) {
 	run = b.ours("run", cast{Worker: []string{b.watchdog, "run", "--log-level=info", runFlag, "--heartbeat=notify", "--", sender, "send"}})
@@ -41,8 +41,8 @@ func (b *bench) listeners(sender string) (run, guard, least *contender) {
 	return run, guard, least
 }
 
-// deaf gives the same watchdogs with heartbeats off.
-func (b *bench) deaf(sender string) (run, guard *contender) {
+// withoutHeartbeats gives the same watchdogs with heartbeats off.
+func (b *bench) withoutHeartbeats(sender string) (run, guard *contender) {
 	run = b.ours("run, off", cast{Worker: []string{b.watchdog, "run", "--log-level=info", runFlag, "--", sender, "send"}})
 	guard = b.ours("guard, off", cast{
 		Worker:  []string{sender, "send"},
@@ -84,7 +84,7 @@ func (b *bench) pairUp(c *contender) (*pair, error) {
 	return p, nil
 }
 
-// startWorker starts a command and waits until a worker says who it is: the
+// startWorker starts a command and waits until a worker prints its PID: the
 // command itself, or one that it has started.
 func (b *bench) startWorker(argv []string) (*pair, error) {
 	log, err := os.CreateTemp(b.ram, "log")
@@ -206,8 +206,7 @@ func (p *pair) complaints() string {
 	return (&scene{log: p.log}).complaints()
 }
 
-// close ends the listener politely, so that it clears up behind itself, and
-// then the worker.
+// close ends the listener with a stop signal, so that it cleans up, and then the worker.
 func (p *pair) close() error {
 	var err error
 	if p.listener != nil {

@@ -24,11 +24,10 @@ type python struct {
 func (b *bench) findPython() (*python, error) {
 	worker, err1 := b.unpack("heartbeat_worker.py")
 	calls, err2 := b.unpack("heartbeat_calls.py")
-	module, err3 := b.output(exec.Command("go", "env", "GOMOD"))
-	if err := errors.Join(err1, err2, err3); err != nil {
+	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	client := filepath.Join(filepath.Dir(strings.TrimSpace(module)), "clients", "python")
+	client := filepath.Join(filepath.Dir(b.module), "clients", "python")
 	if _, err := os.Stat(filepath.Join(client, "leash.py")); err != nil {
 		return nil, fmt.Errorf("the client: %w", err)
 	}
@@ -164,7 +163,7 @@ func (b *bench) measureCalls(py *python, sender, server string) ([]row, error) {
 		rows = append(rows, callRow(server, c, found[c], found[plain], found[again]))
 	}
 	last := len(rows) - 1
-	rows[last].goal, rows[last].verdict = "", "-" // nobody asked for so many; it shows what a beat may do
+	rows[last].goal, rows[last].verdict = "", "-" // no worker sends so many; it shows what a beat may do
 	return rows, nil
 }
 

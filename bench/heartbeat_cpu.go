@@ -11,7 +11,7 @@ import (
 
 const (
 	beatGap = 2 * time.Second
-	// guard looks at its tree 30 s after the start, and then not for a minute.
+	// guard scans its tree 30 s after the start, and then not for a minute.
 	beatsBefore = 18
 	beatsInTime = 10
 )
@@ -30,7 +30,7 @@ func (b *bench) measureBeats() ([]row, error) {
 		return nil, err
 	}
 	run, guard, least := b.listeners(sender)
-	runOff, guardOff := b.deaf(sender)
+	runOff, guardOff := b.withoutHeartbeats(sender)
 	pairs, err := b.gather(3, []*contender{run, guard, least, runOff, guardOff})
 	if err != nil {
 		return nil, err

@@ -31,7 +31,7 @@ func (b *bench) measureBeatMemory() ([]row, error) {
 
 func (b *bench) compareBeatMemory(sender string) ([]row, error) {
 	run, guard, _ := b.listeners(sender)
-	runOff, guardOff := b.deaf(sender)
+	runOff, guardOff := b.withoutHeartbeats(sender)
 	ours := []*contender{run, guard}
 	floor := b.minimalGo()
 	pairs, err := b.gather(instances, append(ours, runOff, guardOff))

@@ -79,7 +79,7 @@ func (b *bench) measureMemory() ([]row, error) {
 	for i, c := range ours {
 		most, goal := int64(1<<20), "< 1 MiB"
 		if i == 1 {
-			most, goal = 1<<20*16/10, "≤ 1.6 MiB, both processes"
+			most, goal = 2<<20, "< 2 MiB, both processes"
 		}
 		if c.absent == "" {
 			more[i].verdict = verdict(median(unique[c]) <= most)

@@ -22,12 +22,12 @@ const childrenEach = 2
 // of the bench.
 type orphans struct {
 	runID string
-	word  string // in the arguments of each, and of nobody else
+	word  string // in the arguments of each, and of no other process
 	sid   int    // the session that all of them are in
 	count int
 }
 
-// abandon makes orphans, and returns when everybody is there.
+// abandon makes orphans, and returns when all are there.
 func (b *bench) abandon(crowd string, parents int) (*orphans, error) {
 	owner, err := b.deadOwner()
 	if err != nil {
@@ -45,7 +45,7 @@ func (b *bench) abandon(crowd string, parents int) (*orphans, error) {
 	return o, nil
 }
 
-// randomWord is one that nobody else has; of three bytes it is a run ID.
+// randomWord is one that no other process has; of three bytes it is a run ID.
 func randomWord(bytes int) string {
 	random := make([]byte, bytes)
 	rand.Read(random)
@@ -72,7 +72,7 @@ func (b *bench) deadOwner() (string, error) {
 	fields := statFields(string(stat))
 	space, err := os.Readlink("/proc/self/ns/pid")
 	if err != nil || len(fields) < 20 {
-		return "", fmt.Errorf("who the owner was: %d fields, %w", len(fields), err)
+		return "", fmt.Errorf("the owner's identity: %d fields, %w", len(fields), err)
 	}
 	return fmt.Sprintf("%d:%s:%s:%s", owner.Process.Pid, fields[19],
 		kernelSays("sys/kernel/random/boot_id"), strings.Trim(space, "pid:[]")), nil
@@ -121,7 +121,7 @@ type harvest struct {
 }
 
 // reapAll waits until there is no child left. That is an exact count to zero:
-// who loses his parent is the bench's child before that parent can be reaped.
+// a process that loses its parent is the bench's child before that parent can be reaped.
 func reapAll(command int) (h harvest) {
 	for {
 		var status unix.WaitStatus
@@ -139,8 +139,8 @@ func reapAll(command int) (h harvest) {
 	}
 }
 
-// measureOrphans: a thousand orphans with children are ended, politely by the
-// reaper, by force by pkill.
+// measureOrphans: a thousand orphans with children are ended, with a stop signal by the
+// reaper, with SIGKILL by pkill.
 func (b *bench) measureOrphans() ([]row, error) {
 	if b.reaper == "" {
 		return nil, errors.New("reaper not built")
@@ -160,11 +160,11 @@ func (b *bench) measureOrphans() ([]row, error) {
 		}
 		argv := []string{b.reaper, "--json"}
 		if c == peer {
-			// The session holds nobody but the orphans: who else has the word
-			// among his arguments, such as a search for it, is not hit.
+			// The session holds nothing but the orphans: another process with the word
+			// among its arguments, such as a search for it, is not hit.
 			argv = []string{pkill, "-KILL", "-s", strconv.Itoa(o.sid), "-f", o.word}
 		}
-		// Before both of them, so that neither is the first to look at the orphans.
+		// Before both of them, so that neither is the first to read the orphans.
 		foreseen, err := b.foresee()
 		if err == nil {
 			err = foreseen.onlyDoomed(o.runID, o.count)

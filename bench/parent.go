@@ -21,10 +21,10 @@ const helperWord = "scene-parent"
 // PID of the parent and {pid} for that of the worker.
 type cast struct {
 	Count   int
-	Worker  []string // the worker, perhaps inside the tool that looks after it
+	Worker  []string // the worker, perhaps inside the tool that supervises it
 	Env     []string // added to the worker's environment
 	Watcher []string // a second process beside each worker, or none
-	Plain   bool     // the worker is nobody's ward: it dies with the parent by PDEATHSIG
+	Plain   bool     // nothing guards the worker: it ends with the parent by PR_SET_PDEATHSIG
 }
 
 // runParent is the parent that gets killed. It starts its cast, prints the

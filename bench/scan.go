@@ -15,7 +15,7 @@ import (
 
 const (
 	guarded  = 10                // workers in the ledger while is scanned
-	noWorker = "leash-bench-0th" // in nobody's arguments
+	noWorker = "leash-bench-0th" // in the arguments of no process
 )
 
 // scanner is a program that reads arguments and environments of all processes.
@@ -70,7 +70,7 @@ func (b *bench) psutilScan() (*scanner, error) {
 }
 
 func (b *bench) gopsutilScan() (*scanner, error) {
-	program, err := b.compile("gopsutilscan", "leash/bench/gopsutilscan")
+	program, err := b.compile("gopsutilscan", b.module, "./gopsutilscan")
 	return &scanner{contender: contender{name: "gopsutil v3 (scan only)"}, argv: []string{program}, inside: true,
 		count: firstNumber}, err
 }
@@ -83,8 +83,8 @@ func firstNumber(text []byte) (int, error) {
 	return strconv.Atoi(string(words[0]))
 }
 
-// scan is one turn. What is printed goes to a file in memory, so that nobody
-// is held up, and every scan can be checked for having seen everybody.
+// scan is one turn. What is printed goes to a file in memory, so that no reader delays it,
+// and every scan can be checked for having seen every process.
 func (b *bench) scan(s *scanner, atLeast int) error {
 	output, err := os.Create(filepath.Join(b.ram, "scan"))
 	if err != nil {
@@ -99,7 +99,7 @@ func (b *bench) scan(s *scanner, atLeast int) error {
 	}
 	err = cmd.Wait()
 	spent := time.Since(start)
-	if err != nil && !(s.count == nil && cmd.ProcessState.ExitCode() == 1) { // pgrep found nobody: as it should
+	if err != nil && !(s.count == nil && cmd.ProcessState.ExitCode() == 1) { // pgrep found none: as it should
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	text, err := os.ReadFile(output.Name())
@@ -158,7 +158,7 @@ func (b *bench) inField(runID string, count int, do func(crowd string) error) er
 	return errors.Join(err, f.close(), workers.close())
 }
 
-// measureScan: a look at everything, by us and by others.
+// measureScan: one scan of all processes, by us and by others.
 func (b *bench) measureScan() ([]row, error) {
 	runID := randomWord(3)
 	ours, pgrep := b.reaperScan(runID), b.pgrepScan()
@@ -207,8 +207,8 @@ func scanRow(ours, peer *scanner, least float64, goal string) row {
 	return r
 }
 
-// scanInTurns gives everybody one turn that does not count: the kernel makes
-// the entries in /proc when they are asked for first.
+// scanInTurns gives each scanner one turn that does not count: the kernel makes the
+// entries in /proc when they are read first.
 func (b *bench) scanInTurns(rounds, count int, scanners ...*scanner) error {
 	byName := make(map[string]*scanner)
 	var contenders []*contender

@@ -23,7 +23,7 @@ const (
 	politeness = 10 * time.Second
 )
 
-// scene is one parent with its workers and those who watch them.
+// scene is one parent with its workers and what watches them.
 type scene struct {
 	parent   *handle
 	workers  []*handle
@@ -48,7 +48,7 @@ func (b *bench) stage(c *contender, count int) (*scene, error) {
 }
 
 // raise starts the parent, with a lifeline, its output in a pipe and all
-// complaints and logs in a file: nobody needs to read that while the clock runs.
+// errors and logs in a file: no process has to read that while the clock runs.
 func (b *bench) raise(c *contender, count int) (*scene, error) {
 	roles := c.cast
 	roles.Count = count
@@ -109,7 +109,7 @@ func (b *bench) start(argv []string, files []*os.File) (*handle, error) {
 	return openHandle(process.Pid) // our child, not reaped yet: the number is its own
 }
 
-// await reads who is there, and waits until the workers have become what they
+// await reads which processes there are, and waits until the workers have become what they
 // are to be and the watchdogs say that they watch.
 func (s *scene) await(c *contender, count int) error {
 	s.output.SetReadDeadline(time.Now().Add(patience))
@@ -223,7 +223,7 @@ type toll struct {
 	lastWatcher time.Duration
 }
 
-// killParent kills the parent and waits for the end of everybody.
+// killParent kills the parent and waits for the end of every process.
 func (s *scene) killParent() (toll, error) {
 	all := append(append([]*handle{s.parent}, s.workers...), s.watchers...)
 	start := time.Now()
@@ -255,9 +255,9 @@ func (s *scene) complaints() string {
 	return "\n" + string(text[max(0, len(text)-2000):])
 }
 
-// close ends whoever is left: first the parent, so that nobody is started
-// again, then the watchers, then the workers. Watchers are asked first, so
-// that they can clear up behind themselves; force is for those who do not.
+// close ends what is left: first the parent, so that nothing is started
+// again, then the watchers, then the workers. Watchers get the stop signal first, so
+// that they can clear up behind themselves; those that do not are killed.
 func (s *scene) close() error {
 	err := s.parent.end()
 	for _, h := range s.watchers {

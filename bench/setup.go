@@ -19,6 +19,7 @@ type bench struct {
 	self     string   // this program
 	shell    string   // the shell that announces a worker
 	env      []string // the environment of everything that is started
+	module   string   // the folder of this program's module, below the one of the product
 	dir      string   // for binaries
 	ram      string   // for data: in memory where there is a place for it
 	watchdog string   // empty if it could not be built
@@ -35,6 +36,10 @@ func newBench(quick bool) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
+	module, err := moduleDir()
+	if err != nil {
+		return nil, err
+	}
 	if err := adoptOrphans(); err != nil {
 		return nil, err
 	}
@@ -46,7 +51,19 @@ func newBench(quick bool) (*bench, error) {
 	if err != nil {
 		ram = dir
 	}
-	return &bench{quick: quick, self: self, shell: shell, env: cleanEnv(ram), dir: dir, ram: ram}, nil
+	return &bench{quick: quick, self: self, shell: shell, env: cleanEnv(ram), module: module, dir: dir, ram: ram}, nil
+}
+
+// moduleDir finds the sources: what is measured and what it is measured against are
+// built from there, in the module of each.
+func moduleDir() (string, error) {
+	cmd := exec.Command("go", "list", "-m", "-f", "{{.Path}}\n{{.Dir}}")
+	text, err := cmd.Output()
+	path, dir, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	if err != nil || path != "leash/bench" {
+		return "", fmt.Errorf("run it in the folder bench of the sources (make bench): the module here is %q, %v", path, err)
+	}
+	return dir, nil
 }
 
 // cleanEnv is our environment without settings that would change what is
@@ -102,7 +119,7 @@ func (b *bench) build(watchdog, reaper string) error {
 	source := filepath.Join(b.dir, "minimal.go")
 	err := os.WriteFile(source, []byte(minimalSource), 0o600)
 	if err == nil {
-		b.minimal, err = b.compile("minimal", source)
+		b.minimal, err = b.compile("minimal", b.module, source)
 	}
 	var err1, err2 error
 	b.watchdog, err1 = b.program(watchdog, "watchdog")
@@ -113,7 +130,7 @@ func (b *bench) build(watchdog, reaper string) error {
 // program gives the binary that was named, or builds ours.
 func (b *bench) program(path, name string) (string, error) {
 	if path == "" {
-		return b.compile(name, "leash/cmd/"+name)
+		return b.compile(name, filepath.Dir(b.module), "./cmd/"+name)
 	}
 	found, err := exec.LookPath(path)
 	if err != nil {
@@ -122,9 +139,9 @@ func (b *bench) program(path, name string) (string, error) {
 	return filepath.Abs(found)
 }
 
-func (b *bench) compile(name, target string) (string, error) {
+func (b *bench) compile(name, module, target string) (string, error) {
 	path := filepath.Join(b.dir, name)
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, target)
+	cmd := exec.Command("go", "build", "-C", module, "-trimpath", "-ldflags=-s -w", "-o", path, target)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	text, err := b.output(cmd)
 	if err != nil {

@@ -36,12 +36,12 @@ func TestQuantile(t *testing.T) {
 
 func TestShow(t *testing.T) {
 	for got, want := range map[string]string{
-		showTime(612 * time.Microsecond):        "0.61 ms",
-		showTime(1500 * time.Millisecond):       "1.50 s",
-		showTimes(make([]time.Duration, 3)):     "0.00 ms",
-		showTimes(make([]time.Duration, 10)):    "0.00 ms (p90 0.00 ms)",
-		showRatio(ratio(3.0, 2.0), "tini"):      "1.50 × tini",
-		showRatio(ratio(int64(3), 0), "nobody"): "-",
+		showTime(612 * time.Microsecond):      "0.61 ms",
+		showTime(1500 * time.Millisecond):     "1.50 s",
+		showTimes(make([]time.Duration, 3)):   "0.00 ms",
+		showTimes(make([]time.Duration, 10)):  "0.00 ms (p90 0.00 ms)",
+		showRatio(ratio(3.0, 2.0), "tini"):    "1.50 × tini",
+		showRatio(ratio(int64(3), 0), "none"): "-",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -31,7 +31,7 @@ func readVerdicts(text []byte) (*verdicts, error) {
 }
 
 // foresee says what a reaper would do now. The reaper that is measured is a
-// real one, on the real table: it must not meet anybody else's dead run.
+// real one, on the real table: it must not meet a dead run of others.
 func (b *bench) foresee() (*verdicts, error) {
 	cmd := exec.Command(b.reaper, "--dry-run", "--json")
 	cmd.Env = b.env
@@ -46,7 +46,7 @@ func (b *bench) foresee() (*verdicts, error) {
 }
 
 // onlyDoomed makes sure that the reaper would end so many processes of this
-// run, and no others. Without a run nobody may be left over.
+// run, and no others. Without a run no process may be left over.
 func (v *verdicts) onlyDoomed(runID string, count int) error {
 	mine := 0
 	for _, run := range v.Runs {

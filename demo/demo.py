@@ -1,4 +1,4 @@
-"""The demo: kill a parent, and see who stays behind; without Leash, and with it.
+"""The demo: kill a parent, and see which processes are left; without Leash, and with it.
 
 Exit status: 0 when nothing was left with Leash, 1 when something was (or could
 not be cleaned up), 2 when the demo could not be shown, 128+N for signal N.
@@ -21,7 +21,7 @@ from scene import PARENT, Scene, SceneError
 from watcher import supported
 
 BIN = Path(__file__).resolve().parent.parent / "bin" / "watchdog"
-WATCH_SECONDS = (1.0, 2.0)  # when to look at what stayed behind without Leash
+WATCH_SECONDS = (1.0, 2.0)  # when to count what is left without Leash
 PATIENCE = 10.0  # it takes little more than GRACE
 PLURAL = {"child": "children"}
 
@@ -48,11 +48,11 @@ def say(text: str = "", colour: str = "") -> None:
     print(text, flush=True)
 
 
-def count(people: Iterable[Member]) -> str:
+def count(members: Iterable[Member]) -> str:
     """As in "8 workers, 8 children, 2 daemons"."""
-    roles = Counter(member.role for member in people)
+    roles = Counter(member.role for member in members)
     words = []
-    for role in ("parent", "worker", "child", "daemon", "watchdog"):
+    for role in ("parent", "worker", "child", "daemon", "watchdog", "sentinel"):
         if n := roles[role]:
             words.append(f"{n} {role if n == 1 else PLURAL.get(role, role + 's')}")
     return ", ".join(words) or "nothing"
@@ -66,14 +66,14 @@ def scene(watchdog: str | None) -> Iterator[Scene]:
         play.wait_until_complete()
         yield play
     finally:
-        set_signals(signal.SIG_IGN)  # nothing may cut the cleaning short
+        set_signals(signal.SIG_IGN)  # nothing may interrupt this
         clean = play.close()
         set_signals(interrupt)
         if not clean:
             pids = " ".join(map(str, play.alive)) or "unknown"
-            say(f"  Could not clean up, these PIDs are still there: {pids}", "r")
+            say(f"  Could not clean up: these PIDs are still running: {pids}", "r")
     if not clean:
-        raise NotClean("the demo could not clean up behind itself")
+        raise NotClean("the demo could not end what it started")
 
 
 def show_death(ms: float, pid: int, member: Member) -> None:
@@ -85,12 +85,12 @@ def show_death(ms: float, pid: int, member: Member) -> None:
 
 def kill_parent(play: Scene) -> None:
     say(f"  Running: {count(play.alive.values())}.")
-    say("  Now: kill -9 parent. Who is gone, in milliseconds after the kill:")
+    say("  kill -9 parent. Processes that end, in milliseconds after the kill:")
     play.kill_parent()
 
 
 def without_leash() -> tuple[int, int]:
-    """How many stayed behind, of how many."""
+    """How many processes are left, of how many."""
     say("1. Without Leash", "b")
     with scene(None) as play:
         total = len(play.alive) - 1
@@ -101,16 +101,16 @@ def without_leash() -> tuple[int, int]:
             ms = seconds * 1000
             say(f"  {ms:9.1f} ms   still running: {count(play.alive.values())}", "r")
         left = len(play.alive)
-        say(f"  Left behind: {left} of {total}. Nobody will ever end them. "
-            "(The demo does it now.)")
+        say(f"  Left: {left} of {total}, with their ports and memory. "
+            "(The demo ends them now.)")
     return left, total
 
 
 def with_leash(watchdog: str, patience: float) -> tuple[int, int]:
-    """How many stayed behind, of how many."""
+    """How many processes are left, of how many."""
     say("2. With Leash", "b")
-    say('  Workers 1 to 4 were started by "watchdog run"; beside each of 5 to 8 stands')
-    say(f'  a "watchdog guard". Leash asks with SIGTERM, and insists after {GRACE}.')
+    say('  "watchdog run" started workers 1 to 4; a "watchdog guard" stands beside each of')
+    say(f"  5 to 8. Leash sends SIGTERM, and SIGKILL after a grace period of {GRACE}.")
     with scene(watchdog) as play:
         total = len(play.alive) - 1
         kill_parent(play)
@@ -122,21 +122,21 @@ def with_leash(watchdog: str, patience: float) -> tuple[int, int]:
         if not left and not play.silent:
             say("  A process that the demo does not know is still running.", "r")
             left = 1
-        say(f"  Left behind: {left} of {total}.")
+        say(f"  Left: {left} of {total}.")
     return left, total
 
 
 def show(watchdog: str, patience: float) -> int:
-    say("A parent has 8 Python workers. Each has a child, and two also have a daemon.")
-    say("One child ignores SIGTERM. The parent is killed with SIGKILL: who stays behind?")
+    say("A parent has 8 Python workers. Each has a child; two have a daemon as well. One child")
+    say("ignores SIGTERM. The parent is killed with SIGKILL. Which processes are left?")
     say()
     bare = without_leash()
     say()
     leashed = with_leash(watchdog, patience)
     say()
-    say("Left behind by the dead parent:", "b")
+    say("Left after the death of the parent:", "b")
     say(f"  without Leash   {bare[0]:2} of {bare[1]} processes", "r" if bare[0] else "")
-    say(f"  with Leash      {leashed[0]:2} of {leashed[1]} processes, watchdogs included",
+    say(f"  with Leash      {leashed[0]:2} of {leashed[1]} processes, Leash's own included",
         "r" if leashed[0] else "g")
     return 1 if leashed[0] else 0
 
@@ -160,7 +160,7 @@ def main() -> int:
     watchdog = options.watchdog
     problem = supported()
     if not problem and not os.access(watchdog, os.X_OK):
-        problem = f"{watchdog} is not there: run make demo"
+        problem = f"{watchdog} does not exist: run make demo"
     if problem:
         print(f"demo: {problem}", file=sys.stderr)
         return 2
@@ -171,7 +171,7 @@ def main() -> int:
         print(f"demo: {error}", file=sys.stderr)
         return 2 if isinstance(error, SceneError) else 1
     except Interrupted as stop:
-        print("demo: interrupted; everything it started is ended", file=sys.stderr)
+        print("demo: interrupted; everything that it started has been ended", file=sys.stderr)
         return 128 + stop.signum
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -32,7 +32,7 @@ def start_under_run(watchdog: str, number: int) -> None:
 
 
 def start_beside_guard(watchdog: str, number: int, run_id: str) -> None:
-    """The parent starts the worker as ever, and a watchdog beside it.
+    """The parent starts the worker itself, and a watchdog beside it.
 
     The two variables let the watchdog find a daemon of the worker again.
     """

@@ -15,12 +15,16 @@ GRACE = "1s"  # from SIGTERM to SIGKILL
 class Member:
     """One process of a scene: what it is, and the number of its worker."""
 
-    role: str  # "worker", "child", "daemon" or "watchdog"
+    role: str  # "worker", "child", "daemon", "watchdog" or "sentinel"
     number: int
 
 
 def members(leash: bool) -> set[Member]:
-    """Every process that must be there before the parent is killed."""
+    """Every process that must run before the parent is killed.
+
+    The sentinels of "watchdog run" are not among them: a watchdog may do without.
+    They are counted where they run, since each worker reports its own first.
+    """
     found = {Member(role, n) for n in WORKERS for role in ("worker", "child")}
     found |= {Member("daemon", n) for n in WITH_DAEMON}
     if leash:
@@ -34,10 +38,12 @@ def mode(number: int) -> str:
 
 
 def describe(member: Member) -> str:
-    """What a person should know about one process."""
+    """One process, in words."""
     n = member.number
     if member.role == "watchdog":
         return f'"watchdog {mode(n)}" of worker {n}'
+    if member.role == "sentinel":
+        return f"sentinel of worker {n}"
     if member.role == "worker":
         return f"worker {n}"
     if member.role == "daemon":

@@ -1,13 +1,13 @@
-"""How the processes of a scene tell the demo that they are there.
+"""How the processes of a scene tell the demo that they run.
 
 Every one of them inherits two pipes from the demo:
 
-  standard error   the report: one line each, "I am here". The demo reads
+  standard error   the report: one line for each process. The demo reads
                    end-of-file only when the last holder is gone, so an empty
                    scene can be proved, not only believed.
   standard input   the lifeline: it ends with the demo. Should the demo itself
-                   be killed, nothing of it stays behind. (In the scene it plays
-                   no part: nobody writes to it or closes it before the end.)
+                   be killed, nothing of it is left. (Within a scene nothing
+                   writes to it or closes it.)
 """
 
 from __future__ import annotations
@@ -25,6 +25,6 @@ def announce(member: Member, pid: int) -> None:
 
 
 def live_until_the_demo_ends() -> None:
-    """Do nothing for as long as the demo is there."""
+    """Do nothing while the demo runs."""
     while os.read(0, 64):
         pass

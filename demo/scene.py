@@ -1,4 +1,4 @@
-"""One scene: a parent, its workers and all that belongs to them, watched by handles."""
+"""One scene: a parent, its workers and all that belongs to them, observed through handles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SceneError(Exception):
 class Scene:
     def __init__(self, watchdog: str | None) -> None:
         self.alive: dict[int, Member] = {}
-        self.silent = False  # the report ended: nobody is left to write to it
+        self.silent = False  # the report ended: no process has it open any more
         self._leash = watchdog is not None
         self._guarding: set[str] = set()
         self._seen: set[Member] = set()
@@ -49,10 +49,10 @@ class Scene:
         self._add(PARENT, self._parent.pid)
 
     def wait_until_complete(self) -> None:
-        """Return when every process has said that it is there, watchdogs included."""
+        """Return when every process has reported itself, watchdogs included."""
         deadline = time.monotonic() + START_SECONDS
         while not self._complete():
-            ended = self._look(deadline - time.monotonic())
+            ended = self._wait(deadline - time.monotonic())
             if ended or self.silent or time.monotonic() > deadline:
                 raise SceneError(self._what_failed(ended))
 
@@ -66,7 +66,7 @@ class Scene:
         while (left := deadline - time.monotonic()) > 0:
             if stop_early and not self.alive and self.silent:
                 return
-            ended = self._look(left)
+            ended = self._wait(left)
             now = (time.monotonic() - self._killed_at) * 1000
             for pid, member in ended:
                 yield now, pid, member
@@ -80,7 +80,7 @@ class Scene:
         deadline = time.monotonic() + CLEANUP_SECONDS
         while (self.alive or not self.silent) and time.monotonic() < deadline:
             known = set(self.alive)
-            self._look(deadline - time.monotonic())
+            self._wait(deadline - time.monotonic())
             for pid in set(self.alive) - known:  # it came late
                 self._watcher.kill(pid)
         self._parent.poll()
@@ -97,8 +97,8 @@ class Scene:
         self._seen.add(member)
         self._watcher.add(pid)
 
-    def _look(self, seconds: float) -> list[tuple[int, Member]]:
-        """Wait for news, take it in, return who has ended."""
+    def _wait(self, seconds: float) -> list[tuple[int, Member]]:
+        """Wait for reports and ends; return the processes that have ended."""
         dead, readable = self._watcher.wait(max(seconds, 0.0))
         if readable:
             self._read_report()
@@ -115,7 +115,7 @@ class Scene:
             self._take(line.decode(errors="replace"))
 
     def _take(self, line: str) -> None:
-        """A process that says it is there, an event of a watchdog, or a complaint."""
+        """A process that reports itself, an event of a watchdog, or an error."""
         try:
             record = json.loads(line)
         except ValueError:
@@ -132,6 +132,6 @@ class Scene:
 
     def _what_failed(self, ended: list[tuple[int, Member]]) -> str:
         missing = members(self._leash) - self._seen
-        text = f"the scene could not be set up: {len(missing)} processes not there, "
+        text = f"the scene could not be set up: {len(missing)} processes missing, "
         text += f"{len(self._guarding)} watchdogs ready, {len(ended)} ended at once"
         return "\n  ".join([text, *self._complaints[:20]])

@@ -1,6 +1,6 @@
 """Handles on processes that are not our children: pidfds on Linux, kqueue on macOS.
 
-A handle is taken while its process is surely there. From then on it says when
+A handle is taken while its process certainly runs. From then on it tells when
 the process ends, and no signal can reach another process of the same number.
 """
 
@@ -15,19 +15,19 @@ from typing import Protocol
 
 class Watcher(Protocol):
     def add(self, pid: int) -> None:
-        """Take a handle; a process that is gone already is reported by wait."""
+        """Take a handle; wait reports a process that has already ended."""
 
     def kill(self, pid: int) -> None:
         """SIGKILL, through the handle."""
 
     def wait(self, seconds: float) -> tuple[list[int], bool]:
-        """Who has ended since, and is there something to read in the pipe?"""
+        """The processes that have ended since, and whether the pipe can be read."""
 
     def forget_pipe(self) -> None:
-        """The pipe is at its end: report it no more."""
+        """The pipe is at its end: stop reporting it."""
 
     def close(self) -> None:
-        """Give all handles back."""
+        """Close all handles."""
 
 
 class PidfdWatcher:
@@ -134,11 +134,11 @@ def supported() -> str:
     if sys.platform == "darwin":
         return ""
     if not hasattr(os, "pidfd_open") or not hasattr(signal, "pidfd_send_signal"):
-        return "the demo needs Linux or macOS, and Python 3.9 or later"
+        return "the demo needs Linux or macOS, with Python 3.9 or later"
     try:
         os.close(os.pidfd_open(os.getpid()))
     except OSError as error:
-        return f"this system gives no handles on processes (pidfd_open: {error})"
+        return f"this system has no handles on processes (pidfd_open: {error})"
     return ""
 
 

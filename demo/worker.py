@@ -6,9 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from plan import WITH_DAEMON, WITH_DEAF_CHILD, Member
 from report import announce, live_until_the_demo_ends
+
+
+def report_sentinel(number: int) -> None:
+    """The sentinel of "watchdog run" is the worker's parent (on Linux)."""
+    parent = os.getppid()
+    try:
+        name = Path(f"/proc/{parent}/comm").read_text().strip()
+    except OSError:
+        return
+    if name == "leash-sentinel":
+        announce(Member("sentinel", number), parent)
 
 
 def start_child(number: int) -> None:
@@ -29,7 +41,7 @@ def start_daemon(number: int) -> None:
 
 
 def be(role: str, number: int) -> None:
-    """Say that this process is there, and stay."""
+    """Report this process, and stay."""
     announce(Member(role, number), os.getpid())
     live_until_the_demo_ends()
 
@@ -41,6 +53,7 @@ def main() -> None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         be("child", number)
         return
+    report_sentinel(number)
     start_child(number)
     if number in WITH_DAEMON:
         start_daemon(number)

@@ -11,7 +11,7 @@ import (
 	"leash/internal/testkit"
 )
 
-// forbid makes a process one that nobody may open, as those of other users are.
+// forbid makes a process one that no user may open, as those of other users are.
 // It is undone when the test ends, or before.
 func forbid(t *testing.T, id testkit.Ident) (allow func()) {
 	t.Helper()
@@ -24,7 +24,7 @@ func forbid(t *testing.T, id testkit.Ident) (allow func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody, err := windows.SecurityDescriptorFromString("D:(D;;GA;;;WD)") // GENERIC_ALL denied to everyone
+	none, err := windows.SecurityDescriptorFromString("D:(D;;GA;;;WD)") // GENERIC_ALL denied to everyone
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func forbid(t *testing.T, id testkit.Ident) (allow func()) {
 			t.Error(err)
 		}
 	}
-	set(nobody)
+	set(none)
 	allow = func() {
 		if h != 0 {
 			set(before)
@@ -55,7 +55,7 @@ func TestAccessDenied(t *testing.T) {
 	cmd := worker(t, "forbidden")
 	cmd.Env = append(cmd.Env, "LEASH_RUN_ID="+runID)
 	forbidden, other := testkit.Start(t, cmd), testkit.Start(t, worker(t, "other"))
-	said(t, forbidden, other)
+	awaitPIDs(t, forbidden, other)
 	allow := forbid(t, forbidden.Ident)
 	for _, pids := range [][2]int{{forbidden.PID, other.PID}, {other.PID, forbidden.PID}} {
 		dog := exec.Command(testkit.Watchdog(t), "guard", "--worker-pid", strconv.Itoa(pids[0]), "--parent-pid", strconv.Itoa(pids[1]))
@@ -76,7 +76,7 @@ func TestReaperAccessDenied(t *testing.T) {
 	cmd := parentOf(t, testkit.Watchdog(t), labelled("guard", "w1", "small"))
 	state := stateOf(cmd)
 	parent := testkit.Start(t, cmd)
-	ids := introduced(t, parent.Stdout, "w1", "worker", "child", "watchdog")
+	ids := awaitRoles(t, parent.Stdout, "w1", "worker", "child", "watchdog")
 	parent.Stderr.AwaitEvent("watchdog.started")
 	if err := ids[2].Kill(); err != nil {
 		t.Fatal(err)

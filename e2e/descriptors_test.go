@@ -170,7 +170,7 @@ func TestListenPID(t *testing.T) {
 			t.Errorf("PID, LISTEN_PID and LISTEN_FDS are %q", f)
 		}
 		p.Kill()
-		// What cannot be executed is told as ever.
+		// What cannot be executed is reported as usual.
 		if p = start("$$", append(run, "--", "/etc/passwd")...); p.Wait() != 126 {
 			t.Errorf("a file that is no program: %s", p.Stderr.All())
 		}
@@ -180,7 +180,7 @@ func TestListenPID(t *testing.T) {
 	})
 }
 
-// No variable of ours that somebody left changes what is done.
+// No variable of ours that another process left changes what is done.
 func TestForgedVariables(t *testing.T) {
 	for _, v := range []string{"LEASH_HANDOVER=", "LEASH_HANDOVER=0", "LEASH_HANDOVER=3", "LEASH_HANDOVER=x y z", "LEASH_GOGC=off",
 		"LEASH_ROLE=1 sentinel", "LEASH_GOMAXPROCS=99"} {

@@ -15,7 +15,7 @@ import (
 )
 
 // Filters of system calls may refuse epoll in whole or in part. The watchdog
-// then asks again and again, and waits by poll(2).
+// then checks again and again, and waits by poll(2).
 func TestWhereEpollIsRefused(t *testing.T) {
 	py := testkit.NeedPython(t)
 	for name, call := range map[string]int{"create": unix.SYS_EPOLL_CREATE1, "ctl": unix.SYS_EPOLL_CTL} {
@@ -35,8 +35,10 @@ func TestWhereEpollIsRefused(t *testing.T) {
 			if status != 125 || !strings.HasPrefix(stderr, "watchdog: --backend event: the system refuses epoll") || strings.Contains(stderr, "\n") {
 				t.Errorf("event: status %d, %q", status, stderr)
 			}
-			if status, out, stderr := testkit.Run(t, behind(testkit.Reaper(t), "--dry-run")); status != 0 || out == "" || stderr != "" {
-				t.Errorf("reaper: status %d, %q, %q", status, out, stderr)
+			for _, command := range []string{"--dry-run", "list"} {
+				if status, out, stderr := testkit.Run(t, behind(testkit.Reaper(t), command)); status != 0 || out == "" || stderr != "" {
+					t.Errorf("reaper %s: status %d, %q, %q", command, status, out, stderr)
+				}
 			}
 
 			parent, worker := sleeper(t), scriptWorker(t, "trap '' TERM; setsid sleep 1000000 & echo ready; wait; wait")

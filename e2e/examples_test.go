@@ -33,6 +33,20 @@ var examples = []example{
 	{"run.sh", []string{"sh", "run.sh"}, nil},
 }
 
+// awaitExample waits until an example's worker is watched, with the example itself as
+// its parent, and returns all that runs below.
+func awaitExample(t *testing.T, p *testkit.Proc) (started testkit.Event, family []testkit.Ident) {
+	t.Helper()
+	p.Stdout.Await("READY")
+	started = p.Stderr.AwaitEvent("watchdog.started")
+	if got := started.Int("process.parent_pid"); got != p.PID {
+		t.Errorf("expected the watchdog to watch the example, process %d, but its parent is %d", p.PID, got)
+	}
+	family = testkit.Descendants(t, p.PID)
+	testkit.Adopt(t, family...)
+	return started, family
+}
+
 // TestExamples kills each example in the midst of its life: its worker and its
 // watchdog must go with it.
 func TestExamples(t *testing.T) {
@@ -41,14 +55,7 @@ func TestExamples(t *testing.T) {
 			testkit.Need(t, append(ex.needs, "python3")...)
 			watchdog := realPath(t, testkit.Watchdog(t))
 			p := testkit.Start(t, ex.cmd(t, watchdog))
-			p.Stdout.Await("READY")
-			started := p.Stderr.AwaitEvent("watchdog.started")
-			if got := started.Int("process.parent_pid"); got != p.PID {
-				t.Errorf("the watchdog takes %d for the parent, want the example itself, %d", got, p.PID)
-			}
-
-			family := testkit.Descendants(t, p.PID)
-			testkit.Adopt(t, family...)
+			started, family := awaitExample(t, p)
 			if n := len(only(family, executes(watchdog))); n != 1+sentinels(ex.file) {
 				t.Errorf("%d watchdogs among %v, want one, and a sentinel under run", n, family)
 			}
@@ -129,10 +136,7 @@ func TestExamplesAreComplete(t *testing.T) {
 func TestReadmeShowsTheExamples(t *testing.T) {
 	name, shown := shownExamples(t)
 	for _, ex := range examples {
-		code, err := os.ReadFile(filepath.Join(examplesDir(t), ex.file))
-		if err != nil {
-			t.Fatal(err)
-		}
+		code := readFile(t, filepath.Join(examplesDir(t), ex.file))
 		block, ok := shown[ex.file]
 		if !ok {
 			t.Errorf("%s does not show examples/%s", name, ex.file)
@@ -204,12 +208,12 @@ func realPath(t *testing.T, path string) string {
 
 func examplesDir(t *testing.T) string { return filepath.Join(testkit.Root(t), "examples") }
 
-// only picks those of the processes that are what the caller looks for.
+// only picks those of the processes that the caller searches for.
 func only(ids []testkit.Ident, is func(testkit.Ident) bool) []testkit.Ident {
 	return slices.DeleteFunc(slices.Clone(ids), func(id testkit.Ident) bool { return !is(id) })
 }
 
-// executes tells of a process whether it executes this very file.
+// executes reports whether a process executes this very file.
 func executes(file string) func(testkit.Ident) bool {
 	return func(id testkit.Ident) bool { return executable(id) == file }
 }
@@ -221,4 +225,86 @@ func isPython(id testkit.Ident) bool {
 func executable(id testkit.Ident) string {
 	path, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", id.PID))
 	return path
+}
+
+// owners run an example in something that can end while its process keeps running: a
+// process of the BEAM, a with statement of Python, a thread of Node. A line on
+// standard input ends it; then they print DROPPED.
+var owners = []struct {
+	file    string
+	command []string
+	needs   []string
+}{
+	{"run.exs", []string{"elixir", "-e", beamOwner, "run.exs"}, []string{"elixir", "erl"}},
+	{"guard.exs", []string{"elixir", "-e", beamOwner, "guard.exs"}, []string{"elixir", "erl"}},
+	{"run.py", []string{"python3", "-c", pythonOwner, "run.py"}, nil},
+	{"run.mjs", []string{"node", "-e", nodeOwner, "run.mjs"}, []string{"node"}},
+}
+
+const beamOwner = `
+	[file] = System.argv()
+	owner = spawn(fn -> Code.eval_file(file) end)
+	monitor = Process.monitor(owner)
+	IO.gets("")
+	Process.exit(owner, :kill)
+	receive do: ({:DOWN, ^monitor, _, _, :killed} -> IO.puts("DROPPED"))
+	Process.sleep(:infinity)`
+
+// The exception reaches the with statement as one of the reader's own would.
+const pythonOwner = `
+import os, runpy, signal, sys, threading
+
+class Dropped(Exception):
+    pass
+
+def drop(signum, frame):
+    raise Dropped
+
+signal.signal(signal.SIGUSR1, drop)
+def ask():
+    sys.stdin.readline()
+    os.kill(os.getpid(), signal.SIGUSR1)
+threading.Thread(target=ask, daemon=True).start()
+try:
+    runpy.run_path(sys.argv[1])
+except Dropped:
+    print("DROPPED", flush=True)
+threading.Event().wait()`
+
+const nodeOwner = `
+	const { Worker } = require("node:worker_threads");
+	const { resolve } = require("node:path");
+	const owner = new Worker(resolve(process.argv[1]));
+	process.stdin.once("data", async () => {
+	  await owner.terminate();
+	  console.log("DROPPED");
+	});`
+
+// TestExamplesWhenTheOwnerEnds ends only what holds the worker. Nothing of it is
+// left, and the process keeps running.
+func TestExamplesWhenTheOwnerEnds(t *testing.T) {
+	for _, o := range owners {
+		t.Run(o.file, func(t *testing.T) {
+			testkit.Need(t, append(o.needs, "python3")...)
+			watchdog := realPath(t, testkit.Watchdog(t))
+			cmd := exec.Command(o.command[0], o.command[1:]...)
+			cmd.Dir = examplesDir(t)
+			cmd.Env = append(os.Environ(),
+				"PATH="+filepath.Dir(watchdog)+":"+os.Getenv("PATH"), "LEASH_LOG_FORMAT=json",
+				"ERL_CRASH_DUMP_SECONDS=0") // a node may lose its helper first, at the end of a test
+			stdin := input(t, cmd)
+			p := testkit.Start(t, cmd)
+			started, family := awaitExample(t, p)
+			worker := testkit.Identify(t, started.Int("process.pid"))
+			held := append(only(family, executes(watchdog)), worker)
+
+			tell(t, stdin, "drop it")
+			p.Stdout.Await("DROPPED")
+			testkit.AwaitGone(t, held...)
+			testkit.StillAlive(t, p.Ident)
+			if ev := p.Stderr.AwaitEvent("watchdog.parent_death_detected"); ev.Str("detected_by") != "lifeline" {
+				t.Errorf("detected by %s, want the lifeline", ev.Str("detected_by"))
+			}
+		})
+	}
 }

@@ -26,19 +26,19 @@ func TestJobControl(t *testing.T) {
 	awaitState(t, id.PID, "T") // it was sent the signal before; to stop takes it a moment
 	w.Signal(unix.SIGCONT)
 	w.Stderr.AwaitMatch(match(`"signal":"SIGCONT"`))
-	awaitThat(t, "worker that runs on", func() bool { return state(t, id.PID) != "T" })
+	awaitCondition(t, "worker that runs on", func() bool { return state(t, id.PID) != "T" })
 	w.Signal(syscall.SIGTERM)
 	if status := w.Wait(); status != 143 {
 		t.Errorf("status %d", status)
 	}
 }
 
-// A watchdog in the background, and the command for last words, write to the
+// A watchdog in the background, and the command of a hang, write to the
 // terminal, where others would be stopped for it.
 func TestBackgroundOfATerminal(t *testing.T) {
 	w := testkit.Start(t, exec.Command(testkit.NeedPython(t), "-c", `
 import fcntl, os, signal, subprocess, sys, termios
-if os.fork():  # who leads a group cannot lead a session
+if os.fork():  # the leader of a group cannot lead a session
     sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 master, slave = os.openpty()
 os.setsid()
@@ -65,7 +65,7 @@ print("status", dog.wait())
 }
 
 func TestStoppedWatchdogWakesWhenItsParentDies(t *testing.T) {
-	// The shell is the parent; it starts the watchdog and says who is who.
+	// The shell is the parent; it starts the watchdog and prints the PIDs.
 	parent := testkit.Start(t, exec.Command("sh", "-c",
 		testkit.Watchdog(t)+` run --log-level error -- sh -c 'echo pid $$; exec sleep 1000000' & echo dog $!; wait`))
 	id, dog := identOf(t, parent.Stdout, "pid"), identOf(t, parent.Stdout, "dog")
@@ -75,7 +75,7 @@ func TestStoppedWatchdogWakesWhenItsParentDies(t *testing.T) {
 	testkit.AwaitGone(t, id, dog)
 }
 
-// Who is continued before he has stopped goes on, as any program does.
+// A watchdog that is continued before it has stopped runs on, as any program does.
 func TestContinuedAtOnce(t *testing.T) {
 	w := testkit.Start(t, watchdog(t, "run", "--", testkit.NeedPython(t), "-c", echoSignals))
 	w.Stdout.Await("ready")
@@ -88,7 +88,7 @@ func TestContinuedAtOnce(t *testing.T) {
 	}
 }
 
-// A stop that comes with the parent's death keeps nobody from noticing it.
+// A stop that comes with the parent's death keeps no watchdog from noticing it.
 func TestParentDiesWhileTheJobStops(t *testing.T) {
 	for range 20 {
 		parent := testkit.Start(t, exec.Command("sh", "-c",
@@ -116,13 +116,13 @@ os.execv(sys.argv[1], sys.argv[1:])
 `
 }
 
-// A filter that traps a system call (here wait4) tells of it by SIGSYS. To go on
+// A filter that traps a system call (here wait4) reports it by SIGSYS. To go on
 // as if the call had succeeded would be to hang.
 func TestTrappedSystemCallIsFatal(t *testing.T) {
 	filter := filtered(fmt.Sprintf("ins(0x15,0,1,%d) + ins(0x06,0,0,0x00030000)", unix.SYS_WAIT4))
 	w := testkit.Start(t, exec.Command(testkit.NeedPython(t), "-c", filter, testkit.Watchdog(t), "run", "--", "sleep", "0"))
-	if status := w.Wait(); status != 128+int(unix.SIGTRAP) {
-		t.Errorf("status %d", status)
+	if status := w.Wait(); status != 2 { // as Go's runtime ends a program
+		t.Errorf("status %d, want 2", status)
 	}
 }
 

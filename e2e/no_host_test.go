@@ -58,10 +58,7 @@ func buildWithoutHost(t *testing.T) string {
 	}
 	for _, name := range goFiles(t, "freebsd") {
 		path := filepath.Join(root, "platform", name)
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := readFile(t, path)
 		_, text, _ = bytes.Cut(append([]byte{'\n'}, text...), []byte("\npackage ")) // without what the build asks for
 		other := filepath.Join(dir, name)
 		if err := os.WriteFile(other, append([]byte("package "), text...), 0o600); err != nil {

@@ -91,9 +91,9 @@ func watched(t *testing.T, cmd *exec.Cmd, flags ...string) *exec.Cmd {
 	return dog
 }
 
-// introduced waits until processes of a worker have said who they are, one for
+// awaitRoles waits until processes of a worker have printed their PID, one for
 // each role.
-func introduced(t *testing.T, out *testkit.Lines, workerID string, roles ...string) (ids []testkit.Ident) {
+func awaitRoles(t *testing.T, out *testkit.Lines, workerID string, roles ...string) (ids []testkit.Ident) {
 	t.Helper()
 	for _, role := range roles {
 		line := regexp.MustCompile(`^pid ` + workerID + ` ` + role + ` (\d+)$`)
@@ -107,8 +107,8 @@ func introduced(t *testing.T, out *testkit.Lines, workerID string, roles ...stri
 	return ids
 }
 
-// said waits until each has said who it is.
-func said(t *testing.T, procs ...*testkit.Proc) (ids []testkit.Ident) {
+// awaitPIDs waits until each has printed its PID.
+func awaitPIDs(t *testing.T, procs ...*testkit.Proc) (ids []testkit.Ident) {
 	t.Helper()
 	for _, p := range procs {
 		p.Stdout.Await("pid ")
@@ -127,11 +127,11 @@ func bystanders(t *testing.T) (ids []testkit.Ident) {
 	for _, cmd := range []*exec.Cmd{text, other, worker(t, "plain")} {
 		procs = append(procs, testkit.Start(t, cmd))
 	}
-	return said(t, procs...)
+	return awaitPIDs(t, procs...)
 }
 
-// Whatever a Python worker starts ends with its parent: children, a pool, who
-// has left console and process group, all deaf to Ctrl-C.
+// Whatever a Python worker starts ends with its parent: children, a pool, a
+// process that has left console and group, all of which ignore Ctrl-C.
 func TestPythonTree(t *testing.T) {
 	for _, way := range []string{"run", "guard"} {
 		t.Run(way, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestPythonTree(t *testing.T) {
 			case got == "allowed":
 				roles = append(roles, "breakaway")
 			}
-			ids := introduced(t, parent.Stdout, "w1", roles...)
+			ids := awaitRoles(t, parent.Stdout, "w1", roles...)
 			if e := parent.Stderr.AwaitEvent("watchdog.started"); e.Str("leash.run_id") != runID || e.Int("process.parent_pid") != parent.PID {
 				t.Error(e)
 			}
@@ -183,17 +183,17 @@ func TestPythonStreamsAndStatus(t *testing.T) {
 	}
 }
 
-// A worker in a console of its own hears Ctrl-C as KeyboardInterrupt, and may
-// end by itself.
-func TestPythonIsAskedByCtrlC(t *testing.T) {
+// A worker in a console of its own gets Ctrl-C as KeyboardInterrupt, and may end by
+// itself.
+func TestPythonGetsCtrlC(t *testing.T) {
 	alone := &syscall.SysProcAttr{CreationFlags: windows.DETACHED_PROCESS}
 	t.Run("run", func(t *testing.T) {
 		parent := testkit.Start(t, worker(t, "parent"))
-		said(t, parent)
+		awaitPIDs(t, parent)
 		cmd := watched(t, worker(t, "polite"), "--grace", "5m", "--parent-pid", strconv.Itoa(parent.PID))
 		cmd.SysProcAttr = alone
 		w := testkit.Start(t, cmd)
-		introduced(t, w.Stdout, "-", "worker", "child")
+		awaitRoles(t, w.Stdout, "-", "worker", "child")
 		parent.Kill()
 		if status := w.Wait(); status != 42 {
 			t.Errorf("status %d", status)
@@ -201,16 +201,16 @@ func TestPythonIsAskedByCtrlC(t *testing.T) {
 		w.Stdout.Await("interrupted")
 		endedPolitely(t, w)
 	})
-	t.Run("deaf", func(t *testing.T) {
+	t.Run("ignores Ctrl-C", func(t *testing.T) {
 		parent := testkit.Start(t, worker(t, "parent"))
-		said(t, parent)
+		awaitPIDs(t, parent)
 		cmd := watched(t, worker(t, "tree"), "--grace", "300ms", "--parent-pid", strconv.Itoa(parent.PID))
 		cmd.SysProcAttr = alone
 		w := testkit.Start(t, cmd)
-		ids := introduced(t, w.Stdout, "-", "worker", "child", "detached", "pool", "pool")
+		ids := awaitRoles(t, w.Stdout, "-", "worker", "child", "detached", "pool", "pool")
 		parent.Kill()
 		if e := w.Stderr.AwaitEvent("signal.sent"); e.Str("signal") != "SIGTERM" || e.Int("target_pid") != ids[0].PID || e.Str("error") != "" {
-			t.Errorf("it was not asked: %v", e)
+			t.Errorf("expected the stop signal to be sent, but got %v", e)
 		}
 		if e := w.Stderr.AwaitEvent("process.cleanup_completed"); e.Str("method") != "job" || e.Int("survivors") != 0 {
 			t.Error(e)
@@ -222,11 +222,11 @@ func TestPythonIsAskedByCtrlC(t *testing.T) {
 	})
 	t.Run("guard", func(t *testing.T) {
 		parent := testkit.Start(t, worker(t, "parent"))
-		said(t, parent)
+		awaitPIDs(t, parent)
 		cmd := worker(t, "polite")
 		cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NO_WINDOW}
 		p := testkit.Start(t, cmd)
-		introduced(t, p.Stdout, "-", "worker", "child")
+		awaitRoles(t, p.Stdout, "-", "worker", "child")
 		dog := exec.Command(testkit.Watchdog(t), "guard", "--grace", "5m",
 			"--worker-pid", strconv.Itoa(p.PID), "--parent-pid", strconv.Itoa(parent.PID))
 		dog.Env, dog.SysProcAttr = cmd.Env, alone

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"leash/internal/ledger"
 	"leash/internal/proc"
 	"leash/internal/testkit"
 )
@@ -48,8 +47,8 @@ func allAlive(ids []testkit.Ident) bool {
 	return !slices.ContainsFunc(ids, func(id testkit.Ident) bool { return !id.Alive() })
 }
 
-// Nobody knows the owner: such a run is listed and left alone, until the
-// caller says otherwise.
+// A run without a known owner is listed and left alone, until the caller requests
+// otherwise.
 func TestReaperAndUnclaimedRuns(t *testing.T) {
 	inOwnSpace(t, func(t *testing.T) {
 		id, other := newRunID(), newRunID()
@@ -66,7 +65,7 @@ func TestReaperAndUnclaimedRuns(t *testing.T) {
 		r.expect(t, "none", a.Ident, b.Ident, kept.Ident, garbled.Ident)
 		for _, run := range r.Runs {
 			if run.State == "unclaimed" && run.Owner != nil {
-				t.Errorf("an owner of a run that nobody claims: %+v", run)
+				t.Errorf("an owner of an unclaimed run: %+v", run)
 			}
 			if run.State == "alive" && (run.Owner == nil || run.Owner.PID != owner.PID || !run.Owner.Alive) {
 				t.Errorf("the owner of a run that is alive: %+v", run)
@@ -106,58 +105,6 @@ func TestReaperOfANamedRun(t *testing.T) {
 	})
 }
 
-// Bad calls: one line that names what is wrong, status 125, and no signal.
-func TestReaperBadCalls(t *testing.T) {
-	inOwnSpace(t, func(t *testing.T) {
-		orphans := startPool(t, "guard", "run").kill()
-		for _, c := range []struct {
-			args []string
-			says string
-		}{
-			{[]string{"--bogus"}, "--bogus"},
-			{[]string{"reap", "--bogus"}, "--bogus"},
-			{[]string{"bogus"}, "bogus"},
-			{[]string{"reap", "bogus"}, "bogus"},
-			{[]string{"--run-id"}, "--run-id"},
-			{[]string{"--run-id", ""}, "--run-id"},
-			{[]string{"--run-id", "ABC1234"}, "--run-id"},
-			{[]string{"--run-id", "abc123"}, "--run-id"},
-			{[]string{"--run-id", "abc12345"}, "--run-id"},
-			{[]string{"--run-id", "abc-123"}, "--run-id"},
-			{[]string{"--run-id", "abc1234\n"}, "--run-id"},
-			{[]string{"--run-id", "*"}, "--run-id"},
-			{[]string{"--run-id", "abc1234", "--run-id", "x"}, "--run-id"},
-			{[]string{"--run-id", "1760151234493767_"}, "--run-id"},
-			{[]string{"--worker-id", "w1"}, "--worker-id"},
-			{[]string{"--worker-id", "w1", "--unguarded"}, "--worker-id"},
-			{[]string{"--run-id", "abc1234", "--worker-id", ""}, "--worker-id"},
-			{[]string{"--run-id", "abc1234", "--worker-id"}, "--worker-id"},
-			{[]string{"list", "--unguarded"}, "--unguarded"},
-			{[]string{"--grace=-1s"}, "--grace"},
-			{[]string{"--grace", "9999999h"}, "--grace"},
-			{[]string{"--grace", "soon"}, "--grace"},
-			{[]string{"--grace", "5"}, "--grace"},
-			{[]string{"--log-format", "xml"}, "--log-format"},
-			{[]string{"--log-level", "loud"}, "--log-level"},
-			{[]string{"--json=maybe"}, "--json"},
-			{[]string{"list", "--dry-run"}, "--dry-run"},
-			{[]string{"list", "bogus"}, "bogus"},
-			{[]string{"id", "bogus"}, "bogus"},
-			{[]string{"explain"}, "pid"},
-			{[]string{"explain", "x"}, "x"},
-			{[]string{"explain", "0"}, "0"},
-			{[]string{"explain", "-1"}, "-1"},
-		} {
-			badCall(t, reaper(t, c.args...), c.says)
-		}
-		cmd := reaper(t)
-		cmd.Env = append(cmd.Env, "LEASH_LOG_FORMAT=xml")
-		badCall(t, cmd, "xml")
-		testkit.StillAlive(t, orphans...)
-		reap(t).expectEnded(t, orphans...)
-	})
-}
-
 // badCall expects one line on standard error, and status 125.
 func badCall(t *testing.T, cmd *exec.Cmd, says string) {
 	t.Helper()
@@ -169,7 +116,7 @@ func badCall(t *testing.T, cmd *exec.Cmd, says string) {
 	}
 }
 
-// Where there is no /proc, nobody can tell who is who.
+// Without /proc nothing can be known of any process.
 func TestReaperWithoutProc(t *testing.T) {
 	inOwnSpace(t, func(t *testing.T) {
 		orphans := startPool(t, "guard", "run").kill()
@@ -182,28 +129,6 @@ func TestReaperWithoutProc(t *testing.T) {
 		testkit.StillAlive(t, orphans...)
 		reap(t).expectEnded(t, orphans...)
 	})
-}
-
-func TestReaperHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"reap", "--help"}} {
-		status, stdout, stderr := testkit.Run(t, reaper(t, args...))
-		for _, want := range []string{"--run-id", "--dry-run", "--grace", "2s", "--unclaimed", "--unguarded", "--worker-id", "--json", "LEASH_LOG_FORMAT"} {
-			if status != 0 || stderr != "" || !strings.Contains(stdout, want) {
-				t.Errorf("reaper %q: status %d, stderr %q, no %q in:\n%s", args, status, stderr, want, stdout)
-			}
-		}
-	}
-}
-
-func TestReaperID(t *testing.T) {
-	seen := map[string]bool{}
-	for range 3 {
-		status, stdout, stderr := testkit.Run(t, reaper(t, "id"))
-		if len(stdout) != 7 || strings.Trim(stdout, "0123456789abcdefghijklmnopqrstuvwxyz") != "" || seen[stdout] || status != 0 || stderr != "" {
-			t.Errorf("status %d, %q, %q", status, stdout, stderr)
-		}
-		seen[stdout] = true
-	}
 }
 
 // The list is for people, or one object of JSON. It has no colours where no
@@ -273,8 +198,8 @@ func TestReaperExplain(t *testing.T) {
 	})
 }
 
-// A list that nobody reads to its end stops no reaper from reaping.
-func TestReaperWhoseReaderIsGone(t *testing.T) {
+// A list that is not read to its end stops no reaper from reaping.
+func TestReaperWithoutAReader(t *testing.T) {
 	inOwnSpace(t, func(t *testing.T) {
 		orphans := startPool(t, "guard", "run").kill()
 		r, w, err := os.Pipe()
@@ -346,19 +271,12 @@ func TestReaperAndTheStateDirectory(t *testing.T) {
 func TestReaperOfRootInAnotherUsersFolder(t *testing.T) {
 	inOwnSpace(t, func(t *testing.T) {
 		a := ordinary(t, alice)
-		hers := a.pool(t, newRunID(), plainWorker, "unlabelled")
-		orphans := hers.kill()
-		// She writes that root's process is of a dead run.
+		alices := a.pool(t, newRunID(), plainWorker, "unlabelled")
+		orphans := alices.kill()
+		// A record of alice's claims that root's process is of a dead run.
 		victim := testkit.Start(t, exec.Command("sleep", "1000000"))
 		name := records(t, a)[0]
-		text, err := os.ReadFile(filepath.Join(a.state, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		record, err := ledger.Parse(text)
-		if err != nil {
-			t.Fatal(err)
-		}
+		record := recordOf(t, a, name)
 		record.Worker = proc.ID{PID: victim.PID, Start: victim.Start}
 		record.Group, record.Session = victim.PID, victim.PID
 		record.Watchdog.Start++
@@ -367,7 +285,7 @@ func TestReaperOfRootInAnotherUsersFolder(t *testing.T) {
 		}
 		cmd := reaper(t, "--json")
 		cmd.Env = append(cmd.Env, "LEASH_STATE_DIR="+a.state)
-		r := reapWith(t, cmd) // the file is root's, in her folder
+		r := reapWith(t, cmd) // the file is root's, in alice's folder
 		if !strings.Contains(r.stderr, "another user") {
 			t.Errorf("no warning: %s", r.stderr)
 		}
@@ -382,11 +300,11 @@ func TestReaperOfRootInAnotherUsersFolder(t *testing.T) {
 	})
 }
 
-// A reaper that could not look does not say that there was nothing to end.
-func TestReaperThatCannotLook(t *testing.T) {
+// A reaper that could not scan does not say that there was nothing to end.
+func TestReaperThatCannotScan(t *testing.T) {
 	inOwnSpace(t, func(t *testing.T) {
 		torn := 0
-		for most := 10; most <= 40; most++ { // how many are taken already, who started us knows
+		for most := 10; most <= 40; most++ { // how many are taken already depends on what started the test
 			limited := reaper(t)
 			cmd := exec.Command("sh", "-c", "ulimit -n "+strconv.Itoa(most)+` && exec "$0" "$@"`, limited.Path)
 			cmd.Env = limited.Env
@@ -404,7 +322,7 @@ func TestReaperThatCannotLook(t *testing.T) {
 			}
 		}
 		if torn == 0 {
-			t.Error("the look never failed: this tries nothing")
+			t.Error("expected at least one scan to fail, but none did: this tests nothing")
 		}
 	})
 }

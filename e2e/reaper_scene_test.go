@@ -29,7 +29,7 @@ func TestReaperBeforeTheNextBEAM(t *testing.T) {
 		t.Cleanup(next.endRun)
 		first.expectState(t, old.runID, "dead")
 		if first.Terminated == 0 || first.Killed == 0 || first.Survived != 0 {
-			t.Errorf("some workers listen to the polite signal, and some are deaf: %s", first.stdout)
+			t.Errorf("expected some workers to end at the stop signal, and some to ignore it: %s", first.stdout)
 		}
 		old.awaitNothing()
 
@@ -106,7 +106,7 @@ func (s *scene) awaitWorkers(specs []spec) {
 	s.t.Helper()
 	s.beam = s.identify(s.parent.Stdout.Await("PARENT "))
 	for _, want := range specs {
-		s.await(want)
+		s.awaitWorker(want)
 	}
 	s.awaitWatchdogs()
 	s.collect()
@@ -210,7 +210,7 @@ func TestReaperEvents(t *testing.T) {
 	})
 }
 
-// deaf workers are asked, waited for once, and killed.
+// Workers that ignore the stop signal are waited for once, together, and killed.
 func TestReaperGraceIsOneForAll(t *testing.T) {
 	inOwnSpace(t, func(t *testing.T) {
 		p := root().pool(t, newRunID(), "trap '' TERM; "+plainWorker, "guard", "guard", "guard")
@@ -218,7 +218,7 @@ func TestReaperGraceIsOneForAll(t *testing.T) {
 		r := reap(t, "--grace", "300ms")
 		for _, id := range orphans {
 			if got := r.process(id.PID).Action; got != "killed" {
-				t.Errorf("action %q for a deaf process, want killed", got)
+				t.Errorf("expected a process that ignores TERM to be killed, but its action is %q", got)
 			}
 		}
 		if r.Killed != len(orphans) || r.Terminated != 0 || *r.DurationMS < 300 {
@@ -228,8 +228,8 @@ func TestReaperGraceIsOneForAll(t *testing.T) {
 	})
 }
 
-// A stopped worker hears the polite signal too.
-func TestReaperWakesWhoIsStopped(t *testing.T) {
+// A stopped worker receives the stop signal too.
+func TestReaperWakesStoppedOrphans(t *testing.T) {
 	inOwnSpace(t, func(t *testing.T) {
 		p := startPool(t, "guard")
 		orphans := p.kill()
@@ -245,4 +245,177 @@ func TestReaperWakesWhoIsStopped(t *testing.T) {
 			t.Errorf("%d of %d ended by the polite signal", r.Terminated, len(orphans))
 		}
 	})
+}
+
+// lose kills watchdogs of a pool, and not its parent.
+func (p *pool) lose(numbers ...int) (orphans []testkit.Ident) {
+	p.t.Helper()
+	for _, n := range numbers {
+		if err := p.watchdogs[n].Signal(unix.SIGKILL); err != nil {
+			p.t.Fatal(err)
+		}
+		testkit.AwaitGone(p.t, p.watchdogs[n])
+		orphans = append(orphans, p.workers[n], p.children[n])
+	}
+	testkit.StillAlive(p.t, orphans...)
+	return orphans
+}
+
+// A worker that lost its watchdog while its parent lives is listed as unguarded, and ended
+// by --unguarded only. Workers that have a watchdog are not.
+func TestReaperAndUnguardedWorkers(t *testing.T) {
+	inOwnSpace(t, func(t *testing.T) {
+		p, other := startPool(t, "guard", "guard", "unlabelled", "run"), startPool(t, "guard")
+		lost, foreign := p.lose(0, 2), other.lose(0)
+		kept := []testkit.Ident{p.workers[1], p.children[1], p.workers[3], p.children[3]}
+		list := reapWith(t, reaper(t, "list", "--json"))
+		list.expectState(t, p.runID, "alive")
+		for _, id := range append(append(lost, foreign...), kept...) {
+			want := id != kept[0] && id != kept[1] && id != kept[2] && id != kept[3]
+			if got := list.process(id.PID); got.PID == 0 || got.Unguarded != want || got.Action != "none" {
+				t.Errorf("%v: %+v", id, got)
+			}
+		}
+		status, text, _ := testkit.Run(t, reaper(t, "list"))
+		if status != 0 || !strings.Contains(text, "unguarded") {
+			t.Errorf("status %d:\n%s", status, text)
+		}
+		status, text, _ = testkit.Run(t, reaper(t, "explain", itoa(lost[0].PID)))
+		if status != 0 || !strings.Contains(text, "it is unguarded") || !strings.Contains(text, "would leave it alone") {
+			t.Errorf("status %d:\n%s", status, text)
+		}
+		for _, args := range [][]string{{}, {"--unclaimed"}, {"--dry-run", "--unguarded"}} {
+			r := reap(t, args...)
+			if r.Terminated+r.Killed+r.Survived != 0 {
+				t.Errorf("%q: %s", args, r.stdout)
+			}
+		}
+		testkit.StillAlive(t, append(append(lost, foreign...), kept...)...)
+
+		r := reap(t, "--unguarded", "--run-id", other.runID)
+		r.expectEnded(t, foreign...)
+		testkit.StillAlive(t, lost...)
+		r = reap(t, "--unguarded")
+		r.expectEnded(t, lost...)
+		r.expectState(t, p.runID, "alive")
+		r.expect(t, "none", kept...)
+		testkit.StillAlive(t, kept...)
+		testkit.StillAlive(t, p.watchdogs[1], p.watchdogs[3], p.parent.Ident)
+	})
+}
+
+// One worker of a run is ended, with its tree, and no other.
+func TestReaperOfOneWorker(t *testing.T) {
+	inOwnSpace(t, func(t *testing.T) {
+		p, dead := startPool(t, "guard", "guard", "unlabelled"), startPool(t, "guard", "unlabelled")
+		orphans := dead.kill()
+		r := reap(t, "--run-id", p.runID, "--worker-id", "w9")
+		if r.Terminated+r.Killed != 0 {
+			t.Errorf("a worker that is not there: %s", r.stdout)
+		}
+		r = reap(t, "--run-id", p.runID, "--worker-id", "w1", "--worker-id", "w3")
+		testkit.AwaitGone(t, p.workers[0], p.children[0], p.workers[2], p.children[2])
+		r.expect(t, "none", p.workers[1], p.children[1])
+		testkit.StillAlive(t, p.workers[1], p.children[1])
+		testkit.StillAlive(t, p.watchdogs[1])
+		testkit.StillAlive(t, orphans...)
+		reap(t, "--run-id", dead.runID, "--worker-id", "w2").expectEnded(t, dead.workers[1], dead.children[1])
+		testkit.StillAlive(t, dead.workers[0], dead.children[0])
+	})
+}
+
+// ownLeaf makes a leaf beside our own cgroup as a watchdog of that PID would have.
+func ownLeaf(t *testing.T, pid int, tick uint64) string {
+	t.Helper()
+	mounts := readFile(t, "/proc/self/mountinfo")
+	own := readFile(t, "/proc/self/cgroup")
+	base := ""
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, " - cgroup2 ") {
+			base = strings.Fields(line)[4]
+		}
+	}
+	_, path, ok := strings.Cut("\n"+string(own), "\n0::")
+	if base == "" || !ok {
+		testkit.Skip(t, "this test needs cgroup v2")
+	}
+	path, _, _ = strings.Cut(path, "\n")
+	link, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(base, path, "leash-"+strings.Trim(link, "pid:[]")+"-"+itoa(pid)+"-"+itoa(int(tick)))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		testkit.Skip(t, "this test needs to make cgroups: "+err.Error())
+	}
+	t.Cleanup(func() { os.Remove(dir) })
+	return dir
+}
+
+// inLeaf starts a process without labels, in a session of its own, in a leaf.
+func inLeaf(t *testing.T, dir string) testkit.Ident {
+	t.Helper()
+	p := testkit.Start(t, exec.Command("sh", "-c", `echo $$ >"$0/cgroup.procs" && exec env -i setsid -f sh -c 'echo PID $$; exec sleep 1000000'`, dir))
+	return identOf(t, p.Stdout, "PID")
+}
+
+// A watchdog that was killed before it wrote its record leaves its cgroup: the
+// processes in it are ended. Those in the cgroup of a living one are not.
+func TestReaperAndTheLeafOfADeadWatchdog(t *testing.T) {
+	inOwnSpace(t, func(t *testing.T) {
+		gone := testkit.Start(t, exec.Command("true"))
+		gone.Wait()
+		testkit.AwaitGone(t, gone.Ident)
+		living := sleeper(t)
+		dead, alive := ownLeaf(t, gone.PID, gone.Start+1), ownLeaf(t, living.PID, living.Start+1)
+		orphan, bystander := inLeaf(t, dead), inLeaf(t, alive)
+		if r := reap(t, "--dry-run"); r.process(orphan.PID).Action != "would_terminate" || r.process(bystander.PID).PID != 0 {
+			t.Errorf("%s", r.stdout)
+		}
+		r := reap(t)
+		r.expectEnded(t, orphan)
+		r.expectState(t, "", "dead")
+		testkit.StillAlive(t, bystander)
+		if _, err := os.Stat(dead); err == nil {
+			t.Error("the leaf is still there")
+		}
+		if _, err := os.Stat(alive); err != nil {
+			t.Error(err)
+		}
+		if err := bystander.Signal(unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		testkit.AwaitGone(t, bystander)
+	})
+}
+
+// What a PID namespace left that has ended as a whole is removed.
+func TestReaperSweepsAfterANamespace(t *testing.T) {
+	if link, err := os.Readlink("/proc/self/ns/pid"); err != nil || link != "pid:[4026531836]" {
+		testkit.Skip(t, "this test needs the first PID namespace")
+	}
+	testkit.NeedRoot(t)
+	t.Setenv("LEASH_STATE_DIR", stateDir(t))
+	b := startBox(t)
+	before := records(t, root())
+	if len(before) != 2 {
+		t.Fatalf("records: %q", before)
+	}
+	// Only that run's records are read: the machine is not ours alone.
+	if reap(t, "--run-id", b.runID); len(records(t, root())) != 2 {
+		t.Error("a record of a living namespace was removed")
+	}
+	if err := b.init.Signal(unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	testkit.AwaitGone(t, append(b.members(), b.init)...)
+	record := recordOf(t, root(), before[0])
+	other := record // of a namespace of another boot's number, still there
+	other.Boot, other.RunID = "b007", newRunID()
+	other.Watchdog.Start++
+	save(t, other)
+	reap(t, "--run-id", b.runID)
+	if left := records(t, root()); len(left) != 1 || left[0] != other.Name() {
+		t.Errorf("records: %q", left)
+	}
 }

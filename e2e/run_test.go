@@ -55,9 +55,8 @@ print(f"pid {child.pid}\n", end="", flush=True)
 signal.pause()`))
 		parent := identOf(t, p.Stdout, "pid")
 		w := scriptWorker(t, "echo ready; exec sleep 1000000")
-		g := testkit.Start(t, watchdog(t, "guard", "--backend", backend, "--poll-interval", "20ms",
-			"--worker-pid", pid(w), "--parent-pid", strings.Fields(parent.String())[0]))
-		_ = g
+		testkit.Start(t, watchdog(t, "guard", "--backend", backend, "--poll-interval", "20ms",
+			"--worker-pid", pid(w), "--parent-pid", itoa(parent.PID)))
 		testkit.AwaitGone(t, w.Ident)
 	}
 }
@@ -121,11 +120,11 @@ func TestStandardStreamsAreTheSameDescriptors(t *testing.T) {
 // forwardable are the signals that a worker can be told of: all but those of a
 // program's own faults, those
 // which the system itself sends (CHLD, PIPE), the Go runtime's own (URG, PROF, 33),
-// and those that stop (tested on their own).
+// those that no Go program receives (32, 34), and those that stop (tested on their own).
 var forwardable = []syscall.Signal{
 	unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGVTALRM,
 	unix.SIGWINCH, unix.SIGIO, unix.SIGPWR, unix.SIGCONT, unix.SIGABRT, unix.SIGXCPU,
-	unix.SIGXFSZ, unix.SIGSYS, 34, 35, 50, 64, unix.SIGINT,
+	unix.SIGXFSZ, unix.SIGSYS, 35, 50, 64, unix.SIGINT,
 }
 
 const echoSignals = `
@@ -146,6 +145,9 @@ func TestSignalsAreForwarded(t *testing.T) {
 		return w
 	}
 	w := start("10m")
+	for _, s := range []syscall.Signal{32, 34} { // ignored: their default would end the watchdog
+		w.Signal(s)
+	}
 	for _, s := range forwardable {
 		w.Signal(s)
 		w.Stdout.Await("got " + itoa(int(s)))
@@ -177,8 +179,8 @@ func TestTermIsTheStopSignalAndGraceEndsIt(t *testing.T) {
 	}
 }
 
-// strays leaves three kinds of descendant behind that a group signal misses.
-const strays = `
+// escapees leaves three kinds of descendant behind that a group signal misses.
+const escapees = `
 import os, subprocess, sys
 def hide(name, ignore):
     if os.fork() == 0:
@@ -206,7 +208,7 @@ func TestRunLeavesNothingOfTheTree(t *testing.T) {
 	for _, how := range []string{"worker exits", "parent dies", "signalled"} {
 		t.Run(how, func(t *testing.T) {
 			parent := sleeper(t)
-			cmd := watchdog(t, "run", "--grace", "200ms", "--parent-pid", pid(parent), "--", py, "-c", strays)
+			cmd := watchdog(t, "run", "--grace", "200ms", "--parent-pid", pid(parent), "--", py, "-c", escapees)
 			in, _ := cmd.StdinPipe()
 			w := testkit.Start(t, cmd)
 			var ids []testkit.Ident
@@ -214,8 +216,8 @@ func TestRunLeavesNothingOfTheTree(t *testing.T) {
 				ids = append(ids, identOf(t, w.Stdout, name))
 			}
 			testkit.StillAlive(t, ids...)
-			// Whoever is not quick enough for this grace, which the deaf one makes run
-			// out, is killed.
+			// A process that is not quick enough for this grace period, which the one
+			// that ignores the signal makes run out, is killed.
 			want := []int{143, 137}
 			switch how {
 			case "worker exits":
@@ -276,14 +278,14 @@ func TestPID1ReapsAndForwards(t *testing.T) {
 
 func TestDaemonOfAWorkerBesideBystandersIsFound(t *testing.T) {
 	py := testkit.NeedPython(t)
-	// The daemon has left the worker before anybody looked, and the watchdog
+	// The daemon has left the worker before the first scan, and the watchdog
 	// had a child before, so that it cannot be the subreaper.
 	script := daemon[:strings.LastIndex(daemon, "signal.pause()")] + "sys.stdin.readline()\n"
 	cmd := exec.Command("sh", "-c", `sleep 1000000 & echo bystander $!; exec "$0" run --log-format json --grace 100ms --worker-id w1 -- "$1" -c "$2"`, testkit.Watchdog(t), py, script)
 	cmd.Env = append(os.Environ(), "LEASH_STATE_DIR="+stateDir(t))
 	in, _ := cmd.StdinPipe()
 	w := testkit.Start(t, cmd)
-	bystander, stray := identOf(t, w.Stdout, "bystander"), identOf(t, w.Stdout, "daemon")
+	bystander, escapee := identOf(t, w.Stdout, "bystander"), identOf(t, w.Stdout, "daemon")
 	in.Write([]byte("\n"))
 	if status := w.Wait(); status != 0 {
 		t.Errorf("status %d", status)
@@ -293,6 +295,195 @@ func TestDaemonOfAWorkerBesideBystandersIsFound(t *testing.T) {
 	if e := w.Stderr.AwaitEvent("process.cleanup_completed"); e["verified"] != proof {
 		t.Errorf("a cgroup: %t, and %v", proof, e)
 	}
-	testkit.AwaitGone(t, stray)
+	testkit.AwaitGone(t, escapee)
 	testkit.StillAlive(t, bystander)
+}
+
+// prefork is a master like celery's, with two tasks in hand and a child in a session
+// of its own. Asked to end, it tells its children to finish, and waits for them. A
+// child that is sent the stop signal itself has lost its task.
+const prefork = `
+import os, signal
+def say(text): os.write(1, (text + "\n").encode())
+stops = {signal.SIGTERM, signal.SIGINT}
+signal.pthread_sigmask(signal.SIG_BLOCK, stops | {signal.SIGUSR1, signal.SIGUSR2})
+def task(n):
+    say(f"task-{n} {os.getpid()}")
+    if signal.sigwait(stops | {signal.SIGUSR1}) == signal.SIGUSR1:
+        say(f"finishing {n}")
+        if signal.sigwait(stops | {signal.SIGUSR2}) == signal.SIGUSR2: # the work is done
+            say(f"finished {n}")
+            os._exit(0)
+    say(f"lost {n}")
+    os._exit(1)
+def apart():
+    os.setsid()
+    say(f"apart {os.getpid()}")
+    say(f"apart was sent {signal.Signals(signal.sigwait(stops)).name}")
+    os._exit(0)
+children = []
+for n in range(2):
+    children.append(os.fork())
+    if children[-1] == 0: task(n)
+if os.fork() == 0: apart()
+say(f"master {os.getpid()}")
+say(f"master was sent {signal.Signals(signal.sigwait(stops)).name}")
+for c in children: os.kill(c, signal.SIGUSR1)
+for c in children: os.waitpid(c, 0)
+say("master ends")
+os._exit(0)
+`
+
+// preforked is one of them, under run or beside guard.
+type preforked struct {
+	dog          *testkit.Proc
+	out          *testkit.Lines
+	tasks        [2]testkit.Ident
+	apart, other testkit.Ident // other is the parent
+}
+
+func startPreforked(t *testing.T, command string, env ...string) preforked {
+	t.Helper()
+	python, parent := testkit.NeedPython(t), sleeper(t)
+	var p preforked
+	if command == "run" {
+		cmd := watchdog(t, "run", "--grace", "5m", "--parent-pid", pid(parent), "--", python, "-c", prefork)
+		cmd.Env = append(cmd.Env, env...)
+		p.dog = testkit.Start(t, cmd)
+		p.out = p.dog.Stdout
+	} else {
+		p.out = testkit.Start(t, exec.Command(python, "-c", prefork)).Stdout
+	}
+	p.tasks = [2]testkit.Ident{identOf(t, p.out, "task-0"), identOf(t, p.out, "task-1")}
+	p.apart, p.other = identOf(t, p.out, "apart"), parent.Ident
+	master := identOf(t, p.out, "master")
+	if command == "guard" {
+		cmd := watchdog(t, "guard", "--grace", "5m", "--worker-pid", itoa(master.PID), "--parent-pid", pid(parent))
+		cmd.Env = append(cmd.Env, env...)
+		p.dog = testkit.Start(t, cmd)
+	}
+	return p
+}
+
+// TestKillMode: only in mode group the tasks are lost. What is left of the tree when
+// the worker has ended gets the stop signal then, and not before.
+func TestKillMode(t *testing.T) {
+	for _, c := range []struct {
+		command, mode string
+		sig           syscall.Signal // 0: the parent dies
+		lost          bool
+		apart         string // what the one apart is sent
+	}{
+		{"run", "", unix.SIGTERM, false, "SIGTERM"},
+		{"run", "mixed", 0, false, "SIGTERM"},
+		{"run", "group", unix.SIGTERM, true, "SIGTERM"},
+		{"run", "group", 0, true, "SIGTERM"},
+		{"guard", "", unix.SIGTERM, false, "SIGTERM"},
+		{"guard", "mixed", unix.SIGINT, false, "SIGTERM"},
+		{"guard", "mixed", 0, false, "SIGTERM"},
+		{"guard", "group", 0, true, "SIGTERM"},
+		{"guard", "group", unix.SIGINT, true, "SIGTERM"},
+		// A terminal sends it to the whole group.
+		{"run", "mixed", unix.SIGINT, true, "SIGTERM"},
+		{"run", "group", unix.SIGINT, true, "SIGINT"},
+	} {
+		cause := "parent dies"
+		if c.sig != 0 {
+			cause = unix.SignalName(c.sig)
+		}
+		t.Run(strings.Join([]string{c.command, "mode " + c.mode, cause}, "/"), func(t *testing.T) {
+			t.Parallel()
+			p := startPreforked(t, c.command, "LEASH_KILL_MODE="+c.mode)
+			want := c.mode
+			if want == "" {
+				want = "mixed"
+			}
+			if got := p.dog.Stderr.AwaitEvent("watchdog.started").Str("kill_mode"); got != want {
+				t.Errorf("kill_mode %q, want %q", got, want)
+			}
+			unix.Kill(p.tasks[0].PID, unix.SIGSTOP) // it must go on, in either mode
+			awaitState(t, p.tasks[0].PID, "T")
+			if c.sig == 0 {
+				p.other.Kill()
+			} else {
+				p.dog.Signal(c.sig)
+			}
+			p.awaitTasks(t, c.lost)
+			p.out.Await("master ends")
+			if got := p.out.Await("apart was sent "); got != c.apart {
+				t.Errorf("the one apart was sent %s, want %s", got, c.apart)
+			}
+			p.checkEnd(t, c.command == "run", want == "mixed")
+		})
+	}
+}
+
+func (p *preforked) awaitTasks(t *testing.T, lost bool) {
+	t.Helper()
+	if lost {
+		p.out.Await("lost 0")
+		p.out.Await("lost 1")
+		return
+	}
+	p.out.Await("finishing 0")
+	p.out.Await("finishing 1")
+	for i, id := range p.tasks {
+		id.Signal(unix.SIGUSR2)
+		p.out.Await("finished " + itoa(i))
+	}
+}
+
+func (p *preforked) checkEnd(t *testing.T, run, mixed bool) {
+	t.Helper()
+	if status := p.dog.Wait(); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	testkit.AwaitGone(t, append(p.tasks[:], p.apart)...)
+	e := p.dog.Stderr.AwaitEvent("process.cleanup_completed")
+	if e["success"] != true || e.Str("method") != "stop_signal" || e["verified"] != run {
+		t.Errorf("%v", e)
+	}
+	if claims := strings.Contains(e.Str("msg"), "nothing"); claims != run {
+		t.Errorf("verified=%v, and it says %q", e["verified"], e.Str("msg"))
+	}
+	said := strings.Split(p.out.All(), "\n")
+	at := func(what string) int {
+		return slices.IndexFunc(said, func(l string) bool { return strings.HasPrefix(l, what) })
+	}
+	if mixed && at("apart was sent") < at("master ends") {
+		t.Errorf("the one apart heard of it before the worker had ended: %q", said)
+	}
+}
+
+// The grace period is counted once: a worker that does not end uses it up, and no other
+// process gets the stop signal; then all are killed.
+func TestTheGraceIsOneForAll(t *testing.T) {
+	for _, command := range []string{"run", "guard"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			parent := sleeper(t)
+			const script = `trap '' TERM; (trap 'echo asked' TERM; echo child; while :; do sleep 0.01; done) & trap 'echo worker' TERM; echo ready; while :; do sleep 0.01; done`
+			var dog *testkit.Proc
+			var out *testkit.Lines
+			if command == "run" {
+				dog = testkit.Start(t, watchdog(t, "run", "--grace", "300ms", "--parent-pid", pid(parent), "--", "sh", "-c", script))
+				out = dog.Stdout
+				out.Await("ready")
+				out.Await("child")
+			} else {
+				w := scriptWorker(t, script)
+				w.Stdout.Await("child")
+				dog, out = guard(t, w, parent, "--grace", "300ms"), w.Stdout
+			}
+			parent.Kill()
+			dog.Wait()
+			out.AwaitEnd()
+			if text := out.All(); !strings.Contains(text, "worker") || strings.Contains(text, "asked") {
+				t.Errorf("expected the stop signal for the worker alone, but the child has it too: %q", text)
+			}
+			if m := dog.Stderr.AwaitEvent("process.cleanup_completed").Str("method"); m != "sigkill" && m != "cgroup" {
+				t.Errorf("method %q", m)
+			}
+		})
+	}
 }

@@ -27,7 +27,7 @@ type family struct {
 
 // sceneSpecs are workers of all kinds: ten that the watchdog starts, and ten that
 // are known by their environment, by their arguments, or by nothing but the
-// watchdog's record. One of each of these would end if it were asked.
+// watchdog's record. One of each of these would end at Ctrl-C.
 func sceneSpecs() (specs []spec) {
 	for i := range 10 {
 		specs = append(specs, labelled("run", fmt.Sprint("r", i), "small"))
@@ -60,13 +60,13 @@ func sceneDecoys() []spec {
 		{Way: "none", ID: "longer", Args: []string{"small", "--run-id=" + runID + "0", "--run-id-x", runID}},
 		{Way: "none", ID: "value", Args: []string{"small"}, Env: map[string]string{"NOTE": "LEASH_RUN_ID=" + runID, "LEASH_RUN_IDS": runID}},
 		{Way: "none", ID: "upper", Args: []string{"small"}, Env: map[string]string{"LEASH_RUN_ID": strings.ToUpper(runID)}},
-		{Way: "none", ID: "other", Args: []string{"small"}, Env: map[string]string{"LEASH_RUN_ID": "xyz9876"}}, // whose owner is unknown
+		{Way: "none", ID: "other", Args: []string{"small"}, Env: map[string]string{"LEASH_RUN_ID": "xyz9876"}}, // its owner is unknown
 	}
 }
 
 // A parent dies together with all its watchdogs. What they have started ends with
-// them; what they have only guarded is left behind, until somebody calls the
-// reaper: then nothing of the run is left, and all others live.
+// them; what they have only guarded is left behind, until the reaper is
+// called: then nothing of the run is left, and all others live.
 func TestSceneOfTwentyWorkers(t *testing.T) {
 	specs, decoys := sceneSpecs(), sceneDecoys()
 	for i := range decoys {
@@ -80,17 +80,17 @@ func TestSceneOfTwentyWorkers(t *testing.T) {
 	claimed := testkit.Start(t, worker(t, "claimed", "--run-id", runID))
 	cmd := parentOf(t, testkit.Watchdog(t), slices.Concat(specs, decoys)...)
 	state := stateOf(cmd)
-	cmd.SysProcAttr = &syscall.SysProcAttr{} // to Wine, an event for everybody is one for the sender's group
+	cmd.SysProcAttr = &syscall.SysProcAttr{} // to Wine, an event for all is one for the sender's group
 	parent := testkit.Start(t, cmd)
 
 	var families []family
 	for _, s := range specs {
-		ids := introduced(t, parent.Stdout, s.ID, "worker", "child", "watchdog")
+		ids := awaitRoles(t, parent.Stdout, s.ID, "worker", "child", "watchdog")
 		families = append(families, family{s, ids[0], ids[1], ids[2]})
 	}
-	strangers := said(t, claimed)
+	strangers := awaitPIDs(t, claimed)
 	for _, s := range decoys {
-		strangers = append(strangers, introduced(t, parent.Stdout, s.ID, "worker", "child")...)
+		strangers = append(strangers, awaitRoles(t, parent.Stdout, s.ID, "worker", "child")...)
 	}
 	for range specs {
 		parent.Stderr.AwaitEvent("watchdog.started")
@@ -104,7 +104,7 @@ func TestSceneOfTwentyWorkers(t *testing.T) {
 	testkit.AwaitGone(t, orphans...)
 	testkit.StillAlive(t, strangers...)
 
-	// The records are kept for as long as anybody is left whom they may speak of.
+	// The records are kept for as long as a process is left that they may describe.
 	claimed.Kill()
 	testkit.AwaitGone(t, claimed.Ident)
 	if again := reapWindows(t, state); again.Terminated+again.Killed+again.Survived != 0 {
@@ -116,7 +116,7 @@ func TestSceneOfTwentyWorkers(t *testing.T) {
 	testkit.StillAlive(t, strangers[1:]...)
 }
 
-// terminateAll ends the watchdogs, then the parent, and tells who is left behind:
+// terminateAll ends the watchdogs, then the parent, and returns the processes that are left:
 // the guarded workers and their children, all of which live.
 func terminateAll(t *testing.T, parent *testkit.Proc, families []family) (orphans []testkit.Ident) {
 	t.Helper()
@@ -143,7 +143,7 @@ func terminateAll(t *testing.T, parent *testkit.Proc, families []family) (orphan
 	return orphans
 }
 
-// windowsReport is what the reaper reports, as far as it is looked at here.
+// windowsReport is what the reaper reports, as far as it is compared here.
 type windowsReport struct {
 	Runs []struct {
 		RunID     string `json:"run_id"`
@@ -158,7 +158,7 @@ type reported struct {
 	Action, Reason string
 }
 
-// about is what it says of one process.
+// about is what the report holds of one process.
 func (r windowsReport) about(id testkit.Ident) reported {
 	for _, run := range r.Runs {
 		for _, p := range run.Processes {
@@ -177,7 +177,7 @@ func reapWindows(t *testing.T, state string) (r windowsReport) {
 		cmd.Args = append(cmd.Args, "--run-id", runID)
 	}
 	cmd.Env = append(os.Environ(), "LEASH_STATE_DIR="+state)
-	// Who has a console can ask nobody in another.
+	// A process with a console cannot send Ctrl-C to one in another.
 	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.DETACHED_PROCESS}
 	status, stdout, stderr := testkit.Run(t, cmd)
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || status != 0 {
@@ -186,7 +186,7 @@ func reapWindows(t *testing.T, state string) (r windowsReport) {
 	return r
 }
 
-// checkEnded compares what the reaper says that it ended with those who had to.
+// checkEnded compares what the reaper says that it ended with what it had to end.
 func checkEnded(t *testing.T, r windowsReport, want []testkit.Ident) {
 	t.Helper()
 	var ended []int
@@ -209,7 +209,7 @@ func checkEnded(t *testing.T, r windowsReport, want []testkit.Ident) {
 		t.Errorf("%d ended, %d wanted: %+v", len(ended), len(want), r)
 	}
 	if r.Terminated == 0 || r.Killed == 0 {
-		t.Errorf("some hear what they are asked, and some do not: %d terminated, %d killed", r.Terminated, r.Killed)
+		t.Errorf("expected some workers to end at Ctrl-C and some to be killed, but %d were terminated and %d killed", r.Terminated, r.Killed)
 	}
 }
 

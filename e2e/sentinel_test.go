@@ -142,10 +142,17 @@ func TestNoSingleKillLeavesAnything(t *testing.T) {
 // A worker that has ended before anything else was done is a worker all the same.
 func TestShortWorkers(t *testing.T) {
 	withAndWithoutSentinel(t, func(t *testing.T, run ...string) {
-		for n := range 100 {
-			if status, _, said := testkit.Run(t, watchdog(t, append(run, "--", "sh", "-c", "exit "+itoa(n))...)); status != n {
-				t.Fatalf("status %d, want %d: %s", status, n, said)
-			}
+		const beside = 4
+		for first := range beside {
+			t.Run("from "+itoa(first), func(t *testing.T) {
+				t.Parallel()
+				for n := first; n < 100; n += beside {
+					args := slices.Concat(run, []string{"--", "sh", "-c", "exit " + itoa(n)})
+					if status, _, said := testkit.Run(t, watchdog(t, args...)); status != n {
+						t.Fatalf("expected status %d of the worker, but run ended with %d: %s", n, status, said)
+					}
+				}
+			})
 		}
 	})
 }

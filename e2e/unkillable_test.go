@@ -12,7 +12,7 @@ import (
 	"leash/internal/testkit"
 )
 
-// freezer makes a v1 freezer cgroup: no signal can end who is in it until it
+// freezer makes a v1 freezer cgroup: no signal can end a process in it until it
 // thaws.
 func freezer(t *testing.T) (dir string) {
 	t.Helper()
@@ -35,13 +35,13 @@ func freeze(t *testing.T, dir string, id testkit.Ident) {
 		os.WriteFile(state, []byte("THAWED"), 0o600)
 		testkit.AwaitGone(t, id)
 	})
-	awaitThat(t, "frozen process", func() bool {
+	awaitCondition(t, "frozen process", func() bool {
 		text, err := os.ReadFile(state)
 		return err == nil && string(text) == "FROZEN\n"
 	})
 }
 
-func TestTheUnkillableIsReportedAndNotWaitedFor(t *testing.T) {
+func TestUnkillableIsReportedAndNotAwaited(t *testing.T) {
 	t.Parallel()
 	dir := freezer(t)
 	w := scriptWorker(t, `sleep 1000000 & echo child $!; echo ready; wait`)

@@ -12,7 +12,7 @@ import (
 	"leash/internal/testkit"
 )
 
-// refuses: both programs say this in one line, start nothing and signal nobody.
+// refuses: both programs say this in one line, start nothing and signal no process.
 const refuses = `
 sleep 1000000 & worker=$!
 "$1" guard --worker-pid $worker --parent-pid $$; echo "guard $?"
@@ -119,7 +119,7 @@ func TestAdoptedWatchdogWarns(t *testing.T) {
 			p.Stdout.AwaitEnd()
 			return p.Stderr.AwaitEnd()
 		}
-		const warning = "nobody's death will ever end this worker"
+		const warning = "no death will ever end this worker"
 		text := start(orphaned, "run", "--", "true")
 		if strings.Count(text, "level=WARN") != 1 || !strings.Contains(text, warning) || !strings.Contains(text, "--parent-pid") {
 			t.Errorf("%q", text)

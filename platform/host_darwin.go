@@ -4,81 +4,64 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
-	"time"
+	"os"
 
 	"leash/internal/proc"
 	"leash/platform/darwin"
 	"leash/platform/posix"
 )
 
-type host struct{ *darwin.Host }
-
-// Holds: run loses who leaves group and tree between two looks; there is no subreaper.
+// Holds: run loses processes that leave group and tree between two scans; there is no
+// subreaper.
 const Holds = false
 
-// Sentinels: run has a second process that ends the tree of a killed watchdog.
+// Sentinels: run has a second process that ends the worker's tree if the watchdog is killed.
 const Sentinels = true
 
-// AsksAlone: one process can be sent the stop signal without its group.
+// AsksAlone: the stop signal can be sent to one process without its group.
 const AsksAlone = true
 
-// New returns the host of this system. The backend is auto, event or poll.
-func New(backend string, interval time.Duration) (Host, error) {
-	k, err := darwin.NewKernel()
+// New returns this system. The backend is auto, event or poll. It fails if the backend is not
+// available.
+func New(backend string) (System, error) {
+	s, err := darwin.New(backend)
 	if err != nil {
 		return nil, err
 	}
-	if backend == "auto" {
-		backend = "event"
-	}
-	h, err := darwin.NewHost(k, backend, interval)
-	if err != nil {
-		return nil, err
-	}
-	return host{h}, nil
+	return s, nil
 }
 
-func (h host) Start(c Command) (proc.Info, error) {
-	h.Host.NoSentinel = !c.Sentinel
-	return h.Host.Start(c.Path, c.Args, c.Env, c.Keep)
-}
+// StateDir opens the folder of the ledger.
+func StateDir() (*os.File, error) { return posix.StateDir() }
 
-// UseSentinel fails: the host starts its own.
-func (h host) UseSentinel(int, int) error { return errors.ErrUnsupported }
-
-// StartSentinel fails: the host starts its own.
+// StartSentinel fails: a sentinel is started with the worker.
 func StartSentinel([]int) (conn, pid int, err error) { return -1, 0, errors.ErrUnsupported }
 
-// GivenFDs lists the descriptors above 2 that this program was given.
+// GivenFDs lists the descriptors above 2 that this program inherited.
 func GivenFDs() []int { return darwin.GivenFDs() }
 
 // CloseFDs closes descriptors that were meant for the worker alone.
 func CloseFDs(fds []int) { darwin.CloseFDs(fds) }
 
-func (h host) RunHook(c Command) error { return h.Host.RunHook(c.Path, c.Args, c.Env) }
-
-// CheckWorker says why a process must not be guarded, if so.
-func (h host) CheckWorker(pid int) error { return h.Kernel.CheckWorker(pid) }
-
-// Replace executes this program anew in place, and returns only if it cannot.
+// Replace executes this program again in place, and returns only on error.
 func Replace(env []string) error { return darwin.Replace(env) }
 
 // TakeRole does not return if this process was started as a part of a watchdog.
 func TakeRole() { darwin.TakeRole() }
 
-// HearRumours has signals that would be deadly too early ignored.
-func HearRumours() error { return darwin.HearRumours() }
+// SetParentDeathSignal ignores signals that would end this process before it handles them.
+func SetParentDeathSignal() error { return darwin.SetParentDeathSignal() }
 
-// CheckPID says what is wrong with a PID that somebody gave us, if anything.
+// CheckPID returns an error if a PID given by the user cannot be that of a process.
 func CheckPID(pid int) error { return darwin.CheckPID(pid) }
 
-// CheckFD says what is wrong with a descriptor that somebody gave us.
+// CheckFD returns an error if a descriptor given by the user cannot be used.
 func CheckFD(fd int, write bool) error { return darwin.CheckFD(fd, write) }
 
-// CheckKeptFD says what is wrong with a descriptor that the worker is to keep.
+// CheckKeptFD returns an error if the worker cannot inherit a descriptor.
 func CheckKeptFD(fd int) error { return darwin.CheckKeptFD(fd) }
 
-// CloseOthers lets no descriptor above 2 be inherited but those kept.
+// CloseOthers marks every descriptor above 2 close-on-exec but those kept.
 func CloseOthers(keep []int) { darwin.CloseOthers(keep) }
 
 // ParseSignal reads TERM, SIGTERM or 15.
@@ -87,17 +70,18 @@ func ParseSignal(s string) (proc.Signal, bool) { return darwin.ParseSignal(s) }
 // Random is the system's source of random bytes.
 var Random io.Reader = rand.Reader
 
-// Sink returns a writer that never waits for its reader.
+// Sink returns a writer that does not wait for its reader; what does not fit is dropped.
 func Sink(fd int) (io.Writer, error) { return posix.Sink(fd) }
 
-// TellManager sends a message to a NOTIFY_SOCKET, without waiting.
+// TellManager sends a message to a NOTIFY_SOCKET (sd_notify(3)), without waiting.
 func TellManager(address, text string) error { return posix.TellManager(address, text) }
 
-// CheckView has nothing to find: there is one view of the processes.
+// CheckView returns nil: there is only one view of the processes.
 func CheckView() error { return nil }
 
-// CheckProgram has nothing to find: the kernel's threads are those of PID 0.
+// CheckProgram returns nil: kernel threads have no PID of their own, they belong to PID 0.
 func CheckProgram(int) error { return nil }
 
-// Orphaned is Host's.
-func (h host) Orphaned(parent int) (string, bool) { return h.Kernel.Orphaned(parent) }
+// Orphaned reports whether this process's parent is most likely not the process that started
+// it, and the parent's name.
+func Orphaned(parent int) (name string, orphaned bool) { return darwin.Orphaned(parent) }

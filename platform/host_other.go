@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
-	"time"
 
 	"leash/internal/proc"
 )
 
-// ErrSystem says that there is no host for this system yet.
+// ErrSystem says that this system is not supported.
 var ErrSystem = fmt.Errorf("%s is not supported yet: %w", runtime.GOOS, errors.ErrUnsupported)
 
 // Holds: see the other systems.
@@ -24,15 +24,17 @@ const AsksAlone = false
 // Sentinels: see the other systems.
 const Sentinels = false
 
-// New fails: there is no host for this system.
-func New(string, time.Duration) (Host, error) { return nil, ErrSystem }
+// New fails.
+func New(string) (System, error) { return nil, ErrSystem }
 
-func Replace([]string) error  { return ErrSystem }
-func HearRumours() error      { return ErrSystem }
-func CheckPID(int) error      { return ErrSystem }
-func CheckFD(int, bool) error { return ErrSystem }
-func CheckKeptFD(int) error   { return ErrSystem }
-func CloseOthers([]int)       {}
+func StateDir() (*os.File, error) { return nil, ErrSystem }
+func Orphaned(int) (string, bool) { return "", false }
+func Replace([]string) error      { return ErrSystem }
+func SetParentDeathSignal() error { return ErrSystem }
+func CheckPID(int) error          { return ErrSystem }
+func CheckFD(int, bool) error     { return ErrSystem }
+func CheckKeptFD(int) error       { return ErrSystem }
+func CloseOthers([]int)           {}
 func TellManager(_, _ string) error {
 	return ErrSystem
 }

@@ -4,81 +4,55 @@ import (
 	"errors"
 	"io"
 	"os"
-	"strings"
-	"time"
 
 	"leash/internal/proc"
 	"leash/platform/windows"
 )
 
-type host struct{ *windows.Host }
-
-// Holds: run can lose nobody of the worker's tree (job object).
+// Holds: run can lose no process of the worker's tree (job object).
 const Holds = true
 
-// Sentinels: the job object ends with the watchdog.
+// Sentinels: none is needed, because the job object ends with the watchdog.
 const Sentinels = false
 
-// AsksAlone: a console event reaches a whole group, so that --kill-mode is always group.
+// AsksAlone: a console event reaches a whole group, so --kill-mode is always group.
 const AsksAlone = false
 
-// New returns the host of this system. The backend is auto, event or poll.
-func New(backend string, interval time.Duration) (Host, error) {
-	k, err := windows.NewKernel()
+// New returns this system. The backend is auto, event or poll. It fails if the backend is not
+// available.
+func New(backend string) (System, error) {
+	s, err := windows.New(backend)
 	if err != nil {
 		return nil, err
 	}
-	if backend == "auto" { // every process handle can be waited for
-		backend = "event"
-	}
-	h, err := windows.NewHost(k, backend, interval)
-	if err != nil {
-		return nil, err
-	}
-	return host{h}, nil
+	return s, nil
 }
 
-func (h host) Start(c Command) (proc.Info, error) {
-	return h.Host.Start(c.Path, c.Args, c.Env, c.Keep)
-}
-
-// CheckWorker says why a process must not be guarded, if so.
-func (h host) CheckWorker(pid int) error { return h.Kernel.CheckWorker(pid) }
-
-// UseSentinel fails: the job object ends with the watchdog.
-func (h host) UseSentinel(int, int) error { return errors.ErrUnsupported }
-
-// CloseFDs has nothing to do: the worker inherits what it is told to, and no copy is kept.
+// CloseFDs does nothing: no copy is kept of the handles that the worker inherits.
 func CloseFDs([]int) {}
 
-// StateDir opens the directory of the ledger.
-func (h host) StateDir() (*os.File, error) { return windows.StateDir() }
+// StateDir opens the folder of the ledger.
+func StateDir() (*os.File, error) { return windows.StateDir() }
 
-// RunHook starts the command of a hung worker's last words. Its arguments are
-// joined as they are: cmd.exe does not read its line as other programs do.
-func (h host) RunHook(c Command) error {
-	return h.Hook(c.Path, strings.Join(c.Args, " "), c.Env)
-}
-
-// CheckBeatAddress says what is wrong with an address for heartbeats.
+// CheckBeatAddress returns an error if an address cannot be used for heartbeats.
 func CheckBeatAddress(address string) error { return windows.CheckPipe(address) }
 
 // Replace fails: no process can execute another program in place.
 func Replace([]string) error { return errors.ErrUnsupported }
 
-// HearRumours has nothing to do: a parent's end is told by its handle.
-func HearRumours() error { return nil }
+// SetParentDeathSignal does nothing: the parent's handle reports its exit.
+func SetParentDeathSignal() error { return nil }
 
-// CheckPID says what is wrong with a PID that somebody gave us, if anything.
+// CheckPID returns an error if a PID given by the user cannot be that of a process.
 func CheckPID(pid int) error { return windows.CheckPID(pid) }
 
-// CheckFD says what is wrong with a descriptor that somebody gave us.
+// CheckFD returns an error if a descriptor given by the user cannot be used.
 func CheckFD(fd int, write bool) error { return windows.CheckFD(fd, write) }
 
-// CheckKeptFD says what is wrong with a descriptor that the worker is to keep.
+// CheckKeptFD returns an error if the worker cannot inherit a descriptor.
 func CheckKeptFD(fd int) error { return windows.CheckKeptFD(fd) }
 
-// CloseOthers has nothing to do: a worker inherits only what it is given.
+// CloseOthers does nothing: a worker inherits only the handles that it is given.
 func CloseOthers([]int) {}
 
 // ParseSignal reads TERM, SIGTERM or 15.
@@ -87,19 +61,19 @@ func ParseSignal(s string) (proc.Signal, bool) { return windows.ParseSignal(s) }
 // Random is the system's source of random bytes.
 var Random io.Reader = windows.Random{}
 
-// Sink returns a writer that never waits long for its reader.
+// Sink returns a writer that does not wait long for its reader.
 func Sink(fd int) (io.Writer, error) { return windows.Sink(fd) }
 
-// TellManager fails: there is no manager here that listens.
+// TellManager fails: Windows has no service manager with a NOTIFY_SOCKET.
 func TellManager(_, _ string) error {
-	return errors.New("on Windows nobody listens there: remove the variable")
+	return errors.New("on Windows no service manager listens there: remove the variable")
 }
 
-// CheckView has nothing to find: there is one view of the processes.
+// CheckView returns nil: there is only one view of the processes.
 func CheckView() error { return nil }
 
-// CheckProgram has nothing to find: a process that may not be opened is refused elsewhere.
+// CheckProgram returns nil: opening a process of the system fails anyway.
 func CheckProgram(int) error { return nil }
 
-// Orphaned is never so: the parent that the system names is the one that started us.
-func (h host) Orphaned(int) (string, bool) { return "", false }
+// Orphaned returns false: on Windows the parent of a process never changes.
+func Orphaned(int) (name string, orphaned bool) { return "", false }

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// ErrSentinel: the sentinel was killed while it started the worker.
+// ErrSentinel says that the sentinel was killed while it started the worker.
 var ErrSentinel = errors.New("the sentinel of this watchdog was killed")
 
 // Starter is the PID of the process that started this one.

@@ -18,9 +18,9 @@ func newSystemTable() (t systemTable, err error) {
 
 func scarce(err error) bool { return darwin.Scarce(err) }
 
-// RemoveLeaf and RemoveLeaves have nothing to do: there are no cgroups.
+// RemoveLeaf and RemoveLeaves do nothing: there are no cgroups.
 func (systemTable) RemoveLeaf(*ledger.Record)      {}
 func (systemTable) RemoveLeaves(func(uint64) bool) {}
 
-// Gone says no: there are no PID namespaces.
-func (systemTable) Gone() func(uint64) bool { return func(uint64) bool { return false } }
+// NamespaceEnded returns false for all: there are no PID namespaces.
+func (systemTable) NamespaceEnded() func(uint64) bool { return func(uint64) bool { return false } }

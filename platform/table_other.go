@@ -7,37 +7,39 @@ import (
 	"time"
 
 	"leash/internal/proc"
-	"leash/reap"
-	"leash/scan"
+	"leash/internal/snapshot"
 )
 
-// Table fails: there is no table for this system.
+// Table cannot be opened: this system is not supported.
 type Table struct{ Problems []error }
 
 // NewTable fails.
 func NewTable() (*Table, error) { return nil, ErrSystem }
 
-func (*Table) Take([]scan.Held) (*scan.Snapshot, error)      { return nil, ErrSystem }
-func (*Table) Open(int) (reap.Handle, error)                 { return nil, ErrSystem }
-func (*Table) Life(proc.ID) scan.Life                        { return scan.Unknown }
-func (*Table) Read(int) (scan.Process, error)                { return scan.Process{}, ErrSystem }
-func (*Table) Sweep(*scan.Snapshot, func(string) bool) error { return ErrSystem }
-func (*Table) Age(uint64) time.Duration                      { return 0 }
-func (*Table) Tick() uint64                                  { return 0 }
-func (*Table) Now() time.Duration                            { return 0 }
-func (*Table) Wait(time.Duration) (bool, error)              { return false, ErrSystem }
+func (*Table) Take([]snapshot.Held) (*snapshot.Snapshot, error) { return nil, ErrSystem }
+func (*Table) Open(int) (snapshot.Handle, error)                { return nil, ErrSystem }
+func (*Table) Life(proc.ID) snapshot.Life                       { return snapshot.Unknown }
+func (*Table) Read(int) (snapshot.Process, error)               { return snapshot.Process{}, ErrSystem }
+func (*Table) RemoveRecord(int) error                           { return ErrSystem }
+func (*Table) RemoveUnfinished(int) error                       { return ErrSystem }
+func (*Table) RemoveLeaves(func(uint64) bool)                   {}
+func (*Table) NamespaceEnded() func(uint64) bool                { return func(uint64) bool { return false } }
+func (*Table) Age(uint64) time.Duration                         { return 0 }
+func (*Table) Tick() uint64                                     { return 0 }
+func (*Table) Now() time.Duration                               { return 0 }
+func (*Table) Wait(time.Duration) (bool, error)                 { return false, ErrSystem }
 
-// Width is 0: not known.
+// Width is always 0.
 func Width(*os.File) int { return 0 }
 
-// IsTerminal says no.
+// IsTerminal is always false.
 func IsTerminal(*os.File) bool { return false }
 
-// IgnoreBrokenPipes has nothing to do.
+// IgnoreBrokenPipes does nothing.
 func IgnoreBrokenPipes() {}
 
-// NobodyReads says no.
+// NobodyReads is always false.
 func NobodyReads(error) bool { return false }
 
-// Shield has nothing to do.
+// Shield does nothing.
 func Shield() (release func()) { return func() {} }

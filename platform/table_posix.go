@@ -14,29 +14,30 @@ import (
 
 func stateDirs() ([]*os.File, []error) { return posix.StateDirs() }
 
-// own has nothing to do: a file says whose it is.
+// own does nothing: here the owner of a record is the owner of its file.
 func (systemTable) own([]ledger.Entry) {}
 
-// Width is how many columns a terminal has; 0 if it is none, or does not say.
+// Width is the number of columns of a terminal; 0 if f is not a terminal, or its width is
+// unknown.
 func Width(f *os.File) int { return posix.Width(f) }
 
-// IsTerminal reports whether a person may be looking.
+// IsTerminal reports whether a file is a terminal.
 func IsTerminal(f *os.File) bool { return posix.IsTerminal(f) }
 
-// IgnoreBrokenPipes has writing to a pipe that nobody reads fail instead of
-// ending us.
+// IgnoreBrokenPipes has a write to a pipe without a reader fail instead of ending
+// this process.
 func IgnoreBrokenPipes() { signal.Ignore(syscall.SIGPIPE) }
 
-// NobodyReads reports whether an error of writing says that nobody reads any more.
+// NobodyReads reports whether a write failed because the pipe has no reader any more.
 func NobodyReads(err error) bool { return errors.Is(err, syscall.EPIPE) }
 
-// Shield holds back what a terminal or an impatient parent sends to end us,
-// until what it returns is called.
+// Shield holds back the signals of a terminal or a parent that would end this process until
+// the returned function is called.
 func Shield() (release func()) {
 	held := make(chan os.Signal, 1)
 	signal.Notify(held, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	return func() {
-		signal.Stop(held) // from now on they end us again
+		signal.Stop(held) // from here they end this process again
 		select {
 		case sig := <-held:
 			syscall.Kill(os.Getpid(), sig.(syscall.Signal))

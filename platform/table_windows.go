@@ -20,7 +20,7 @@ func newSystemTable() (t systemTable, err error) {
 
 func stateDirs() ([]*os.File, []error) { return windows.StateDirs() }
 
-// own: only files of our own user are read.
+// own sets the owner of records: only files of this user are read.
 func (t systemTable) own(entries []ledger.Entry) {
 	for i := range entries {
 		entries[i].UID = t.UID()
@@ -29,25 +29,25 @@ func (t systemTable) own(entries []ledger.Entry) {
 
 func scarce(err error) bool { return windows.Scarce(err) }
 
-// RemoveLeaf and RemoveLeaves have nothing to do: there are no cgroups.
+// RemoveLeaf and RemoveLeaves do nothing: there are no cgroups.
 func (systemTable) RemoveLeaf(*ledger.Record)      {}
 func (systemTable) RemoveLeaves(func(uint64) bool) {}
 
-// Gone says no: there are no PID namespaces.
-func (systemTable) Gone() func(uint64) bool { return func(uint64) bool { return false } }
+// NamespaceEnded returns false for all: there are no PID namespaces.
+func (systemTable) NamespaceEnded() func(uint64) bool { return func(uint64) bool { return false } }
 
-// Width is how many columns a console has; 0 if it is none.
+// Width is the number of columns of a console; 0 if f is not a console.
 func Width(f *os.File) int { return windows.Width(f) }
 
-// IsTerminal reports whether a person may be looking.
+// IsTerminal reports whether f is a console.
 func IsTerminal(f *os.File) bool { return windows.IsTerminal(f) }
 
-// IgnoreBrokenPipes has nothing to do: no signal comes of them.
+// IgnoreBrokenPipes does nothing: a broken pipe causes no signal.
 func IgnoreBrokenPipes() {}
 
-// NobodyReads reports whether an error of writing says that nobody reads any more.
+// NobodyReads reports whether a write failed because the pipe has no reader any more.
 func NobodyReads(err error) bool { return windows.NobodyReads(err) }
 
-// Shield holds back what a console or the system sends to end us, until what it
-// returns is called.
+// Shield holds back the events by which a console or the system ends this process until the
+// returned function is called.
 func Shield() (release func()) { return windows.Shield() }

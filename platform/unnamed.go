@@ -4,8 +4,8 @@ package platform
 
 import "leash/platform/posix"
 
-// WriteUnnamed puts text into a file that no name leads to.
+// WriteUnnamed writes text to a new file without a name, and returns its descriptor.
 func WriteUnnamed(text []byte) (fd int, err error) { return posix.WriteUnnamed(text) }
 
-// ReadUnnamed returns what is in such a file, and touches no other.
+// ReadUnnamed returns the content of such a file, and reads no other file.
 func ReadUnnamed(fd int) ([]byte, error) { return posix.ReadUnnamed(fd) }

@@ -10,30 +10,23 @@ import (
 
 // newWorld is a machine with some runs, their processes, and bystanders.
 func newWorld(seed uint64) *world {
-	w := &world{Rand: rand.New(rand.NewPCG(seed, 9)), inodes: true, mostFDs: 1000}
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 9)), mostFDs: 1000}
 	w.busy, w.inodes = w.IntN(25), w.Chance(70)
 	if w.Chance(10) {
 		w.mostFDs = 1 + w.IntN(4)
 	}
-	boot := w.fork(nil)
-	for boot.pid != 1 { // the first number is init's
-		w.refs[boot.pid] = 0
-		w.byPID[boot.pid], w.byPID[1] = nil, boot
-		boot.pid, boot.group, boot.sid = 1, 1, 1
-		w.refs[1] = 3
-	}
-	w.shell = w.child(boot, true)
+	w.boot()
 	w.now = w.Between(0, time.Second)
 	ids := []string{"xxxxxxx", "yyyyyyy", "zzzzzzz"}[:1+w.IntN(3)]
 	switch r := w.IntN(10); {
 	case r < 2:
-		if w.wish.RunIDs = []string{ids[0]}; w.Chance(40) {
-			w.wish.WorkerIDs = []string{"w1", "w2"}[:1+w.IntN(2)]
+		if w.request.RunIDs = []string{ids[0]}; w.Chance(40) {
+			w.request.WorkerIDs = []string{"w1", "w2"}[:1+w.IntN(2)]
 		}
 	case r < 4:
-		w.wish.Unclaimed = true
+		w.request.Unclaimed = true
 	case r < 7:
-		w.wish.Unguarded = true
+		w.request.Unguarded = true
 	}
 	for n, id := range ids {
 		w.addRun(id, n == 0)
@@ -51,6 +44,16 @@ func newWorld(seed uint64) *world {
 	return w
 }
 
+// boot starts init and a shell.
+func (w *world) boot() {
+	init := w.fork(nil)
+	w.refs[init.pid] = 0
+	w.byPID[init.pid], w.byPID[1] = nil, init
+	init.pid, init.group, init.sid = 1, 1, 1
+	w.refs[1] = 3
+	w.shell = w.child(init, true)
+}
+
 func (w *world) child(parent *body, session bool) *body {
 	b := w.fork(parent)
 	if b != nil && session {
@@ -59,7 +62,7 @@ func (w *world) child(parent *body, session bool) *body {
 	return b
 }
 
-// addRun starts workers for an owner who then dies, or lives, or is unknown.
+// addRun starts workers for an owner that then dies, or lives, or is unknown.
 func (w *world) addRun(id string, first bool) {
 	r := &run{id: id}
 	w.runs = append(w.runs, r)
@@ -72,8 +75,8 @@ func (w *world) addRun(id string, first bool) {
 			return
 		}
 	}
-	named := len(w.wish.RunIDs) > 0
-	r.condemned = kind == 0 && !named || kind == 2 && w.wish.Unclaimed || named && id == w.wish.RunIDs[0]
+	named := len(w.request.RunIDs) > 0
+	r.toEnd = kind == 0 && !named || kind == 2 && w.request.Unclaimed || named && id == w.request.RunIDs[0]
 	for range 1 + w.IntN(3) {
 		w.worker(r, kind == 0)
 	}
@@ -116,7 +119,7 @@ func (w *world) worker(r *run, dead bool) {
 		if w.Chance(50) { // setproctitle
 			b.env, b.args, b.owner, b.worker = "", "", "", ""
 		}
-		switch guarded := w.wish.Unguarded && r.owner != nil; {
+		switch guarded := w.request.Unguarded && r.owner != nil; {
 		case dead && w.Chance(25), !dead && guarded && w.Chance(50):
 			b.dog = dog
 			w.after(w.Between(0, 4*time.Second), func() { w.dogEnds(dog, b) })
@@ -160,7 +163,7 @@ func (w *world) bystander() {
 
 // permitNamed: the caller's word is enough for arguments alone.
 func (w *world) permitNamed(b *body, r *run) {
-	if b != nil && len(w.wish.RunIDs) > 0 && r.condemned && w.wish.WorkerIDs == nil {
+	if b != nil && len(w.request.RunIDs) > 0 && r.toEnd && w.request.WorkerIDs == nil {
 		b.ever = true
 	}
 }
@@ -177,7 +180,7 @@ func (w *world) fixed(b *body) bool {
 	return false
 }
 
-// some is anybody who may move; of a run, or of none.
+// some is a process that may move; of a run, or of none.
 func (w *world) some(ofRun bool) *body {
 	from := w.IntN(numbers)
 	for n := range numbers {
@@ -222,7 +225,7 @@ func (w *world) act() {
 		}
 	case what < 80:
 		w.exit(b)
-	case what < 84 && !b.moved: // else nobody could tell any more whose it is
+	case what < 84 && !b.moved: // else its run could not be told any more
 		b.env, b.args, b.owner, b.worker, b.told = "", "", "", "", w.now
 		if b.parent.ever { // what it was before is not to be seen any more
 			w.permit(b)

@@ -1,49 +1,48 @@
-// Package reap ends what is left of dead runs: it looks, judges, takes handles,
-// makes sure, signals, and looks again, until two looks find nothing new. What
-// to do when, stop.Sequence decides; who is to be ended, package scan.
+// Package reap ends what is left of dead runs, in passes: it observes the system,
+// judges the snapshot, confirms each verdict behind a handle on the process, ends what
+// was confirmed, and observes again, until two passes find nothing new. Package scan
+// decides which processes are to be ended, and stop.Sequence what is done when.
 package reap
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"leash/internal/owner"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 	"leash/internal/stop"
 	"leash/scan"
 )
 
-// Table is what reaping needs of the system.
-type Table interface {
-	// Take looks at every process that may be judged.
-	Take(held []scan.Held) (*scan.Snapshot, error)
-	// Life says whether somebody named lives.
-	Life(proc.ID) scan.Life
-	// Open takes a handle on whoever has the number now; proc.ErrGone if nobody.
-	Open(pid int) (Handle, error)
+// System is all that reaping needs of an operating system and of the ledger.
+type System interface {
+	// Take reads the ledger and every process that may be judged.
+	Take(held []snapshot.Held) (*snapshot.Snapshot, error)
+	// Life reports whether a process is alive; unknown where that cannot be read.
+	Life(proc.ID) snapshot.Life
+	// Open takes a handle on the process that has the PID now; proc.ErrGone if none
+	// has.
+	Open(pid int) (snapshot.Handle, error)
 	// Tick is the present in the unit of proc.ID.Start.
 	Tick() uint64
+	// Now is the time since any fixed moment, on a clock that stands still while the
+	// machine sleeps.
 	Now() time.Duration
-	// Wait returns true once all whose end was asked for by Notify have ended,
+	// Wait returns true once all processes have ended for which Notify was called, and
 	// false at the deadline.
 	Wait(until time.Duration) (quiet bool, err error)
-}
 
-// Handle stands for one process and never for a later one of its number.
-type Handle interface {
-	Look() (proc.Info, error)
-	// Same reports whether it is certainly the process that a scan saw which
-	// began at that tick.
-	Same(p *scan.Process, tick uint64) bool
-	// Read reads anew what a scan reads.
-	Read() (scan.Process, error)
-	Inode() uint64
-	Signal(proc.Signal) error
-	// Notify has Wait tell of its end; Over reports whether it did.
-	Notify()
-	Over() bool
-	Close()
+	// RemoveRecord and RemoveUnfinished remove a file of the ledger, by its index in the
+	// last snapshot's Records and Unfinished, and the record's cgroup if that is empty.
+	RemoveRecord(i int) error
+	RemoveUnfinished(i int) error
+	// RemoveLeaves removes the empty cgroups of dead watchdogs, and of PID namespaces
+	// that have ended.
+	RemoveLeaves(ended func(ns uint64) bool)
+	// NamespaceEnded returns a function that reports whether a PID namespace has ended
+	// as a whole, for certain.
+	NamespaceEnded() func(ns uint64) bool
 }
 
 // Fate is what became of a process.
@@ -59,359 +58,191 @@ const (
 
 // Ended is a process that was to be ended.
 type Ended struct {
-	scan.Process
-	Run  scan.Key
+	snapshot.Process
+	Run  snapshot.Key
 	Fate Fate
 	// Reason says why it survived, or why it was to be ended.
 	Reason string
 }
 
-// member is one of them while it is being ended.
+// member is a process that is being ended.
 type member struct {
 	Ended
-	h      Handle
-	fresh  bool // just looked at
-	asked  bool
-	killed bool
-	over   bool
+	h         snapshot.Handle
+	fresh     bool // read just now, when it was confirmed
+	signalled bool // with the stop signal
+	killed    bool
+	over      bool
 	// from and seen bound when it was known to live.
 	from, seen uint64
 }
 
-// Reaper ends everything condemned at once: one grace period for all.
+// Reaper ends all that is to be ended at once, with one grace period.
 type Reaper struct {
-	Table Table
-	Wish  scan.Wish
-	Grace time.Duration
-	// Found is called with every judgement, Progress with how many of how many
-	// live, Done with each process that has ended or survived.
-	Found    func(*scan.Snapshot, []*scan.Run)
+	System  System
+	Request scan.Request
+	Grace   time.Duration
+	// Found, Progress and Done may be nil. Found is called with every judgement,
+	// Progress with how many of how many live, Done with each process that has ended
+	// or survived.
+	Found    func(*snapshot.Snapshot, []*scan.Run)
 	Progress func(living, total int)
 	Done     func(*Ended)
-	// Shield holds signals to ourselves back until what it returns is called.
+	// Shield holds signals to this process back until the function that it returns
+	// is called.
 	Shield func() func()
 
 	members []*member
-	// unopened were to be ended at the last look and could not be opened, for
-	// want of descriptors, say.
-	unopened []Ended
-	// vanished were to be ended at the last look and gone when they were opened:
-	// perhaps they fork and end faster than we look.
-	vanished []Ended
-	// young is how many of the last look started in its very tick and were not
-	// condemned again by what is read behind a handle, which tells no cgroup. The
-	// next tick tells them from a later owner of their number.
-	young   int
-	dead    map[scan.Key]owner.Owner
-	vouched map[scan.Key]bool
-	guarded []int               // PIDs that watchdogs were ending at the last look
 	known   map[proc.ID]*member // by PID and start time
-	scanned time.Duration       // when the last look ended
-	looked  bool
-	failed  error
+	// dead are the owners that were found dead so far, and recorded the runs among them
+	// for which the ledger named the owner.
+	dead     map[snapshot.Key]owner.Owner
+	recorded map[snapshot.Key]bool
+	// guarded are the PIDs that watchdogs were ending at the last pass.
+	guarded []int
+	missed  missed
+	scanned time.Duration // when the last pass ended
+	passed  bool          // there was one
 }
 
+// missed is what the last pass was to end and could not take hold of.
+type missed struct {
+	// unopened could not be opened, for want of descriptors, say.
+	unopened []Ended
+	// vanished had ended when they were to be opened: perhaps they fork and end
+	// faster than they can be scanned.
+	vanished []Ended
+	// young counts those that started in the very tick of the scan and were not found
+	// again by what is read behind a handle, which has no cgroup. The next tick
+	// distinguishes them from a later process with their PID.
+	young int
+}
+
+// count is how many there are; those that vanished may all be one.
+func (m *missed) count() int { return len(m.unopened) + min(len(m.vanished), 1) }
+
 const (
-	// rescan is how long a look may serve while somebody still lives.
+	// rescan is how old a snapshot may be while a member lives.
 	rescan = time.Second
-	// lookAgain is when to look again for those who cannot be waited for.
-	lookAgain = 100 * time.Millisecond
-	// apart is the time between two looks that are to prove something together.
+	// scanAgain is when to scan again for processes that cannot be waited for.
+	scanAgain = 100 * time.Millisecond
+	// apart is the least time between two scans that prove something together.
 	apart = 20 * time.Millisecond
-	// freezes bounds how often newcomers are looked for before a SIGKILL.
+	// freezes bounds how often new members are searched for before a SIGKILL.
 	freezes = 10
 )
 
-var probe proc.Signal
-
-// Run ends all that is condemned, and returns what it ended or could not end.
-// What watchdogs are ending they may finish, and for as long as the grace
-// period Run waits for them: who calls it wants the ports free.
+// Run ends all that is to be ended, and returns what it ended or could not end, also if it
+// fails. Watchdogs may finish what they are ending: Run waits for them up to the grace
+// period, because its caller wants the ports free.
 func (r *Reaper) Run() ([]Ended, error) {
-	r.known, r.dead = make(map[proc.ID]*member), make(map[scan.Key]owner.Owner)
-	r.vouched = make(map[scan.Key]bool)
-	patience := r.Table.Now() + r.Grace
-	for {
-		r.sequence()
-		if r.failed != nil || len(r.guarded) == 0 || r.Table.Now() >= patience {
-			return r.results(), r.failed
+	r.known, r.dead, r.recorded = make(map[proc.ID]*member), make(map[snapshot.Key]owner.Owner), make(map[snapshot.Key]bool)
+	patience := r.System.Now() + r.Grace
+	err := r.sequence()
+	for err == nil && len(r.guarded) > 0 && r.System.Now() < patience {
+		if err = r.awaitWatchdogs(patience); err == nil {
+			err = r.sequence()
 		}
-		r.await(patience)
 	}
+	return r.results(), err
 }
 
-// sequence runs one termination sequence from beginning to end.
-func (r *Reaper) sequence() {
+// sequence runs one stop.Sequence from beginning to end.
+func (r *Reaper) sequence() error {
 	var seq stop.Sequence
-	todo := seq.Begin(r.Table.Now(), r.Grace, true)
-	for r.failed == nil {
-		for len(todo) > 0 && r.failed == nil {
-			do := todo[0]
-			todo = append(todo[1:], r.perform(&seq, do)...)
+	todo := seq.Begin(r.System.Now(), r.Grace, true)
+	for {
+		for len(todo) > 0 {
+			more, err := r.end(&seq, todo[0])
+			if err != nil {
+				return err
+			}
+			todo = append(todo[1:], more...)
 		}
 		until, ok := seq.Deadline()
-		if !ok || r.failed != nil {
-			return
+		if !ok {
+			return nil
 		}
 		r.progress()
-		quiet, err := r.Table.Wait(until)
+		quiet, err := r.System.Wait(until)
 		switch {
 		case err != nil:
-			r.failed = err
+			return err
 		case quiet:
 			todo = seq.Quiet()
 		default:
-			todo = seq.Tick(r.Table.Now())
+			todo = seq.Tick(r.System.Now())
 		}
 	}
 }
 
-// await waits for those whom their watchdogs are ending. They are only waited
-// for, so that it does not matter who has the number now.
-func (r *Reaper) await(until time.Duration) {
-	var handles []Handle
-	for _, pid := range r.guarded {
-		if h, err := r.Table.Open(pid); err == nil {
-			h.Notify()
-			handles = append(handles, h)
-		}
+// pass observes, judges and confirms. It returns how many members are new.
+func (r *Reaper) pass() (int, error) {
+	s, err := r.observe()
+	if err != nil {
+		return 0, err
 	}
-	if len(handles) == 0 { // gone just now, or no descriptor is to be had
-		until = min(until, r.Table.Now()+lookAgain)
+	runs, err := judge(s, r.Request)
+	if errors.Is(err, errIncomplete) && r.living() > 0 { // their end frees the handles' descriptors
+		r.scanned = r.System.Now()
+		return 0, nil
 	}
-	if _, err := r.Table.Wait(until); err != nil {
-		r.failed = err
+	if err != nil {
+		return 0, err
 	}
-	for _, h := range handles {
-		h.Close()
+	r.remember(runs)
+	if r.Found != nil {
+		r.Found(s, runs)
 	}
+	members, missed, err := r.confirm(s, runs)
+	if err != nil {
+		return 0, err
+	}
+	r.members, r.missed, r.scanned = append(r.members, members...), missed, r.System.Now()
+	for _, m := range members {
+		r.known[key(m.ID)] = m
+	}
+	return len(members), nil
 }
 
-func (r *Reaper) perform(seq *stop.Sequence, do stop.Do) []stop.Do {
-	switch do {
-	case stop.Ask, stop.AskNew:
-		r.ask()
-	case stop.Force:
-		r.force()
-	case stop.Count:
-		return seq.Counted(r.Table.Now(), r.count())
-	}
-	return nil
-}
+// key is an identity as far as a scan can tell.
+func key(id proc.ID) proc.ID { return proc.ID{PID: id.PID, Start: id.Start} }
 
-// ask sends all of them the polite signal before it sends SIGCONT to any, so
-// that who is stopped hears it too and the others hear it at once.
-func (r *Reaper) ask() {
+func (r *Reaper) living() (n int) {
 	for _, m := range r.members {
-		if !m.over && !m.asked {
-			m.h.Signal(proc.TERM)
+		if !m.over {
+			n++
 		}
 	}
-	for _, m := range r.members {
-		if !m.over && !m.asked {
-			m.asked = true
-			m.h.Signal(stop.CONT)
-			m.h.Notify()
-		}
+	return n
+}
+
+func (r *Reaper) progress() {
+	if r.Progress != nil {
+		r.Progress(r.living(), len(r.members))
 	}
 }
 
-// force stops everyone, so that nobody can fork away, looks who else is there,
-// and kills them all.
-func (r *Reaper) force() {
-	if r.Shield != nil { // nobody is to be left stopped
-		defer r.Shield()()
-	}
-	for range freezes {
-		for _, m := range r.members {
-			if !m.over && !m.killed {
-				m.h.Signal(stop.STOP)
-			}
-		}
-		if r.look() == 0 {
-			break
-		}
-	}
-	for _, m := range r.members {
-		if m.over {
-			continue
-		}
-		// Entered before it is sent, so that it errs on the safe side.
-		m.killed = true
-		m.h.Signal(proc.KILL)
-		m.h.Notify()
-	}
-}
-
-// count says how many live. It looks for others when none is left who could be
-// ended, and now and then while it waits.
-func (r *Reaper) count() stop.Census {
-	c := r.census()
-	if c.Living-r.missed() == c.Denied || !r.looked || r.Table.Now()-r.scanned > rescan {
-		r.rest()
-		r.look()
-		c = r.census()
-	}
-	for _, m := range r.members {
-		if !m.over && m.asked {
-			m.h.Notify()
-		}
-	}
-	return c
-}
-
-// missed counts those who were seen and not got hold of.
-func (r *Reaper) missed() int { return len(r.unopened) + min(len(r.vanished), 1) }
-
-// rest lets a moment pass before a second look, more than a tick, unless there was
-// nothing to be done so far.
-func (r *Reaper) rest() {
-	if until := r.scanned + apart; r.looked && len(r.members)+r.missed()+r.young > 0 && r.Table.Now() < until {
-		if _, err := r.Table.Wait(until); err != nil {
-			r.failed = err
-		}
-	}
-}
-
-func (r *Reaper) census() stop.Census {
-	c := stop.Census{Living: r.missed(), Unasked: r.missed()}
-	for _, m := range r.members {
-		if r.refresh(m); m.over {
-			continue
-		}
-		c.Living++
-		if !m.asked {
-			c.Unasked++
-		}
-		if errors.Is(m.h.Signal(probe), proc.ErrDenied) {
-			c.Denied++
-		}
-	}
-	return c
-}
-
-// refresh notes who has ended.
-func (r *Reaper) refresh(m *member) {
-	if m.over || m.fresh {
-		m.fresh = false
-		return
-	}
-	if !m.h.Over() {
-		tick := r.Table.Tick()
-		info, err := m.h.Look()
-		if err == nil && !info.Dead() {
-			m.seen = tick
-			return
-		}
-		if err != nil && !errors.Is(err, proc.ErrGone) {
-			return
-		}
-	}
-	m.over = true
-	m.h.Close()
-	switch {
-	case m.killed:
-		m.Fate = Killed
-	case m.asked:
-		m.Fate = Terminated
-	default:
-		m.Reason = "it ended before it was signalled"
-	}
-	r.tell(&m.Ended)
-}
-
-func (r *Reaper) tell(e *Ended) {
+func (r *Reaper) done(e *Ended) {
 	if r.Done != nil {
 		r.Done(e)
 	}
 }
 
-// look judges the table anew and takes in who is condemned. It returns how many
-// were new.
-func (r *Reaper) look() int {
-	s, err := r.Table.Take(r.held())
-	if err != nil {
-		r.failed = fmt.Errorf("the process table cannot be read: %w", err)
-		return 0
-	}
-	r.looked = true
-	if s.Torn != nil {
-		return r.blind(s.Torn)
-	}
-	s.Dead, s.Vouched = r.dead, r.vouched
-	runs := scan.Judge(s, r.Wish)
-	r.remember(runs)
-	if r.Found != nil {
-		r.Found(s, runs)
-	}
-	r.guarded = r.guarded[:0]
-	for _, run := range runs {
-		for i := range run.Members {
-			if m := &run.Members[i]; m.Watchdog != 0 {
-				r.guarded = append(r.guarded, m.PID)
-			}
-		}
-	}
-	n := r.adopt(s, runs)
-	r.scanned = r.Table.Now()
-	return n
-}
-
-// blind is a look that condemns nobody. When those who are being ended are gone,
-// and with them our handles, there may be means for a better one.
-func (r *Reaper) blind(torn error) int {
-	r.scanned = r.Table.Now()
-	for _, m := range r.members {
-		if !m.over {
-			return 0
-		}
-	}
-	r.failed = fmt.Errorf("the process table cannot be read as a whole: %w", torn)
-	return 0
-}
-
-// remember keeps who was found dead: the process that told of him may be the
-// first to end.
-func (r *Reaper) remember(runs []*scan.Run) {
-	for _, run := range runs {
-		if run.Owner != nil && !run.OwnerLives() {
-			r.dead[run.Key], r.vouched[run.Key] = *run.Owner, run.Vouched
-		}
-	}
-}
-
-func (r *Reaper) progress() {
-	if r.Progress == nil {
-		return
-	}
-	living := 0
-	for _, m := range r.members {
-		if !m.over {
-			living++
-		}
-	}
-	r.Progress(living, len(r.members))
-}
-
-// results closes the books: who still lives has survived.
+// results closes all handles: what lives still has survived.
 func (r *Reaper) results() []Ended {
 	all := make([]Ended, 0, len(r.members))
 	for _, m := range r.members {
 		if !m.over {
-			m.Fate, m.Reason = Survived, r.whySurvived(m)
-			r.tell(&m.Ended)
+			m.Fate, m.Reason = Survived, m.whySurvived()
+			r.done(&m.Ended)
 			m.h.Close()
 		}
 		all = append(all, m.Ended)
 	}
-	missed := append(r.unopened, r.vanished...)
+	missed := append(r.missed.unopened, r.missed.vanished...)
 	for i := range missed {
-		r.tell(&missed[i])
+		r.done(&missed[i])
 	}
 	return append(all, missed...)
-}
-
-func (r *Reaper) whySurvived(m *member) string {
-	info, err := m.h.Look()
-	return stop.Reason(info, err != nil || errors.Is(m.h.Signal(probe), proc.ErrDenied))
 }

@@ -3,6 +3,8 @@ package reap
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +12,8 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
+	"leash/platform/platformtest"
 	"leash/scan"
 )
 
@@ -17,33 +21,36 @@ const theRun = "xxxxxxx"
 
 // stub is a machine that does nothing by itself.
 type stub struct {
+	platformtest.NoLedger
 	t     *testing.T
 	procs []*stubProc
-	// records and takes are the ledger, and what happens at each look.
-	records []ledger.Record
-	takes   []func() error
-	looks   int
-	now     time.Duration
-	log     []string
-	life    scan.Life // of all whom the scan did not ask for
-	held    []scan.Held
-	grace   time.Duration
-	named   []string // runs that are to be ended whatever they are
-	torn    func(look int) error
-	lookAt  []time.Duration
-	shield  func() func()
+	// records and takes are the ledger, and what happens at each scan.
+	records    []ledger.Record
+	takes      []func() error
+	scans      int
+	now        time.Duration
+	log        []string
+	alive      []proc.ID     // of those that the scan queries; the others are dead
+	life       snapshot.Life // of all that the scan did not query
+	held       []snapshot.Held
+	grace      time.Duration
+	named      []string // runs that are to be ended whatever they are
+	incomplete func(scan int) error
+	scannedAt  []time.Duration
+	shield     func() func()
+	found      func(*snapshot.Snapshot)
 }
 
 // stubProc is what a scan sees of a process, and how it is when opened.
 type stubProc struct {
-	scan.Process
-	behind *scan.Process // what is read behind a handle; nil: nobody has the number
-	other  bool          // not the process of the scan, or not to be told from another
-	err    error         // on Open
+	snapshot.Process
+	behind *snapshot.Process // what is read behind a handle; nil: no process has the PID
+	other  bool              // not the process of the scan, or not to be told from another
+	err    error             // on Open
 	denied bool
 	stays  bool // whatever is sent
 	dead   bool
-	zombie bool // whatever ends it, nobody reaps it, and nobody tells
+	zombie bool // when it has ended it is not reaped, and its end is not noticed
 	open   int
 
 	lookErr  error
@@ -52,7 +59,7 @@ type stubProc struct {
 
 // add puts a process of the run into the table, born long ago.
 func (s *stub) add(pid int, set ...func(*stubProc)) *stubProc {
-	p := &stubProc{Process: scan.Process{Info: proc.Info{ID: proc.ID{PID: pid, Start: uint64(pid)}, PPID: 1, PGID: 9, SID: 9, State: 'S', Threads: 1},
+	p := &stubProc{Process: snapshot.Process{Info: proc.Info{ID: proc.ID{PID: pid, Start: uint64(pid)}, PPID: 1, PGID: 9, SID: 9, State: 'S', Threads: 1},
 		EnvRuns: []string{theRun}}}
 	p.behind = &p.Process
 	for _, f := range set {
@@ -62,33 +69,36 @@ func (s *stub) add(pid int, set ...func(*stubProc)) *stubProc {
 	return p
 }
 
-func (s *stub) Take(held []scan.Held) (*scan.Snapshot, error) {
+func (s *stub) Take(held []snapshot.Held) (*snapshot.Snapshot, error) {
 	s.held = held
-	snap := &scan.Snapshot{Boot: simBoot, NS: simSpace, Tick: 1000, Records: s.records, Lives: map[proc.ID]scan.Life{}}
+	snap := &snapshot.Snapshot{Boot: simBoot, NS: simSpace, Tick: 1000, Records: s.records, Lives: map[proc.ID]snapshot.Life{}}
 	for _, p := range s.procs {
 		if !p.dead {
 			snap.Procs = append(snap.Procs, p.Process)
 		}
 	}
 	for _, id := range snap.Named() {
-		snap.Lives[id] = scan.Dead
+		snap.Lives[id] = snapshot.Dead
+		if slices.Contains(s.alive, id) {
+			snap.Lives[id] = snapshot.Alive
+		}
 	}
-	s.looks++
-	s.lookAt = append(s.lookAt, s.now)
-	if s.torn != nil {
-		snap.Torn = s.torn(s.looks)
+	s.scans++
+	s.scannedAt = append(s.scannedAt, s.now)
+	if s.incomplete != nil {
+		snap.Incomplete = s.incomplete(s.scans)
 	}
-	if s.looks <= len(s.takes) && s.takes[s.looks-1] != nil {
-		if err := s.takes[s.looks-1](); err != nil {
+	if s.scans <= len(s.takes) && s.takes[s.scans-1] != nil {
+		if err := s.takes[s.scans-1](); err != nil {
 			return nil, err
 		}
 	}
 	return snap, nil
 }
 
-func (s *stub) Life(proc.ID) scan.Life { return s.life }
+func (s *stub) Life(proc.ID) snapshot.Life { return s.life }
 
-func (s *stub) Open(pid int) (Handle, error) {
+func (s *stub) Open(pid int) (snapshot.Handle, error) {
 	for _, p := range s.procs {
 		if p.PID == pid && !p.dead && (p.behind != nil || p.err != nil) {
 			if p.err != nil {
@@ -114,7 +124,7 @@ type stubHandle struct {
 	closed bool
 }
 
-func (h *stubHandle) Look() (proc.Info, error) {
+func (h *stubHandle) Info() (proc.Info, error) {
 	switch {
 	case h.closed:
 		h.s.t.Errorf("the closed handle of %d was used", h.p.PID)
@@ -127,12 +137,12 @@ func (h *stubHandle) Look() (proc.Info, error) {
 	}
 	return h.p.Info, h.p.lookErr
 }
-func (h *stubHandle) Same(*scan.Process, uint64) bool { return !h.p.other }
-func (h *stubHandle) Read() (scan.Process, error)     { return *h.p.behind, nil }
-func (h *stubHandle) Inode() uint64                   { return 0 }
-func (h *stubHandle) Notify()                         { h.p.notified = true }
-func (h *stubHandle) Over() bool                      { return h.p.dead && !h.p.zombie }
-func (h *stubHandle) Close()                          { h.p.open--; h.closed = true }
+func (h *stubHandle) Same(*snapshot.Process, uint64) bool { return !h.p.other }
+func (h *stubHandle) Read() (snapshot.Process, error)     { return *h.p.behind, nil }
+func (h *stubHandle) Inode() uint64                       { return 0 }
+func (h *stubHandle) Notify()                             { h.p.notified = true }
+func (h *stubHandle) Over() bool                          { return h.p.dead && !h.p.zombie }
+func (h *stubHandle) Close()                              { h.p.open--; h.closed = true }
 func (h *stubHandle) Signal(sig proc.Signal) error {
 	switch {
 	case h.p.dead:
@@ -148,13 +158,18 @@ func (h *stubHandle) Signal(sig proc.Signal) error {
 }
 
 func newStub(t *testing.T) *stub {
-	return &stub{t: t, life: scan.Dead, grace: time.Second, named: []string{theRun}}
+	return &stub{t: t, life: snapshot.Dead, grace: time.Second, named: []string{theRun}}
 }
 
 // run reaps, and checks that all handles were closed.
 func (s *stub) run() ([]Ended, []string, error) {
 	var told []string
-	r := Reaper{Table: s, Wish: scan.Wish{RunIDs: s.named}, Grace: s.grace, Shield: s.shield,
+	r := Reaper{System: s, Request: scan.Request{RunIDs: s.named}, Grace: s.grace, Shield: s.shield,
+		Found: func(found *snapshot.Snapshot, _ []*scan.Run) {
+			if s.found != nil {
+				s.found(found)
+			}
+		},
 		Done: func(e *Ended) { told = append(told, fmt.Sprint(e.PID, " ", e.Fate)) }}
 	all, err := r.Run()
 	for _, p := range s.procs {
@@ -180,7 +195,7 @@ func (s *stub) want(signals string, told ...string) []Ended {
 
 func stays(p *stubProc) { p.stays = true }
 
-func young(change ...func(*scan.Process)) func(*stubProc) {
+func young(change ...func(*snapshot.Process)) func(*stubProc) {
 	return func(p *stubProc) {
 		p.Start, p.other = 1000, true
 		for _, f := range change {
@@ -189,8 +204,8 @@ func young(change ...func(*scan.Process)) func(*stubProc) {
 	}
 }
 
-// Nobody is continued before all were asked, and nobody is killed before all
-// are stopped, those who came meanwhile too.
+// No member is continued before all were sent the stop signal, and none is killed
+// before all are stopped, also those that came meanwhile.
 func TestOrderOfSignals(t *testing.T) {
 	s := newStub(t)
 	s.add(20, stays)
@@ -207,12 +222,13 @@ func TestOrderOfSignals(t *testing.T) {
 	}
 	for _, p := range s.procs {
 		if !p.notified && p.PID != 21 {
-			t.Errorf("nobody asked to be told of the end of %d", p.PID)
+			t.Errorf("Notify was not called for %d", p.PID)
 		}
 	}
 }
 
-// Who comes while others still take their time is asked too, within the grace.
+// A process that comes while others still end is sent the stop signal too, within the
+// grace.
 func TestNewcomer(t *testing.T) {
 	s := newStub(t)
 	s.grace = 20 * time.Second
@@ -224,9 +240,9 @@ func TestNewcomer(t *testing.T) {
 	}
 }
 
-// A look that fails is no death, and until it is seen a member may have started
-// somebody.
-func TestLookFails(t *testing.T) {
+// A failure to read a member is not its death, and until its death is seen it may have
+// started others.
+func TestReadOfAMemberFails(t *testing.T) {
 	s := newStub(t)
 	s.add(20, stays, func(p *stubProc) { p.lookErr, p.PGID = errFull, 20 })
 	if all, _, _ := s.run(); len(all) != 1 || all[0].Fate != Survived {
@@ -241,20 +257,20 @@ func TestLookFails(t *testing.T) {
 	}
 }
 
-// What is read behind a handle may name an owner whom the scan did not know.
+// What is read behind a handle may name an owner that the scan did not know.
 func TestOwnerReadLater(t *testing.T) {
-	for _, life := range []scan.Life{scan.Dead, scan.Alive, scan.Unknown} {
+	for _, life := range []snapshot.Life{snapshot.Dead, snapshot.Alive, snapshot.Unknown} {
 		s := newStub(t)
 		s.named, s.life = nil, life
 		s.records = []ledger.Record{{RunID: theRun, Worker: proc.ID{PID: 20, Start: 20}, Watchdog: proc.ID{PID: 8, Start: 8},
 			Parents: []proc.ID{{PID: 7, Start: 7, Inode: 7}}, Boot: simBoot, NS: simSpace, Seen: 900}}
 		s.add(20)
-		s.add(21, young(func(p *scan.Process) { p.EnvRuns, p.PPID = nil, 20 }), func(p *stubProc) {
+		s.add(21, young(func(p *snapshot.Process) { p.EnvRuns, p.PPID = nil, 20 }), func(p *stubProc) {
 			now := p.Process
 			now.EnvRuns, now.Owner = []string{theRun}, "6:6:"+simBoot+":7"
 			p.behind = &now
 		})
-		if life == scan.Dead {
+		if life == snapshot.Dead {
 			s.want("TERM 20, TERM 21", "20 1", "21 1")
 		} else {
 			s.want("")
@@ -262,13 +278,13 @@ func TestOwnerReadLater(t *testing.T) {
 	}
 }
 
-// Who was born in the tick of the look, and is known by his cgroup alone, is not
-// found again by what is read behind his handle. A look in the next tick finds him.
-func TestBornInTheTickOfTheLook(t *testing.T) {
+// A process that was born in the tick of the scan, and has no evidence but its cgroup,
+// is not found again by what is read behind its handle. A scan in the next tick finds it.
+func TestBornInTheTickOfTheScan(t *testing.T) {
 	s := newStub(t)
 	s.records = []ledger.Record{{RunID: theRun, Worker: proc.ID{PID: 8, Start: 8}, Watchdog: proc.ID{PID: 7, Start: 7},
 		Boot: simBoot, NS: simSpace, Seen: 900}}
-	born := s.add(20, young(func(p *scan.Process) { p.EnvRuns, p.Inside = nil, []int{0} }), func(p *stubProc) {
+	born := s.add(20, young(func(p *snapshot.Process) { p.EnvRuns, p.Inside = nil, []int{0} }), func(p *stubProc) {
 		now := p.Process
 		now.Inside = nil
 		p.behind = &now
@@ -281,12 +297,34 @@ func TestNothingToDo(t *testing.T) {
 	s := newStub(t)
 	s.add(20).EnvRuns = nil
 	s.want("")
-	if s.looks != 2 || s.now != 0 {
-		t.Errorf("%d looks, %v", s.looks, s.now)
+	if s.scans != 2 || s.now != 0 {
+		t.Errorf("%d scans, %v", s.scans, s.now)
 	}
 }
 
-// What cannot be read ends nobody, and what had begun is told.
+// A process that its watchdog is ending is waited for, up to the grace period, and ended
+// if the watchdog has died by then.
+func TestWaitsForWatchdogs(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		dog := proc.ID{PID: 8, Start: 8}
+		s := newStub(t)
+		s.named, s.alive = nil, []proc.ID{dog}
+		s.records = []ledger.Record{{RunID: theRun, Worker: proc.ID{PID: 20, Start: 20}, Watchdog: dog,
+			Parents: []proc.ID{{PID: 6, Start: 6}}, Boot: simBoot, NS: simSpace, Seen: 900}}
+		worker := s.add(20)
+		if dies {
+			s.takes = []func() error{nil, func() error { s.alive = nil; return nil }}
+			s.want("TERM 20", "20 1")
+		} else {
+			s.want("")
+		}
+		if !worker.notified || s.now < s.grace {
+			t.Errorf("the watchdog dies: %t; Notify was called for its worker: %t, and the reaper ended after %v", dies, worker.notified, s.now)
+		}
+	}
+}
+
+// What cannot be read ends nothing, and what had begun is reported.
 func TestTableFails(t *testing.T) {
 	broken := errors.New("input/output error")
 	for n, want := range []string{"", "TERM 20, CONT 20, STOP 20, KILL 20"} {
@@ -296,7 +334,7 @@ func TestTableFails(t *testing.T) {
 		s.add(20, stays)
 		all, _, err := s.run()
 		if !errors.Is(err, broken) || strings.Join(s.log, ", ") != want || len(all) != n {
-			t.Errorf("look %d fails: %v, %q, %+v", n+1, err, s.log, all)
+			t.Errorf("scan %d fails: %v, %q, %+v", n+1, err, s.log, all)
 		}
 	}
 }
@@ -327,7 +365,7 @@ func TestOpenedLater(t *testing.T) {
 	s.want("TERM 20, TERM 21", "20 1", "21 1")
 }
 
-// A zombie is dead, whoever else does not say so.
+// A zombie is dead, also if its end was not noticed.
 func TestZombie(t *testing.T) {
 	s := newStub(t)
 	s.add(20, func(p *stubProc) { p.zombie = true })
@@ -336,7 +374,7 @@ func TestZombie(t *testing.T) {
 	}
 }
 
-// Who told that the run is dead may be the first to end.
+// The process that told that the run is dead may be the first to end.
 func TestDeadOwnerIsRemembered(t *testing.T) {
 	s := newStub(t)
 	s.named = nil
@@ -356,35 +394,35 @@ func TestRecordedOwnerIsRemembered(t *testing.T) {
 		Parents: []proc.ID{{PID: 6, Start: 6}}, Boot: simBoot, NS: simSpace, Seen: 900}}
 	s.add(20)
 	full := s.add(21, func(p *stubProc) { p.err = errFull })
-	s.takes = []func() error{nil, func() error { full.err, s.records = nil, nil; return nil }}
+	s.takes = []func() error{func() error { s.records = nil; return nil }, func() error { full.err = nil; return nil }}
 	s.want("TERM 20, TERM 21", "20 1", "21 1")
 }
 
-// Who has the number by now is judged by what is read behind the handle.
+// The process that has the PID by now is judged by what is read behind the handle.
 func TestAnotherBehindTheHandle(t *testing.T) {
 	s := newStub(t)
-	bystander := scan.Process{Info: proc.Info{ID: proc.ID{PID: 20, Start: 1001}, PPID: 1, PGID: 9, SID: 9, State: 'S'}}
+	bystander := snapshot.Process{Info: proc.Info{ID: proc.ID{PID: 20, Start: 1001}, PPID: 1, PGID: 9, SID: 9, State: 'S'}}
 	s.add(20, func(p *stubProc) { p.other, p.behind = true, &bystander })
 	s.add(21, func(p *stubProc) { p.other = true }) // young, and as it was
 	s.add(22, func(p *stubProc) { p.behind = nil }) // gone
-	s.add(23, young(func(p *scan.Process) { p.EnvRuns, p.PPID = nil, 20 }))
-	s.add(24, young(func(p *scan.Process) { p.EnvRuns, p.PPID = nil, 22 }))
-	s.add(25, young(func(p *scan.Process) { p.EnvRuns, p.PPID = nil, 24 }))
-	s.add(26, young(func(p *scan.Process) { p.EnvRuns, p.PPID = nil, 21 }))
+	s.add(23, young(func(p *snapshot.Process) { p.EnvRuns, p.PPID = nil, 20 }))
+	s.add(24, young(func(p *snapshot.Process) { p.EnvRuns, p.PPID = nil, 22 }))
+	s.add(25, young(func(p *snapshot.Process) { p.EnvRuns, p.PPID = nil, 24 }))
+	s.add(26, young(func(p *snapshot.Process) { p.EnvRuns, p.PPID = nil, 21 }))
 	s.takes = []func() error{nil, func() error { s.procs = s.procs[:2]; s.procs[0].EnvRuns = nil; return nil }}
 	s.want("TERM 21, TERM 26", "21 1", "26 1")
 }
 
-// A leader who is gone when he is to be opened stands for nobody: others may
-// have his number, and lead a group of it.
+// A leader that has ended when it is to be opened is evidence for no process: another may
+// have its PID, and lead a group of that number.
 func TestLeaderGoneMeanwhile(t *testing.T) {
 	for _, gone := range []bool{true, false} {
 		s := newStub(t)
 		s.records = []ledger.Record{{RunID: theRun, Worker: proc.ID{PID: 20, Start: 20}, Watchdog: proc.ID{PID: 8, Start: 8},
 			Group: 20, Session: 20, Boot: simBoot, NS: simSpace, Seen: 900}}
 		s.add(20, func(p *stubProc) { p.PGID, p.SID = 20, 20 })
-		s.add(21, young(func(p *scan.Process) { p.EnvRuns, p.PGID, p.SID = nil, 20, 20 }))
-		s.add(22, func(p *stubProc) { p.EnvRuns, p.PGID, p.SID = nil, 20, 20 }) // old: it was in the group with him
+		s.add(21, young(func(p *snapshot.Process) { p.EnvRuns, p.PGID, p.SID = nil, 20, 20 }))
+		s.add(22, func(p *stubProc) { p.EnvRuns, p.PGID, p.SID = nil, 20, 20 }) // old: it was in the group with the leader
 		if gone {
 			s.procs[0].behind = nil
 			s.takes = []func() error{nil, func() error { s.procs = s.procs[1:]; return nil }}
@@ -392,5 +430,30 @@ func TestLeaderGoneMeanwhile(t *testing.T) {
 		} else {
 			s.want("TERM 20, TERM 21, TERM 22", "20 1", "21 1", "22 1")
 		}
+	}
+}
+
+// Confirming makes a new snapshot: what the scan found stays as it was.
+func TestConfirmLeavesTheSnapshot(t *testing.T) {
+	s := newStub(t)
+	s.add(20, func(p *stubProc) {
+		now := p.Process
+		now.Owner, now.Worker = "6:6:"+simBoot+":7", "w1"
+		p.other, p.behind = true, &now
+	})
+	var seen, before *snapshot.Snapshot
+	s.found = func(found *snapshot.Snapshot) {
+		if seen == nil {
+			clone := *found
+			clone.Procs, clone.Lives = slices.Clone(found.Procs), maps.Clone(found.Lives)
+			seen, before = found, &clone
+		}
+	}
+	all := s.want("TERM 20", "20 1")
+	if !reflect.DeepEqual(seen, before) {
+		t.Errorf("the snapshot was changed to\n%+v\nfrom\n%+v", seen, before)
+	}
+	if len(all) != 1 || all[0].Worker != "w1" {
+		t.Errorf("%+v is not what was read behind the handle", all)
 	}
 }

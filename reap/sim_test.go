@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 	"leash/internal/stop"
 	"leash/scan"
 )
@@ -20,7 +21,7 @@ var (
 	reapBase = flag.Uint64("reap.base", 1, "first seed of the series; 0 draws one (make soak)")
 )
 
-// share of LEASH_SIM_N that is played here: a game is many looks at a machine.
+// share of LEASH_SIM_N that is played here: a game is many scans of a machine.
 const share = 100
 
 // TestSimulator plays reaps on a machine that moves between any two calls, and
@@ -57,20 +58,20 @@ func TestSimulator(t *testing.T) {
 
 // tally says what the games were made of.
 type tally struct {
-	Games, Terminated, Killed, Survived, None, Reused, Looks, Polite, Unguarded, OneWorker, MostLooks int
+	Games, Terminated, Killed, Survived, None, Reused, Scans, Polite, Unguarded, OneWorker, MostScans int
 	Longest                                                                                           time.Duration
 }
 
 func (s *tally) add(w *world, all []Ended) {
 	s.Games++
 	s.Reused += w.reaped
-	s.Looks += w.takes
+	s.Scans += w.takes
 	s.Polite += w.polite
 	s.Unguarded += w.unguarded
-	if w.wish.WorkerIDs != nil {
+	if w.request.WorkerIDs != nil {
 		s.OneWorker += len(all)
 	}
-	s.MostLooks = max(s.MostLooks, w.takes)
+	s.MostScans = max(s.MostScans, w.takes)
 	s.Longest = max(s.Longest, w.now)
 	for i := range all {
 		*[]*int{&s.None, &s.Terminated, &s.Killed, &s.Survived}[all[i].Fate]++
@@ -95,12 +96,12 @@ func game(seed uint64, show bool) (*world, []Ended) {
 	for _, b := range w.all {
 		w.say("there is %v", b)
 	}
-	w.say("wish %+v, ledger %+v", w.wish, w.ledger)
+	w.say("wish %+v, ledger %+v", w.request, w.ledger)
 	begin := w.now
 	w.grace = []time.Duration{0, 500 * time.Millisecond, 2 * time.Second}[w.IntN(3)]
 	w.graceAt = begin + w.grace
-	r := Reaper{Table: w, Wish: w.wish, Grace: w.grace}
-	r.Found = func(_ *scan.Snapshot, runs []*scan.Run) {
+	r := Reaper{System: w, Request: w.request, Grace: w.grace}
+	r.Found = func(_ *snapshot.Snapshot, runs []*scan.Run) {
 		for _, run := range runs {
 			for i := range run.Members {
 				m := &run.Members[i]
@@ -125,17 +126,17 @@ func (w *world) summary() string {
 
 // judgeSignal knows the truth.
 func (w *world) judgeSignal(b *body, sig proc.Signal) {
-	if w.signals++; b.ever && b.mine != nil && !b.mine.condemned && b.root != nil && b.root.loose > 0 && w.wish.Unguarded {
+	if w.signals++; b.ever && b.mine != nil && !b.mine.toEnd && b.root != nil && b.root.loose > 0 && w.request.Unguarded {
 		w.unguarded++
 	}
 	w.say("%s to %v", sig.Name, b)
 	switch {
 	case b.leash || b.never || b.pid == 1:
-		w.fail("%s to who must never be touched: %v", sig.Name, b)
+		w.fail("%s to a process that must never be touched: %v", sig.Name, b)
 	case !b.ever:
 		w.fail("%s to a bystander: %v", sig.Name, b)
-	case b.dog != nil && b.dog.state == running && (b.mine.owner.state != running && len(w.wish.RunIDs) == 0):
-		w.fail("%s to whom a living watchdog is ending: %v", sig.Name, b)
+	case b.dog != nil && b.dog.state == running && (b.mine.owner.state != running && len(w.request.RunIDs) == 0):
+		w.fail("%s to a process that a living watchdog is ending: %v", sig.Name, b)
 	case sig == proc.TERM && b.asked == 0:
 		b.asked = w.now
 		w.polite++
@@ -144,8 +145,8 @@ func (w *world) judgeSignal(b *body, sig proc.Signal) {
 	}
 }
 
-// judgeForce: nobody is stopped or killed within the grace period unless all
-// that is left refuses signals, and who was known in time was asked.
+// judgeForce: no process is stopped or killed within the grace period unless all that
+// are left refuse signals, and one that was known in time was sent the stop signal.
 func (w *world) judgeForce(b *body, sig proc.Signal) {
 	if b.stopping = true; w.firstForce == 0 {
 		w.firstForce = w.now
@@ -158,22 +159,22 @@ func (w *world) judgeForce(b *body, sig proc.Signal) {
 		}
 	}
 	if b.forced = true; b.asked == 0 && b.held < w.firstForce-1200*time.Millisecond && b.state == running {
-		w.fail("%s to one who was known for long and never asked: %v", sig.Name, b)
+		w.fail("%s to one that was known for long and never sent the stop signal: %v", sig.Name, b)
 	}
 }
 
-// slack is for the look that may just have been missed.
+// slack is for the scan that may just have been missed.
 const slack = 2500 * time.Millisecond
 
 func (w *world) judgeEnd(all []Ended, err error) {
 	if err != nil {
 		w.fail("%v", err)
 	}
-	if w.now > w.graceAt+stop.ForceBound+slack {
+	if w.now > w.graceAt+stop.KillBound+slack {
 		w.fail("it took until %v, %v after the grace period", w.now, w.now-w.graceAt)
 	}
 	if most := 40 + 30*int(w.now/time.Second); w.takes > most {
-		w.fail("%d looks in %v", w.takes, w.now)
+		w.fail("%d scans in %v", w.takes, w.now)
 	}
 	results := map[[2]uint64]*Ended{}
 	survived := false
@@ -209,16 +210,16 @@ func (w *world) judgeEnd(all []Ended, err error) {
 	}
 }
 
-// findable: whoever was so when the last but one look began must have been
-// ended, or named.
+// findable: a process that was so when the last but one scan began must have been
+// ended, or reported.
 func (w *world) findable(b *body) bool {
 	if b.mine == nil || !b.ever || b.never || b.leash || b.leaderGone || b.told >= w.lastAt || w.seemsOwned(b.mine) {
 		return false
 	}
-	if !b.mine.condemned && !w.isUnguarded(b) || b.mine.condemned && w.guarded(b.mine) {
+	if !b.mine.toEnd && !w.isUnguarded(b) || b.mine.toEnd && w.guarded(b.mine) {
 		return false
 	}
-	if w.wish.WorkerIDs != nil && b.env != "" && !slices.Contains(w.wish.WorkerIDs, b.worker) {
+	if w.request.WorkerIDs != nil && b.env != "" && !slices.Contains(w.request.WorkerIDs, b.worker) {
 		return false
 	}
 	switch {
@@ -239,11 +240,11 @@ func (w *world) findable(b *body) bool {
 	return false
 }
 
-// isUnguarded: it comes from a worker of a living run whose watchdog was dead before the
-// last but one look began, and whose record says so.
+// isUnguarded: it comes from a worker of a living run, and its watchdog was dead before the
+// last but one scan began, as its record says.
 func (w *world) isUnguarded(b *body) bool {
 	r := b.root
-	return w.wish.Unguarded && r != nil && r.mine.owner != nil && r.mine.owner.state == running && r.recorded && r.loose > 0 && r.loose < w.lastAt && (b.env == "" || b.worker == w.idOf(r))
+	return w.request.Unguarded && r != nil && r.mine.owner != nil && r.mine.owner.state == running && r.recorded && r.loose > 0 && r.loose < w.lastAt && (b.env == "" || b.worker == w.idOf(r))
 }
 
 // idOf is the worker ID in the record of a worker.
@@ -256,13 +257,13 @@ func (w *world) idOf(worker *body) string {
 	return ""
 }
 
-// plain: nothing about those it comes from gainsays what its session says.
+// plain: nothing about its ancestors contradicts what its session says.
 func (w *world) plain(b *body) bool {
 	return b.parent.pid == 1 || b.parent.mine == b.mine && !b.parent.moved && w.plain(b.parent)
 }
 
-// seemsOwned: somebody has the number of the owner, or of a watchdog, and the
-// tick of his birth. That may be he, as far as anybody can tell.
+// seemsOwned: a process has the PID of the owner, or of a watchdog, and its start tick.
+// It may be the same one, as far as can be told.
 func (w *world) seemsOwned(r *run) bool {
 	for _, b := range w.all {
 		if b.state != running && b.ended < w.lastAt {

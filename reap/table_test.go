@@ -6,7 +6,7 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
-	"leash/scan"
+	"leash/internal/snapshot"
 )
 
 // The world as a Table, reading as torn as the real one does.
@@ -16,13 +16,13 @@ func (w *world) Tick() uint64       { w.step(); return w.tickNow() }
 
 // read reads one process: the numbers first, its labels a moment later, and by
 // then they may be another's.
-func (w *world) read(pid int) (scan.Process, bool) {
+func (w *world) read(pid int) (snapshot.Process, bool) {
 	w.step()
 	b := w.byPID[pid]
 	if b == nil {
-		return scan.Process{}, false
+		return snapshot.Process{}, false
 	}
-	p := scan.Process{Info: w.info(b), Name: "python3"}
+	p := snapshot.Process{Info: w.info(b), Name: "python3"}
 	p.Inode = 0
 	w.step()
 	if b = w.byPID[pid]; b == nil {
@@ -56,12 +56,12 @@ func (w *world) info(b *body) proc.Info {
 	return i
 }
 
-func (w *world) Take(held []scan.Held) (*scan.Snapshot, error) {
+func (w *world) Take(held []snapshot.Held) (*snapshot.Snapshot, error) {
 	w.takes++
 	w.lastAt, w.scanAt = w.scanAt, w.now
-	w.say("look %d", w.takes)
-	s := &scan.Snapshot{Boot: simBoot, NS: simSpace, Records: slices.Clone(w.ledger), Held: held, Tick: w.tickNow(),
-		Lives: map[proc.ID]scan.Life{}, Parents: map[int]scan.Process{}}
+	w.say("scan %d", w.takes)
+	s := &snapshot.Snapshot{Boot: simBoot, NS: simSpace, Records: slices.Clone(w.ledger), Held: held, Tick: w.tickNow(),
+		Lives: map[proc.ID]snapshot.Life{}, Parents: map[int]snapshot.Process{}}
 	extra, groups := map[int]bool{}, map[int]bool{}
 	for _, r := range s.Records {
 		extra[r.Worker.PID], extra[r.Watchdog.PID] = true, true
@@ -100,32 +100,32 @@ func (w *world) Take(held []scan.Held) (*scan.Snapshot, error) {
 	}
 	for _, b := range w.all {
 		if b.never {
-			s.Never = append(s.Never, w.info(b))
+			s.Protected = append(s.Protected, w.info(b))
 		}
 	}
 	return s, nil
 }
 
-func (w *world) Life(id proc.ID) scan.Life {
+func (w *world) Life(id proc.ID) snapshot.Life {
 	w.step()
 	if b := w.byPID[id.PID]; b == nil || b.state != running || id.Match(w.info(b).ID) == proc.Different {
-		return scan.Dead
+		return snapshot.Dead
 	}
-	return scan.Alive
+	return snapshot.Alive
 }
 
-func (w *world) addParents(s *scan.Snapshot) {
+func (w *world) addParents(s *snapshot.Snapshot) {
 	for i := range s.Procs {
 		if p := &s.Procs[i]; p.ArgRuns != nil && p.EnvRuns == nil {
 			w.step()
 			if b := w.byPID[p.PPID]; b != nil {
-				s.Parents[p.PPID] = scan.Process{Info: w.info(b), Name: map[bool]string{true: "init", false: "bash"}[b.pid == 1]}
+				s.Parents[p.PPID] = snapshot.Process{Info: w.info(b), Name: map[bool]string{true: "init", false: "bash"}[b.pid == 1]}
 			}
 		}
 	}
 }
 
-func (w *world) Open(pid int) (Handle, error) {
+func (w *world) Open(pid int) (snapshot.Handle, error) {
 	w.step()
 	b := w.byPID[pid]
 	if b == nil {
@@ -137,12 +137,12 @@ func (w *world) Open(pid int) (Handle, error) {
 	w.openFDs++
 	b.open++
 	if b.held = w.now; b.left > 0 && b.left < w.scanAt && b.open == 1 {
-		b.ever = false // that look showed another run's process already
+		b.ever = false // that scan showed another run's process already
 	}
 	return &simHandle{w: w, b: b}, nil
 }
 
-// Wait lets time pass until all are gone whose end is waited for.
+// Wait lets time pass until all processes that are waited for have ended.
 func (w *world) Wait(until time.Duration) (bool, error) {
 	w.say("wait until %v", until)
 	for {
@@ -186,7 +186,7 @@ func (h *simHandle) use() {
 	}
 }
 
-func (h *simHandle) Look() (proc.Info, error) {
+func (h *simHandle) Info() (proc.Info, error) {
 	h.use()
 	if h.b.state == gone {
 		return proc.Info{}, proc.ErrGone
@@ -194,7 +194,7 @@ func (h *simHandle) Look() (proc.Info, error) {
 	return h.w.info(h.b), nil
 }
 
-func (h *simHandle) Same(p *scan.Process, tick uint64) bool {
+func (h *simHandle) Same(p *snapshot.Process, tick uint64) bool {
 	h.use()
 	if p.Start >= tick {
 		return false
@@ -204,7 +204,7 @@ func (h *simHandle) Same(p *scan.Process, tick uint64) bool {
 	return b != nil && b.start == p.Start && h.b.state != gone
 }
 
-func (h *simHandle) Read() (scan.Process, error) {
+func (h *simHandle) Read() (snapshot.Process, error) {
 	h.use()
 	p, _ := h.w.read(h.b.pid)
 	if h.b.state == gone {
@@ -258,10 +258,10 @@ func (h *simHandle) Close() {
 	h.w.wait = slices.DeleteFunc(h.w.wait, func(o *simHandle) bool { return o == h })
 }
 
-// record writes a worker into the ledger, as his watchdog would have.
+// record writes a worker into the ledger, as its watchdog would have.
 func (w *world) record(r *run, worker, dog *body) {
 	worker.recorded = true
-	w.now += tick // nobody gets the number in the tick that the worker was born in
+	w.now += tick // no process gets the PID in the tick that the worker was born in
 	w.ledger = append(w.ledger, ledger.Record{RunID: r.id, WorkerID: worker.worker, Watchdog: w.info(dog).ID, Worker: w.info(worker).ID,
 		Group: worker.group, Session: worker.sid, Boot: simBoot, NS: simSpace, Seen: w.tickNow(), UID: worker.uid})
 	if r.owner != nil {

@@ -10,6 +10,7 @@ import (
 	"leash/internal/ledger"
 	"leash/internal/owner"
 	"leash/internal/proc"
+	"leash/platform/platformtest"
 	"leash/scan"
 )
 
@@ -25,6 +26,7 @@ var errFull = errors.New("too many open files")
 // world is a machine in which anything may happen between any two calls.
 type world struct {
 	*rand.Rand
+	platformtest.NoLedger
 	now     time.Duration
 	busy    int // percent of calls between which something happens
 	budget  int // how much may happen yet
@@ -32,21 +34,21 @@ type world struct {
 	mostFDs int
 	openFDs int
 
-	byPID  [numbers + 1]*body
-	refs   [numbers + 1]int // who uses a number: as its own, its group's, its session's
-	all    []*body
-	shell  *body // a bystander who starts things
-	runs   []*run
-	timers []alarm
-	ledger []ledger.Record
-	wish   scan.Wish
-	wait   []*simHandle
+	byPID   [numbers + 1]*body
+	refs    [numbers + 1]int // how many use a number: as PID, group or session
+	all     []*body
+	shell   *body // a bystander that starts others
+	runs    []*run
+	timers  []alarm
+	ledger  []ledger.Record
+	request scan.Request
+	wait    []*simHandle
 
 	fails          []string
 	trace          []string
 	tracing        bool
 	takes, signals int
-	scanAt, lastAt time.Duration // when the last look and the one before began
+	scanAt, lastAt time.Duration // when the last scan and the one before began
 	grace, graceAt time.Duration
 	firstForce     time.Duration
 	reaped, polite int
@@ -56,9 +58,9 @@ type world struct {
 
 // run is the truth of a run.
 type run struct {
-	id        string
-	owner     *body
-	condemned bool
+	id    string
+	owner *body
+	toEnd bool
 }
 
 // body is one process, for ever.
@@ -72,6 +74,7 @@ type body struct {
 	env, args  string
 	worker     string        // LEASH_WORKER_ID
 	root       *body         // the worker that it comes from
+	was        *body         // and the one that it came from before it went over to another run
 	loose      time.Duration // of a worker: since when no watchdog guards it
 	owner      string
 	leash      bool
@@ -83,10 +86,10 @@ type body struct {
 	denied     bool // refuses our signals
 	never      bool
 	recorded   bool
-	moved      bool // it, or who it comes from, went over to another run
+	moved      bool // it, or an ancestor, went over to another run
 
-	mine             *run // whose it is now
-	ever             bool // it was of a condemned run some time
+	mine             *run // its run now
+	ever             bool // it was of a run that is to be ended some time
 	term, pending    bool
 	born, told       time.Duration // told: its labels or parent changed last
 	asked, held      time.Duration
@@ -186,7 +189,7 @@ func (w *world) after(d time.Duration, do func()) {
 	w.timers = append(w.timers, alarm{w.now + d, do})
 }
 
-// free is a number that nobody uses, most often one that was used just before.
+// free is a number that is not in use, most often one that was in use just before.
 func (w *world) free() int {
 	from := 2 + w.IntN(numbers-1)
 	if w.Chance(60) {
@@ -220,7 +223,7 @@ func (w *world) fork(parent *body) *body {
 	if parent != nil {
 		b.uid, b.env, b.args, b.owner, b.mine, b.temper = parent.uid, parent.env, parent.args, parent.owner, parent.mine, parent.temper
 		b.moved, b.worker, b.root = parent.moved, parent.worker, parent.root
-		b.ever = parent.mine != nil && parent.mine.condemned && w.wish.WorkerIDs == nil || parent.ever && parent.left == 0
+		b.ever = parent.mine != nil && parent.mine.toEnd && w.request.WorkerIDs == nil || parent.ever && parent.left == 0
 	}
 	if w.byPID[pid] != nil {
 		panic("a number was given out twice")
@@ -247,8 +250,8 @@ func (w *world) exit(b *body) {
 	for _, c := range w.all {
 		if c.parent == b && c.state != gone {
 			c.parent, c.told = w.byPID[1], w.now
-			// Where nobody says who owns it, any run is unclaimed.
-			if r := w.find(c.args); r != nil && (r.condemned || w.wish.Unclaimed) && c.env == "" && w.wish.WorkerIDs == nil {
+			// Where nothing names its owner, any run is unclaimed.
+			if r := w.find(c.args); r != nil && (r.toEnd || w.request.Unclaimed) && c.env == "" && w.request.WorkerIDs == nil {
 				w.permit(c)
 			}
 			if c.state == zombie {
@@ -275,7 +278,7 @@ func (w *world) reap(b *body) {
 	}
 }
 
-// permit: it may be ended, and what it started, but for who is of another run.
+// permit: it may be ended, and what it started, except what is of another run.
 func (w *world) permit(b *body) {
 	b.ever, b.left = true, 0
 	for _, c := range w.all {
@@ -287,18 +290,22 @@ func (w *world) permit(b *body) {
 
 // wanted: what is labelled so is to be ended.
 func (w *world) wanted(b *body, r *run) bool {
-	return r.condemned && (w.wish.WorkerIDs == nil || slices.Contains(w.wish.WorkerIDs, b.worker))
+	return r.toEnd && (w.request.WorkerIDs == nil || slices.Contains(w.request.WorkerIDs, b.worker))
 }
 
 // unguard: the watchdog of a worker is dead, and all that comes from that worker may
 // be ended if the caller wants it.
 func (w *world) unguard(worker *body) {
-	if worker.loose = max(w.now, 1); !w.wish.Unguarded || worker.mine.owner == nil || worker.mine.owner.state != running {
+	if worker.loose = max(w.now, 1); !w.request.Unguarded || worker.mine.owner == nil || worker.mine.owner.state != running {
 		return
 	}
 	for _, b := range w.all {
-		if b.root == worker && b.state != gone {
+		switch {
+		case b.state == gone:
+		case b.root == worker:
 			b.ever, b.left = true, 0
+		case b.was == worker && b.left >= w.scanAt: // the scan that is going on may have read it before it went over
+			b.ever = true
 		}
 	}
 }
@@ -306,7 +313,7 @@ func (w *world) unguard(worker *body) {
 // label makes it a process of a run, as that run's watchdog would.
 func (w *world) label(b *body, r *run) {
 	w.workers++
-	b.worker, b.root = fmt.Sprint("w", w.workers), nil
+	b.worker, b.root, b.was = fmt.Sprint("w", w.workers), nil, b.root
 	b.env, b.args, b.owner = r.id, "", w.ownerOf(r)
 	b.mine, b.told = r, w.now
 	if b.left = 0; w.wanted(b, r) {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Another user may have his process counted to thousands of runs, in a ledger of
-// his own. A few of them say as much: the evidence contradicts itself.
+// Another user can have a process counted to thousands of runs by a ledger of that user's.
+// A few of them are enough: the evidence contradicts itself.
 func TestRunsOfOneProcessAreBounded(t *testing.T) {
 	s := newScene()
 	for i := range 1000 {
@@ -15,7 +15,7 @@ func TestRunsOfOneProcessAreBounded(t *testing.T) {
 	}
 	s.add(200, inode(9200), session(200))
 	s.add(201, session(200)) // only inherited evidence
-	runs := Judge(&s.Snapshot, Wish{Unclaimed: true})
+	runs := Judge(&s.Snapshot, Request{Unclaimed: true})
 	if len(runs) == 0 || len(runs) > enough {
 		t.Fatalf("it counts to %d runs", len(runs))
 	}

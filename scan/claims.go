@@ -5,35 +5,36 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 )
 
-// claim is what speaks for a process being of a run.
+// claim is the evidence that a process belongs to a run.
 type claim struct {
-	run      Key
+	run      snapshot.Key
 	evidence Evidence
-	records  []int // that speak for it
-	held     bool  // it was born into what is being ended
+	records  []int // that are part of it
+	held     bool  // it was born into a group or session that is being ended
 }
 
-// claims lists, for every process, the runs that it may be of.
+// claims lists, for every process, the runs that it may belong to.
 type claims struct {
-	s        *Snapshot
+	s        *snapshot.Snapshot
 	by       map[int]int // PID: index in Procs
 	children map[int][]int
 	of       [][]claim // by index in Procs
-	counts   [][]claim // the same without what gives way
+	counts   [][]claim // the same, where direct evidence has replaced inherited
 	workers  map[int][]int
 	groups   map[int][]int // records by number of the worker's group
 	sessions map[int][]int
 
-	heldGroups, heldSessions map[int][]*Held
+	heldGroups, heldSessions map[int][]*snapshot.Held
 }
 
-func gather(s *Snapshot) *claims {
+func gather(s *snapshot.Snapshot) *claims {
 	c := &claims{s: s, by: make(map[int]int, len(s.Procs)), children: make(map[int][]int),
 		of: make([][]claim, len(s.Procs)), workers: make(map[int][]int),
 		groups: make(map[int][]int), sessions: make(map[int][]int),
-		heldGroups: make(map[int][]*Held), heldSessions: make(map[int][]*Held)}
+		heldGroups: make(map[int][]*snapshot.Held), heldSessions: make(map[int][]*snapshot.Held)}
 	for i := range s.Procs {
 		p := &s.Procs[i]
 		c.by[p.PID] = i
@@ -41,7 +42,7 @@ func gather(s *Snapshot) *claims {
 	}
 	for i := range s.Records {
 		r := &c.s.Records[i]
-		if !s.here(r) {
+		if !s.Here(r) {
 			continue
 		}
 		c.workers[r.Worker.PID] = append(c.workers[r.Worker.PID], i)
@@ -63,7 +64,7 @@ func gather(s *Snapshot) *claims {
 		}
 	}
 	for i := range s.Procs {
-		c.own(i)
+		c.collect(i)
 	}
 	c.descend()
 	if c.unnamed() {
@@ -73,34 +74,34 @@ func gather(s *Snapshot) *claims {
 	return c
 }
 
-// member reports whether a process can be of a run at all.
-func member(p *Process) bool { return !p.Leash && !p.Dead() && p.PID > 1 }
+// member reports whether a process can belong to a run at all.
+func member(p *snapshot.Process) bool { return !p.Leash && !p.Dead() && p.PID > 1 }
 
-// own collects everything but descent.
-func (c *claims) own(i int) {
+// collect adds all evidence but descent.
+func (c *claims) collect(i int) {
 	p := &c.s.Procs[i]
 	if !member(p) {
 		return
 	}
 	for _, id := range p.ArgRuns {
-		c.add(i, Key{id, p.UID}, Argv, -1)
+		c.add(i, snapshot.Key{ID: id, UID: p.UID}, Argv, -1)
 	}
 	for _, id := range p.EnvRuns {
-		c.add(i, Key{id, p.UID}, Environ, -1)
+		c.add(i, snapshot.Key{ID: id, UID: p.UID}, Environ, -1)
 	}
 	if p.Foreign {
 		return
 	}
 	for _, n := range c.workers[p.PID] {
-		if r := c.mine(p, n); r != nil && sameWorker(p, r) {
-			c.add(i, Key{r.RunID, p.UID}, Ledger, n)
+		if r := c.recordFor(p, n); r != nil && sameWorker(p, r) {
+			c.add(i, snapshot.Key{ID: r.RunID, UID: p.UID}, Ledger, n)
 		}
 	}
 	for _, n := range c.groups[p.PGID] {
-		c.sharing(i, n, Group)
+		c.inGroupOf(i, n, Group)
 	}
 	for _, n := range c.sessions[p.SID] {
-		c.sharing(i, n, Session)
+		c.inGroupOf(i, n, Session)
 	}
 	for _, h := range c.heldGroups[p.PGID] {
 		c.bornInto(i, h, Group)
@@ -109,25 +110,25 @@ func (c *claims) own(i int) {
 		c.bornInto(i, h, Session)
 	}
 	for _, n := range p.Inside {
-		if r := c.mine(p, n); r != nil {
-			c.add(i, Key{r.RunID, p.UID}, Cgroup, n)
+		if r := c.recordFor(p, n); r != nil {
+			c.add(i, snapshot.Key{ID: r.RunID, UID: p.UID}, Cgroup, n)
 		}
 	}
 }
 
-// mine is the record if it may speak of this process: only that of the same
-// user's file.
-func (c *claims) mine(p *Process, n int) *ledger.Record {
+// recordFor is the record if it is evidence for this process: its file must be of the
+// same user.
+func (c *claims) recordFor(p *snapshot.Process, n int) *ledger.Record {
 	if r := &c.s.Records[n]; r.UID == p.UID {
 		return r
 	}
 	return nil
 }
 
-// sameWorker reports whether this is the recorded worker. Number and start
-// time alone prove nothing: when PIDs were made to repeat, most repeats had the
-// same tick. So where the kernel gives no more, something else must agree.
-func sameWorker(p *Process, r *ledger.Record) bool {
+// sameWorker reports whether this is the recorded worker. PID and start time alone
+// prove nothing: when PIDs were made to repeat, most repeats had the same tick. Where
+// the kernel gives no more, other evidence must agree.
+func sameWorker(p *snapshot.Process, r *ledger.Record) bool {
 	switch r.Worker.Match(p.ID) {
 	case proc.Same:
 		return true
@@ -137,27 +138,27 @@ func sameWorker(p *Process, r *ledger.Record) bool {
 	return false
 }
 
-// sharing counts a process of the recorded worker's group or session, if that
-// number is the worker's still. The kernel gives no PID out anew while it names
-// a group or session that has members. So it is if the worker lives, or if this
-// process was born while he did and the number is nobody else's by now; else its
-// environment must say the same. Arguments are not enough: a grep for the run
-// may well lead a group whose number was a worker's.
-func (c *claims) sharing(i, n int, e Evidence) {
+// inGroupOf counts a process of the recorded worker's group or session, if that number
+// is still the worker's: the kernel gives no PID out anew while a group or session of
+// that number has members. It is if the worker lives, or if this process was born while
+// it did and no other process has the PID by now; else the process's environment must
+// name the run too. Arguments are not enough: a grep for the run may lead a group with
+// a number that was a worker's.
+func (c *claims) inGroupOf(i, n int, e Evidence) {
 	p := &c.s.Procs[i]
-	r := c.mine(p, n)
+	r := c.recordFor(p, n)
 	if r == nil || p.PID == r.Worker.PID && !sameWorker(p, r) {
 		return
 	}
 	lives, taken := c.worker(n)
 	if lives || slices.Contains(p.EnvRuns, r.RunID) || !taken && p.Start >= r.Worker.Start && p.Start < r.Seen {
-		c.add(i, Key{r.RunID, p.UID}, e, n)
+		c.add(i, snapshot.Key{ID: r.RunID, UID: p.UID}, e, n)
 	}
 }
 
-// bornInto counts who was born into the group or session of a member while
-// that one was being ended.
-func (c *claims) bornInto(i int, h *Held, e Evidence) {
+// bornInto counts a process that was born into the group or session of a member while
+// that member was being ended.
+func (c *claims) bornInto(i int, h *snapshot.Held, e Evidence) {
 	p := &c.s.Procs[i]
 	if p.UID == h.Run.UID && p.Start >= h.From && p.Start < h.Seen {
 		c.add(i, h.Run, e, -1)
@@ -168,8 +169,8 @@ func (c *claims) bornInto(i int, h *Held, e Evidence) {
 	}
 }
 
-// worker reports whether the recorded worker is in the table for certain, and
-// whether his number is another's, as far as can be told.
+// worker reports whether the recorded worker is in the snapshot for certain, and
+// whether another process has its PID, as far as can be told.
 func (c *claims) worker(n int) (lives, taken bool) {
 	r := &c.s.Records[n]
 	i, ok := c.by[r.Worker.PID]
@@ -177,15 +178,15 @@ func (c *claims) worker(n int) (lives, taken bool) {
 	return lives, ok && !lives
 }
 
-// enough runs contradict each other as well as thousands would, which another
-// user could write into his ledger.
+// enough runs contradict each other as well as thousands would, which another user
+// could write into a ledger.
 const enough = 8
 
-// manyRecords speak for one process as well as thousands would. Honest ones are as
-// many as watchdogs that are nested in each other.
+// manyRecords are as good evidence as thousands would be. Honest ones are as many as
+// watchdogs that are nested in each other.
 const manyRecords = 32
 
-func (c *claims) add(i int, run Key, e Evidence, record int) {
+func (c *claims) add(i int, run snapshot.Key, e Evidence, record int) {
 	list := c.of[i]
 	at := slices.IndexFunc(list, func(k claim) bool { return k.run == run })
 	if at < 0 {
@@ -201,9 +202,9 @@ func (c *claims) add(i int, run Key, e Evidence, record int) {
 	}
 }
 
-// descend counts the children of members, and theirs. Who says himself that he
-// is of another run is not counted, nor who lives where we may not judge, nor
-// who is older than his parent: that number was another's when it was read.
+// descend counts the descendants of members. A process that itself names another run
+// is not counted, nor one in another PID namespace, nor one that is older than its
+// parent: that PID was another process's when it was read.
 func (c *claims) descend() {
 	var queue []int
 	waits := make([]bool, len(c.of)) // in the queue
@@ -229,12 +230,12 @@ func (c *claims) descend() {
 	}
 }
 
-// inherit gives a child the runs of its parent, but for those that its own
-// labels gainsay. It reports whether any was new to it.
+// inherit gives a child the runs of its parent, except those that its own labels
+// contradict. It reports whether any was new to it.
 func (c *claims) inherit(i int, parents []claim) bool {
 	own, had := slices.ContainsFunc(c.of[i], isDirect), len(c.of[i])
 	for _, k := range parents {
-		// The parent's user may be another than the child's: that the judge says.
+		// The parent's user may be another than the child's: the verdict takes care of that.
 		if has := slices.ContainsFunc(c.of[i], func(o claim) bool { return o.run == k.run }); has || !own {
 			c.add(i, k.run, Descendant, -1)
 		}
@@ -244,8 +245,8 @@ func (c *claims) inherit(i int, parents []claim) bool {
 
 func isDirect(k claim) bool { return k.evidence&direct != 0 }
 
-// decide keeps, of each process, the runs that it counts to: those that it is
-// directly of, else those it inherits.
+// decide keeps, of each process, the runs that it counts to: those of its direct
+// evidence, else those it inherits.
 func (c *claims) decide() {
 	c.counts = make([][]claim, len(c.of))
 	for i, list := range c.of {
@@ -256,14 +257,13 @@ func (c *claims) decide() {
 	}
 }
 
-// Stale reports whether a record speaks for nobody any more: its watchdog and
-// its worker are dead, and nobody is in what was the worker's group, session or
-// cgroup.
-func Stale(s *Snapshot, r *ledger.Record) bool {
+// Stale reports whether a record is evidence for no process any more: its watchdog and
+// its worker are dead, and no process is in the worker's group, session or cgroup.
+func Stale(s *snapshot.Snapshot, r *ledger.Record) bool {
 	if r.Boot != s.Boot {
 		return true
 	}
-	if !s.here(r) || s.Partial[r.Cgroup] || s.Lives[r.Watchdog] != Dead || s.Lives[r.Worker] != Dead {
+	if !s.Here(r) || s.Partial[r.Cgroup] || s.Lives[r.Watchdog] != snapshot.Dead || s.Lives[r.Worker] != snapshot.Dead {
 		return false
 	}
 	group, session := r.Leads()

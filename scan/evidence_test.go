@@ -5,6 +5,7 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 )
 
 // Each kind of evidence by itself, and what makes it worthless.
@@ -44,14 +45,14 @@ func TestEvidence(t *testing.T) {
 			s.add(201, env(runX), args(runX), session(200), inside(0), under(200))
 		}, want{"200 x": "dead end environ+ledger+group+session",
 			"201 x": "dead end argv+environ+group+session+cgroup+descendant"}},
-		{"a child older than its parent is not his", func(s *scene) {
+		{"a child older than its parent is not its child", func(s *scene) {
 			s.add(201, under(200), bornAt(299))
 			s.add(200, env(runX), owning(theBoss))
 		}, want{"200 x": "dead end environ"}},
 		{"nor by its arguments", func(s *scene) {
 			s.add(201, under(200), bornAt(299), args(runX))
 			s.add(200, env(runX), owning(theBoss))
-		}, want{"200 x": "dead end environ", "201 x": "dead skip argv; its parent (PID 200) lives and is not of it"}},
+		}, want{"200 x": "dead end environ", "201 x": "dead skip argv; its parent (PID 200) is alive and not of it"}},
 		{"descent does not go through watchdogs, nor the dead", func(s *scene) {
 			s.add(200, env(runX), owning(theBoss))
 			s.add(201, under(200), leash)
@@ -69,7 +70,7 @@ func TestEvidence(t *testing.T) {
 			s.add(200, args(runX), under(201), bornAt(300))
 			s.add(201, args(runX), under(200), bornAt(300))
 		}, want{"199 x": "dead end environ", "200 x": "dead skip argv+descendant", "201 x": "dead skip argv+descendant"}},
-		{"zombies are nobody, a zombie leader with threads is somebody", func(s *scene) {
+		{"a zombie does not count, a zombie leader with threads does", func(s *scene) {
 			s.record(200)
 			s.add(200, env(runX), session(200), inode(9200), state('Z', 1))
 			s.add(201, env(runX), state('Z', 2))
@@ -109,7 +110,7 @@ func TestRecordedWorker(t *testing.T) {
 			s.record(200, func(r *ledger.Record) { r.NS = 8 })
 			s.add(200, inode(9200), session(200))
 		}, want{}},
-		{"who is of another namespace is not found by numbers", func(s *scene) {
+		{"a process of another namespace is not found by PIDs", func(s *scene) {
 			s.record(200)
 			s.add(200, inode(9200), session(200), inside(0), foreign)
 		}, want{}},
@@ -127,7 +128,7 @@ func TestGroupsOfTheDead(t *testing.T) {
 		{"born while it lived", born(499), want{"201 x": "dead end group+session"}},
 		{"born when it was last seen", born(500), want{}},
 		{"born later, and labelled", born(900, env(runX)), want{"201 x": "dead end environ+group+session"}},
-		{"born later, and a grep for it", born(900, args(runX)), want{"201 x": "dead skip argv; only its arguments speak"}},
+		{"born later, and a grep for it", born(900, args(runX)), want{"201 x": "dead skip argv; only its arguments name"}},
 		{"born later, an orphan by its arguments", born(900, args(runX), under(1)), want{"201 x": "dead end argv"}},
 		{"born later, and labelled otherwise", born(900, env(runY)), want{"201 y": "unclaimed leave environ"}},
 		{"born later, the worker lives", func(s *scene) {
@@ -141,7 +142,7 @@ func TestGroupsOfTheDead(t *testing.T) {
 			s.add(200, inode(9200), session(200), state('Z', 1))
 			s.add(201, session(200), bornAt(999))
 		}, want{"201 x": "dead end group+session"}},
-		{"the number has a new owner, and an old process joined his group", func(s *scene) {
+		{"another process has the PID, and an old one joined its group", func(s *scene) {
 			s.record(200)
 			s.add(200, inode(9201), session(200), bornAt(900))
 			s.add(201, session(200), bornAt(499))
@@ -154,10 +155,10 @@ func TestGroupsOfTheDead(t *testing.T) {
 	})
 }
 
-// Who is born into the group of a member while that one is being ended.
+// A process that is born into the group of a member while that member is being ended.
 func TestHeld(t *testing.T) {
-	h := Held{Run: Key{runX, user}, PID: 200, Group: 200, Session: 200, From: 600, Seen: 700}
-	held := func(h Held, c ...change) func(*scene) {
+	h := snapshot.Held{Run: snapshot.Key{ID: runX, UID: user}, PID: 200, Group: 200, Session: 200, From: 600, Seen: 700}
+	held := func(h snapshot.Held, c ...change) func(*scene) {
 		return func(s *scene) {
 			s.Held = append(s.Held, h)
 			s.record(nowhere) // says that the run is dead
@@ -203,7 +204,7 @@ func TestInheritedGivesWay(t *testing.T) {
 			s.add(300, env(runY), owning(theBossY))
 			s.add(301, under(300), session(200), bornAt(450))
 		}, want{"300 y": "dead end environ", "301 y": "dead end descendant", "301 x": "dead end group+session"}},
-		// 302 has two runs by its descent, also where 301 is looked at before 300.
+		// 302 has two runs by its descent, also where 301 is judged before 300.
 		{"a disagreement is inherited", func(s *scene) {
 			s.record(200)
 			s.add(301, under(300), session(200), bornAt(450))
@@ -224,7 +225,7 @@ func TestStale(t *testing.T) {
 		stale bool
 		set   func(*scene)
 	}{
-		{"nobody is left", true, func(s *scene) { s.record(200) }},
+		{"no process is left", true, func(s *scene) { s.record(200) }},
 		{"the watchdog lives", false, func(s *scene) { s.record(200); s.living(theDog) }},
 		{"the watchdog may live", false, func(s *scene) { s.record(200); s.unknown(theDog) }},
 		{"the worker lives", false, func(s *scene) { s.record(200); s.living(worker) }},
@@ -240,6 +241,10 @@ func TestStale(t *testing.T) {
 			s.living(worker)
 		}},
 		{"of another namespace", false, func(s *scene) { s.record(200, func(r *ledger.Record) { r.NS = 8 }) }},
+		{"which processes are in its cgroup is unknown", false, func(s *scene) {
+			s.record(200, func(r *ledger.Record) { r.Cgroup = "/leaf" })
+			s.Partial = map[string]bool{"/leaf": true}
+		}},
 		{"a group that it did not lead", true, func(s *scene) {
 			s.record(200, func(r *ledger.Record) { r.Group, r.Session = 150, 150 })
 			s.add(201, session(150))

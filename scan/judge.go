@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"leash/internal/owner"
+	"leash/internal/snapshot"
 )
 
 // State is what is known of a run.
@@ -34,11 +35,11 @@ const (
 	End
 )
 
-// Wish is what the caller asked for.
-type Wish struct {
+// Request is what the caller asks for.
+type Request struct {
 	// RunIDs names runs to be ended whatever their state; others are left out.
 	RunIDs []string
-	// WorkerIDs names the workers of those runs that are to be ended; none is all.
+	// WorkerIDs names the workers of those runs that are to be ended; without any, all are.
 	WorkerIDs []string
 	// Unclaimed runs are to be ended too.
 	Unclaimed bool
@@ -48,63 +49,67 @@ type Wish struct {
 }
 
 // names reports whether a run is to be ended whatever its state.
-func (w Wish) names(run Key) bool { return !w.Unguarded && slices.Contains(w.RunIDs, run.ID) }
+func (w Request) names(run snapshot.Key) bool {
+	return !w.Unguarded && slices.Contains(w.RunIDs, run.ID)
+}
 
 // covers reports whether a run is not left out.
-func (w Wish) covers(run Key) bool { return len(w.RunIDs) == 0 || slices.Contains(w.RunIDs, run.ID) }
+func (w Request) covers(run snapshot.Key) bool {
+	return len(w.RunIDs) == 0 || slices.Contains(w.RunIDs, run.ID)
+}
 
 // Member is a process that counts to a run.
 type Member struct {
-	*Process
+	*snapshot.Process
 	Evidence Evidence
 	Verdict  Verdict
 	Reason   string
-	// Watchdog is the PID of the one that is ending it; 0 if none is.
+	// Watchdog is the PID of the watchdog that is ending it; 0 if none is.
 	Watchdog int
 	// Unguarded: its watchdog is dead, and its run is alive.
 	Unguarded bool
 }
 
-// Run is a run and what counts to it.
+// Run is a run and the processes that count to it.
 type Run struct {
-	Key
+	snapshot.Key
 	State State
-	// Owner is the one that the state is judged by; nil if none is known.
+	// Owner is the owner that decides the state; nil if none is known.
 	Owner *owner.Owner
-	// Why says how the state was found, in words.
+	// Why is how the state was found, in words.
 	Why string
-	// Condemned: what is left of it is to be ended.
-	Condemned bool
-	Members   []Member
-	// Vouched: a record of that user names an owner, or did at an earlier look.
-	Vouched bool
+	// ToEnd: what is left of it is to be ended.
+	ToEnd   bool
+	Members []Member
+	// OwnerRecorded: a record of that user names an owner, or did at an earlier scan.
+	OwnerRecorded bool
 
-	lives   Life // of Owner
-	guarded bool // a living watchdog claims a worker of it
-	held    bool // and watches a parent that has no PID
+	lives   snapshot.Life // of Owner
+	guarded bool          // a living watchdog claims a worker of it
+	held    bool          // and watches a parent that has no PID
 }
 
-// OwnerLives reports whether the owner lives, or may: only death is certain.
-func (r *Run) OwnerLives() bool { return r.lives != Dead }
+// OwnerLives reports whether the owner is alive, or may be.
+func (r *Run) OwnerLives() bool { return r.lives != snapshot.Dead }
 
-// judge holds what one judgement is made of.
+// judge is the state of one call of Judge.
 type judge struct {
 	*claims
-	w      Wish
-	runs   map[Key]*Run
+	w      Request
+	runs   map[snapshot.Key]*Run
 	order  []*Run
-	guards map[guarded]int // PID of the watchdog whose business it is
+	guards map[guarded]int // PID of the watchdog that guards it
 	placed map[guarded]*ruling
 	ties   map[guarded]*tie
-	// labelled are records by their labels, living the labels of workers whose
-	// watchdog lives and has no record.
+	// labelled are the records by their labels; living are the labels of workers with a living
+	// watchdog that has no record.
 	labelled map[labels][]int
 	living   map[labels]bool
 }
 
-// Judge says of every process of every run what is to become of it.
-func Judge(s *Snapshot, w Wish) []*Run {
-	j := &judge{claims: gather(s), w: w, runs: make(map[Key]*Run), guards: make(map[guarded]int),
+// Judge decides of every process of every run what is to become of it.
+func Judge(s *snapshot.Snapshot, w Request) []*Run {
+	j := &judge{claims: gather(s), w: w, runs: make(map[snapshot.Key]*Run), guards: make(map[guarded]int),
 		placed: make(map[guarded]*ruling), ties: make(map[guarded]*tie),
 		labelled: make(map[labels][]int), living: make(map[labels]bool)}
 	j.findGuards()
@@ -124,7 +129,7 @@ func Judge(s *Snapshot, w Wish) []*Run {
 	return j.order
 }
 
-func (j *judge) run(k Key) *Run {
+func (j *judge) run(k snapshot.Key) *Run {
 	r := j.runs[k]
 	if r == nil {
 		r = &Run{Key: k}
@@ -134,7 +139,7 @@ func (j *judge) run(k Key) *Run {
 	return r
 }
 
-// findOwners collects who is said to own each run.
+// findOwners collects the owners that environments and records name for each run.
 func (j *judge) findOwners() {
 	for i := range j.s.Procs {
 		p := &j.s.Procs[i]
@@ -148,21 +153,21 @@ func (j *judge) findOwners() {
 			continue
 		}
 		if o, ok := owner.Parse(p.Owner); ok {
-			j.addOwner(j.run(Key{p.EnvRuns[0], p.UID}), o, j.s.lifeOf(o))
+			j.addOwner(j.run(snapshot.Key{ID: p.EnvRuns[0], UID: p.UID}), o, j.s.LifeOf(o))
 		}
 	}
 	for i := range j.s.Records {
 		rec := &j.s.Records[i]
-		r := j.run(Key{rec.RunID, rec.UID})
+		r := j.run(snapshot.Key{ID: rec.RunID, UID: rec.UID})
 		if rec.Boot != j.s.Boot {
-			continue // nobody of it lives, and nobody is left
+			continue // no process of another boot is left
 		}
-		r.Vouched = r.Vouched || len(rec.Parents) > 0
+		r.OwnerRecorded = r.OwnerRecorded || len(rec.Parents) > 0
 		if len(rec.Parents) == 0 && !rec.Ending && j.watched(i) {
 			r.held = true
 		}
 		for _, id := range rec.Parents {
-			life := Unknown
+			life := snapshot.Unknown
 			if rec.NS == j.s.NS {
 				life = j.s.Lives[id]
 			}
@@ -172,52 +177,52 @@ func (j *judge) findOwners() {
 	j.ownUnnamed()
 	for k, o := range j.s.Dead {
 		r := j.run(k)
-		r.Vouched = r.Vouched || j.s.Vouched[k]
-		j.addOwner(r, o, Dead)
+		r.OwnerRecorded = r.OwnerRecorded || j.s.OwnerRecorded[k]
+		j.addOwner(r, o, snapshot.Dead)
 	}
 }
 
-// addOwner takes one owner. The one who lives is shown, else the one who may.
-func (j *judge) addOwner(r *Run, o owner.Owner, life Life) {
+// addOwner adds one owner. Of several, one that is alive is shown, else one that may be.
+func (j *judge) addOwner(r *Run, o owner.Owner, life snapshot.Life) {
 	if r.Owner == nil || rank[life] > rank[r.lives] {
 		r.Owner, r.lives = &o, life
 	}
 }
 
-// rank: doubt outweighs death, and life outweighs doubt.
-var rank = [...]int{Dead: 0, Unknown: 1, Alive: 2}
+// rank orders them: one living owner is enough, and an unknown one is not dead.
+var rank = [...]int{snapshot.Dead: 0, snapshot.Unknown: 1, snapshot.Alive: 2}
 
-// watched reports whether the watchdog of a record lives, or may.
+// watched reports whether the watchdog of a record is alive, or may be.
 func (j *judge) watched(record int) bool {
 	rec := &j.s.Records[record]
-	return j.s.here(rec) && j.s.Lives[rec.Watchdog] != Dead
+	return j.s.Here(rec) && j.s.Lives[rec.Watchdog] != snapshot.Dead
 }
 
-// guarded is a process as far as it is of one run.
+// guarded is a process as a member of one run.
 type guarded struct {
 	i   int
-	run Key
+	run snapshot.Key
 }
 
-// labels are how a watchdog finds strays.
+// labels are how a watchdog finds the processes that left its worker's group.
 type labels struct {
-	run    Key
+	run    snapshot.Key
 	worker string
 }
 
-// findGuards marks the workers that a living watchdog has, and what is theirs.
+// findGuards marks the workers of living watchdogs, and their trees.
 func (j *judge) findGuards() {
-	recorded := make(map[int]bool) // watchdogs whose workers are known
-	strays := make(map[labels]int)
+	recorded := make(map[int]bool) // watchdogs with known workers
+	byLabels := make(map[labels]int)
 	watched := make([]bool, len(j.s.Records))
 	for n := range j.s.Records {
 		rec := &j.s.Records[n]
-		if l := (labels{Key{rec.RunID, rec.UID}, rec.WorkerID}); rec.WorkerID != "" && len(j.labelled[l]) < manyRecords {
+		if l := (labels{snapshot.Key{ID: rec.RunID, UID: rec.UID}, rec.WorkerID}); rec.WorkerID != "" && len(j.labelled[l]) < manyRecords {
 			j.labelled[l] = append(j.labelled[l], n)
 		}
 		if watched[n] = j.watched(n); watched[n] {
 			recorded[rec.Watchdog.PID] = true
-			strays[labels{Key{rec.RunID, rec.UID}, rec.WorkerID}] = n
+			byLabels[labels{snapshot.Key{ID: rec.RunID, UID: rec.UID}, rec.WorkerID}] = n
 		}
 	}
 	for i := range j.s.Procs {
@@ -228,7 +233,7 @@ func (j *judge) findGuards() {
 					j.guard(guarded{i, k.run}, j.s.Records[n].Watchdog.PID)
 				}
 			}
-			if n, ok := strays[labels{k.run, p.Worker}]; ok && p.Worker != "" && k.evidence&Environ != 0 {
+			if n, ok := byLabels[labels{k.run, p.Worker}]; ok && p.Worker != "" && k.evidence&Environ != 0 {
 				j.guard(guarded{i, k.run}, j.s.Records[n].Watchdog.PID)
 			}
 		}
@@ -238,16 +243,16 @@ func (j *judge) findGuards() {
 	}
 }
 
-// guardUnrecorded marks the workers of a watchdog that could write no record:
-// its children, and whom its arguments name.
-func (j *judge) guardUnrecorded(p *Process) {
+// guardUnrecorded marks the workers of a watchdog that could write no record: its
+// children, and the process that its arguments name.
+func (j *judge) guardUnrecorded(p *snapshot.Process) {
 	workers := j.children[p.PID]
 	if c, ok := j.by[p.Guards]; ok && p.Guards > 1 {
 		workers = append(slices.Clone(workers), c)
 	}
 	for _, c := range workers {
 		if p.Foreign || p.UID != 0 && p.UID != j.s.Procs[c].UID {
-			continue // its numbers are not ours, or it could not end him
+			continue // its PIDs are not ours, or it could not end that process
 		}
 		for _, k := range j.counts[c] {
 			j.guard(guarded{c, k.run}, p.PID)
@@ -258,7 +263,7 @@ func (j *judge) guardUnrecorded(p *Process) {
 	}
 }
 
-// guard marks a process and those of its descendants that are of the same run.
+// guard marks a process, and its descendants in the same run.
 func (j *judge) guard(g guarded, watchdog int) {
 	counts := slices.ContainsFunc(j.counts[g.i], func(k claim) bool { return k.run == g.run })
 	if _, done := j.guards[g]; done || !counts {
@@ -271,12 +276,12 @@ func (j *judge) guard(g guarded, watchdog int) {
 	}
 }
 
-// state says what a run is, and why.
+// state sets the state of a run, and why.
 func (j *judge) state(r *Run) {
 	switch {
-	case r.Owner != nil && r.lives == Alive:
+	case r.Owner != nil && r.lives == snapshot.Alive:
 		r.State, r.Why = AliveRun, fmt.Sprintf("its owner (PID %d) lives", r.Owner.PID)
-	case r.Owner != nil && r.lives == Unknown:
+	case r.Owner != nil && r.lives == snapshot.Unknown:
 		r.State, r.Why = AliveRun, j.uncheckable(r.Owner)
 	case r.held:
 		r.State, r.Why = AliveRun, "a watchdog guards it, for a parent that it knows by a lifeline"
@@ -287,7 +292,7 @@ func (j *judge) state(r *Run) {
 	default:
 		r.Why = "no owner of it is known"
 	}
-	r.Condemned = j.w.covers(r.Key) && (r.State == DeadRun || r.State == Unclaimed && j.w.Unclaimed || j.w.names(r.Key))
+	r.ToEnd = j.w.covers(r.Key) && (r.State == DeadRun || r.State == Unclaimed && j.w.Unclaimed || j.w.names(r.Key))
 }
 
 func (j *judge) uncheckable(o *owner.Owner) string {
@@ -308,7 +313,7 @@ func (j *judge) deadOwner(r *Run) string {
 	return fmt.Sprintf("its owner (PID %d) is gone", o.PID)
 }
 
-// place puts a process under each run that it counts to.
+// place adds a process to each run that it counts to.
 func (j *judge) place(i int) {
 	for _, k := range j.counts[i] {
 		r, v := j.run(k.run), j.rule(i, k)

@@ -7,60 +7,49 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/owner"
+	"leash/internal/snapshot"
 )
 
-// Leaf is the cgroup of a watchdog that is dead for certain. Only run makes one,
-// for its worker alone.
-type Leaf struct {
-	// Name is the leaf's own, without the folders above it.
-	Name string
-	// UID owns it: it speaks of that user's processes only.
-	UID uint32
-	// PID was the watchdog's, and Tick is when the leaf was made.
-	PID  int
-	Tick uint64
-}
-
-// abandoned reports whether a process is in the leaf of a dead watchdog of its own
-// user that no record speaks of. Where there is one, the record says more.
-func (c *claims) abandoned(p *Process) bool {
+// abandoned reports whether a process is in the leaf of a dead watchdog of its own user
+// that has no record. A record says more than the leaf.
+func (c *claims) abandoned(p *snapshot.Process) bool {
 	l := p.Leaf
 	if l == nil || p.Foreign || l.UID != p.UID || !member(p) {
 		return false
 	}
 	return !slices.ContainsFunc(c.s.Records, func(r ledger.Record) bool {
-		return c.s.here(&r) && r.UID == l.UID && r.Watchdog.PID == l.PID && r.Watchdog.Start <= l.Tick &&
+		return c.s.Here(&r) && r.UID == l.UID && r.Watchdog.PID == l.PID && r.Watchdog.Start <= l.Tick &&
 			(r.Cgroup == "" || path.Base(r.Cgroup) == l.Name)
 	})
 }
 
-// unnamed counts to a run without an ID who is in such a leaf and of no other run.
-// It reports whether there was anybody.
+// unnamed counts the processes in such leaves that belong to no other run to a run
+// without an ID. It reports whether there were any.
 func (c *claims) unnamed() (any bool) {
 	for i := range c.s.Procs {
 		if p := &c.s.Procs[i]; len(c.of[i]) == 0 && c.abandoned(p) {
-			c.add(i, Key{"", p.UID}, Cgroup, -1)
+			c.add(i, snapshot.Key{ID: "", UID: p.UID}, Cgroup, -1)
 			any = true
 		}
 	}
 	return any
 }
 
-// ownUnnamed says who owned those runs: of the watchdog alone anything is known,
-// and its worker was to die with it.
+// ownUnnamed makes the watchdogs the owners of those runs: nothing else is known, and
+// their workers were to die with them.
 func (j *judge) ownUnnamed() {
 	for i := range j.s.Procs {
 		p := &j.s.Procs[i]
 		for _, k := range j.of[i] {
 			if k.run.ID == "" && p.Leaf != nil && k.evidence&Cgroup != 0 {
-				j.addOwner(j.run(k.run), owner.Owner{PID: p.Leaf.PID, Start: p.Leaf.Tick, Boot: j.s.Boot, NS: j.s.NS}, Dead)
+				j.addOwner(j.run(k.run), owner.Owner{PID: p.Leaf.PID, Start: p.Leaf.Tick, Boot: j.s.Boot, NS: j.s.NS}, snapshot.Dead)
 			}
 		}
 	}
 }
 
-// belowWatchdog: of who is of a run without an ID, a living watchdog above it is to
-// decide. It may be guarding it, in a way that left no trace.
+// belowWatchdog leaves a process of a run without an ID to a living watchdog above it,
+// which may be guarding it in a way that left no trace.
 func (j *judge) belowWatchdog(i int, k claim) string {
 	if k.run.ID != "" {
 		return ""
@@ -78,7 +67,7 @@ func (j *judge) belowWatchdog(i int, k claim) string {
 	return ""
 }
 
-func leafName(p *Process) string {
+func leafName(p *snapshot.Process) string {
 	if p.Leaf == nil {
 		return ""
 	}

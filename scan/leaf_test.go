@@ -4,19 +4,22 @@ import (
 	"testing"
 
 	"leash/internal/ledger"
+	"leash/internal/snapshot"
 )
 
-func inLeaf(p *Process) { p.Leaf = &Leaf{Name: "leash-7-70-60", UID: user, PID: wdog, Tick: 60} }
+func inLeaf(p *snapshot.Process) {
+	p.Leaf = &snapshot.Leaf{Name: "leash-7-70-60", UID: user, PID: wdog, Tick: 60}
+}
 
 func leafOfUser(uid uint32) change {
-	return func(p *Process) { inLeaf(p); p.Leaf.UID = uid }
+	return func(p *snapshot.Process) { inLeaf(p); p.Leaf.UID = uid }
 }
 
 func (s *scene) dog(changes ...func(*ledger.Record)) {
 	s.record(nowhere, changes...)
 }
 
-// Who is in the cgroup of a dead watchdog that wrote no record is of a run
+// A process in the cgroup of a dead watchdog that wrote no record is of a run
 // without an ID, and that run is dead.
 func TestLeaves(t *testing.T) {
 	const ended = "dead end cgroup; its watchdog (PID 70) is gone, and no record of its worker is there; it is of the run by the cgroup that its watchdog made (leash-7-70-60)"
@@ -78,7 +81,7 @@ func TestLeaves(t *testing.T) {
 			s.add(200, inLeaf, env(runX), owning(theBoss))
 			s.add(202, env(runX), owning(theBoss))
 		}, want{"200 x": "alive end environ; its watchdog is gone, and its owner (PID 80) lives", "202 x": "alive leave environ; lives"}},
-		{"nobody owns the run that it names", func(s *scene) { s.add(200, inLeaf, env(runX)) }, want{"200 x": "unclaimed leave environ"}},
+		{"the run that it names has no owner", func(s *scene) { s.add(200, inLeaf, env(runX)) }, want{"200 x": "unclaimed leave environ"}},
 		{"another run was named", func(s *scene) { s.ask(runX); s.add(200, inLeaf) }, want{}},
 	})
 }

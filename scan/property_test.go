@@ -9,6 +9,7 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 )
 
 const snapshots = 15_000
@@ -41,7 +42,7 @@ func (d draw) info() proc.Info {
 	return i
 }
 
-func (d draw) ownerText(lives map[proc.ID]Life) string {
+func (d draw) ownerText(lives map[proc.ID]snapshot.Life) string {
 	if d.chance(10) {
 		return d.one("", "x", "1:2:3")
 	}
@@ -53,13 +54,13 @@ func (d draw) ownerText(lives map[proc.ID]Life) string {
 	return ownerText(id, d.one(boot, boot, boot, "b006"), uint64(space+d.IntN(8)/7))
 }
 
-func (d draw) life() Life { return Life(d.IntN(6)+2) % 3 } // unknown, dead and alive alike
+func (d draw) life() snapshot.Life { return snapshot.Life(d.IntN(6)+2) % 3 } // unknown, dead and alive alike
 
-func (d draw) snapshot() (*Snapshot, Wish) {
-	s := &Snapshot{Boot: boot, NS: space, UID: uint32(d.IntN(8) / 7), Tick: 14, Lives: map[proc.ID]Life{}, Parents: map[int]Process{}}
+func (d draw) snapshot() (*snapshot.Snapshot, Request) {
+	s := &snapshot.Snapshot{Boot: boot, NS: space, UID: uint32(d.IntN(8) / 7), Tick: 14, Lives: map[proc.ID]snapshot.Life{}, Parents: map[int]snapshot.Process{}}
 	numbers := d.Perm(14)
 	for n := range 2 + d.IntN(9) {
-		p := Process{Info: d.info(), ArgRuns: d.ids(), EnvRuns: d.ids(), Mixed: d.chance(4), Foreign: d.chance(4), Worker: d.one("", "w1", "w2")}
+		p := snapshot.Process{Info: d.info(), ArgRuns: d.ids(), EnvRuns: d.ids(), Mixed: d.chance(4), Foreign: d.chance(4), Worker: d.one("", "w1", "w2")}
 		p.PID = 1 + numbers[n]
 		if d.chance(40) {
 			p.Owner = d.ownerText(s.Lives)
@@ -68,7 +69,7 @@ func (d draw) snapshot() (*Snapshot, Wish) {
 			p.Guards = d.pid()
 		}
 		if d.chance(4) {
-			p.Barred = "access denied"
+			p.Denied = "access denied"
 		}
 		if d.chance(10) {
 			p.Leaf = d.leaf()
@@ -84,23 +85,23 @@ func (d draw) snapshot() (*Snapshot, Wish) {
 		}
 	}
 	for range d.IntN(3) {
-		s.Held = append(s.Held, Held{Run: Key{d.one(runX, runY), uint32(d.IntN(2))}, PID: d.pid(), Group: d.pid(), Session: d.pid(),
+		s.Held = append(s.Held, snapshot.Held{Run: snapshot.Key{ID: d.one(runX, runY), UID: uint32(d.IntN(2))}, PID: d.pid(), Group: d.pid(), Session: d.pid(),
 			From: uint64(10 + d.IntN(4)), Seen: uint64(11 + d.IntN(4))})
 	}
 	for range d.IntN(3) {
 		pid := d.pid()
-		s.Parents[pid] = Process{Info: d.info(), Name: d.one("init", "systemd", "bash")}
-		s.Never = append(s.Never, d.info())
+		s.Parents[pid] = snapshot.Process{Info: d.info(), Name: d.one("init", "systemd", "bash")}
+		s.Protected = append(s.Protected, d.info())
 	}
-	return s, d.wish()
+	return s, d.request()
 }
 
-func (d draw) leaf() *Leaf {
-	return &Leaf{Name: d.one("leash-1", "leash-2"), UID: uint32(d.IntN(2)), PID: d.pid(), Tick: uint64(10 + d.IntN(4))}
+func (d draw) leaf() *snapshot.Leaf {
+	return &snapshot.Leaf{Name: d.one("leash-1", "leash-2"), UID: uint32(d.IntN(2)), PID: d.pid(), Tick: uint64(10 + d.IntN(4))}
 }
 
-func (d draw) wish() Wish {
-	w := Wish{Unclaimed: d.chance(30), Unguarded: d.chance(30)}
+func (d draw) request() Request {
+	w := Request{Unclaimed: d.chance(30), Unguarded: d.chance(30)}
 	if d.chance(30) {
 		w.RunIDs = []string{d.one(runX, runY)}
 		if d.chance(40) {
@@ -110,7 +111,7 @@ func (d draw) wish() Wish {
 	return w
 }
 
-func (d draw) record(lives map[proc.ID]Life) ledger.Record {
+func (d draw) record(lives map[proc.ID]snapshot.Life) ledger.Record {
 	r := ledger.Record{RunID: d.one(runX, runY), WorkerID: d.one("", "w1", "w2"), Watchdog: d.identity(), Worker: d.identity(),
 		Group: d.pid(), Session: d.pid(), Boot: d.one(boot, boot, boot, boot, "b006"), NS: uint64(space + d.IntN(8)/7),
 		Ending: d.chance(30), Cgroup: d.one("", "/leash-1", "/leash-2"), Seen: uint64(10 + d.IntN(5)), UID: uint32(d.IntN(2))}
@@ -129,7 +130,7 @@ func (d draw) record(lives map[proc.ID]Life) ledger.Record {
 }
 
 // show writes a snapshot down in full: an Info alone would print its identity only.
-func show(s *Snapshot) string {
+func show(s *snapshot.Snapshot) string {
 	var b strings.Builder
 	for i := range s.Procs {
 		fmt.Fprintf(&b, "%#v\n", s.Procs[i])
@@ -137,12 +138,12 @@ func show(s *Snapshot) string {
 	for i := range s.Records {
 		fmt.Fprintf(&b, "%#v\n", s.Records[i])
 	}
-	fmt.Fprintf(&b, "%#v\n%#v\n%#v\n%#v, UID %d\n", s.Held, s.Lives, s.Parents, s.Never, s.UID)
+	fmt.Fprintf(&b, "%#v\n%#v\n%#v\n%#v, UID %d\n", s.Held, s.Lives, s.Parents, s.Protected, s.UID)
 	return b.String()
 }
 
 // ends are the PIDs that are to be ended.
-func ends(s *Snapshot, w Wish) map[int]bool {
+func ends(s *snapshot.Snapshot, w Request) map[int]bool {
 	pids := map[int]bool{}
 	for _, r := range Judge(s, w) {
 		for _, m := range r.Members {
@@ -182,7 +183,7 @@ func TestAnySnapshot(t *testing.T) {
 }
 
 // wrong says what must not be of a member.
-func wrong(s *Snapshot, w Wish, r *Run, m *Member) string {
+func wrong(s *snapshot.Snapshot, w Request, r *Run, m *Member) string {
 	labels := len(m.ArgRuns)+len(m.EnvRuns) > 0
 	switch {
 	case m.Evidence == 0:
@@ -203,7 +204,7 @@ func wrong(s *Snapshot, w Wish, r *Run, m *Member) string {
 		return "not asked for"
 	case m.Verdict != End:
 		return ""
-	case m.Foreign, m.Mixed, m.Barred != "", m.UID != r.UID, s.UID != 0 && m.UID != s.UID, s.never(m.ID):
+	case m.Foreign, m.Mixed, m.Denied != "", m.UID != r.UID, s.UID != 0 && m.UID != s.UID, s.IsProtected(m.ID):
 		return "must never be ended"
 	case len(m.ArgRuns) > 1, len(m.EnvRuns) > 1, len(m.ArgRuns) == 1 && len(m.EnvRuns) == 1 && m.ArgRuns[0] != m.EnvRuns[0]:
 		return "two runs"
@@ -220,7 +221,7 @@ func wrong(s *Snapshot, w Wish, r *Run, m *Member) string {
 	case r.State == AliveRun:
 		return guardedBy(s, r, m)
 	case r.Owner == nil && !w.Unclaimed:
-		return "nobody is known to be dead"
+		return "no process is known to be dead"
 	case r.Owner != nil && r.OwnerLives():
 		return "the owner shown lives, or may"
 	}
@@ -228,35 +229,35 @@ func wrong(s *Snapshot, w Wish, r *Run, m *Member) string {
 }
 
 // anotherWorker: its own record, and no other, names a worker that was not asked for.
-func anotherWorker(s *Snapshot, w Wish, r *Run, m *Member) bool {
+func anotherWorker(s *snapshot.Snapshot, w Request, r *Run, m *Member) bool {
 	return slices.ContainsFunc(s.Records, func(rec ledger.Record) bool {
-		return s.here(&rec) && rec.RunID == r.ID && rec.UID == r.UID && rec.Worker.PID == m.PID && sameWorker(m.Process, &rec) &&
+		return s.Here(&rec) && rec.RunID == r.ID && rec.UID == r.UID && rec.Worker.PID == m.PID && sameWorker(m.Process, &rec) &&
 			rec.WorkerID != "" && !slices.Contains(w.WorkerIDs, rec.WorkerID)
 	})
 }
 
 // guardedBy finds, by another way than the judge, what guards a member of a living
 // run that is to be ended as unguarded; or that it never had a watchdog.
-func guardedBy(s *Snapshot, r *Run, m *Member) string {
-	had := slices.ContainsFunc(s.Procs, func(p Process) bool { return p.Leaf != nil }) ||
-		slices.ContainsFunc(s.Held, func(h Held) bool { return h.Run == r.Key })
+func guardedBy(s *snapshot.Snapshot, r *Run, m *Member) string {
+	had := slices.ContainsFunc(s.Procs, func(p snapshot.Process) bool { return p.Leaf != nil }) ||
+		slices.ContainsFunc(s.Held, func(h snapshot.Held) bool { return h.Run == r.Key })
 	for i := range s.Records {
 		rec := &s.Records[i]
-		if !s.here(rec) || rec.RunID != r.ID || rec.UID != r.UID {
+		if !s.Here(rec) || rec.RunID != r.ID || rec.UID != r.UID {
 			continue
 		}
 		life := s.Lives[rec.Watchdog]
-		had = had || life == Dead
-		if life != Dead && rec.Worker.PID == m.PID && sameWorker(m.Process, rec) {
+		had = had || life == snapshot.Dead
+		if life != snapshot.Dead && rec.Worker.PID == m.PID && sameWorker(m.Process, rec) {
 			return "its watchdog may live"
 		}
-		if life != Dead && rec.WorkerID != "" && rec.WorkerID == m.Worker && slices.Contains(m.EnvRuns, r.ID) {
+		if life != snapshot.Dead && rec.WorkerID != "" && rec.WorkerID == m.Worker && slices.Contains(m.EnvRuns, r.ID) {
 			return "the watchdog of the worker that it is labelled with may live"
 		}
 	}
 	for i := range s.Procs {
 		if p := &s.Procs[i]; p.Leash && !p.Dead() && !p.Foreign && (p.UID == 0 || p.UID == m.UID) && m.PPID == p.PID &&
-			!slices.ContainsFunc(s.Records, func(rec ledger.Record) bool { return s.here(&rec) && rec.Watchdog.PID == p.PID }) {
+			!slices.ContainsFunc(s.Records, func(rec ledger.Record) bool { return s.Here(&rec) && rec.Watchdog.PID == p.PID }) {
 			return "it is the child of a watchdog"
 		}
 	}
@@ -266,19 +267,19 @@ func guardedBy(s *Snapshot, r *Run, m *Member) string {
 	return ""
 }
 
-// living finds an owner who is not certainly dead, by another way than the judge.
-func living(s *Snapshot, r *Run, m *Member) string {
+// living finds an owner that is not dead for certain, in another way than Judge.
+func living(s *snapshot.Snapshot, r *Run, m *Member) string {
 	for i := range s.Records {
 		rec := &s.Records[i]
 		if rec.RunID != r.ID || rec.UID != r.UID || rec.Boot != boot {
 			continue
 		}
 		for _, id := range rec.Parents {
-			if rec.NS != space || s.Lives[id] != Dead {
+			if rec.NS != space || s.Lives[id] != snapshot.Dead {
 				return fmt.Sprintf("the recorded owner %v may live", id)
 			}
 		}
-		if rec.NS == space && s.Lives[rec.Watchdog] != Dead && rec.Worker.Inode != 0 && rec.Worker.Match(m.ID) == proc.Same {
+		if rec.NS == space && s.Lives[rec.Watchdog] != snapshot.Dead && rec.Worker.Inode != 0 && rec.Worker.Match(m.ID) == proc.Same {
 			return "its watchdog may live"
 		}
 	}
@@ -289,7 +290,7 @@ func living(s *Snapshot, r *Run, m *Member) string {
 		}
 		for id, life := range s.Lives {
 			here, there := p.Owner == ownerText(id, boot, space), p.Owner == ownerText(id, boot, space+1)
-			if id.PID > 0 && (there || here && id.Inode == 0 && life != Dead) {
+			if id.PID > 0 && (there || here && id.Inode == 0 && life != snapshot.Dead) {
 				return fmt.Sprintf("the owner that PID %d names may live", p.PID)
 			}
 		}
@@ -297,7 +298,7 @@ func living(s *Snapshot, r *Run, m *Member) string {
 	return ""
 }
 
-func sameInAnyOrder(t *testing.T, d draw, seed uint64, s *Snapshot, w Wish, runs []*Run) {
+func sameInAnyOrder(t *testing.T, d draw, seed uint64, s *snapshot.Snapshot, w Request, runs []*Run) {
 	t.Helper()
 	say := func(runs []*Run) (all []string) {
 		for _, r := range runs {
@@ -330,13 +331,13 @@ func sameInAnyOrder(t *testing.T, d draw, seed uint64, s *Snapshot, w Wish, runs
 }
 
 // TestLess: knowing that an owner lives, or less of the evidence, never ends
-// anybody else.
+// another process.
 func TestLess(t *testing.T) {
 	for seed := range uint64(snapshots) {
 		d := draw{rand.New(rand.NewPCG(seed, 2))}
 		s, w := d.snapshot()
 		if w.RunIDs != nil || w.Unguarded {
-			continue // whom a watchdog would have ended alone if the owner were dead
+			continue // its watchdog alone would end it if the owner were dead
 		}
 		before := ends(s, w)
 		o := clone(s)
@@ -349,29 +350,29 @@ func TestLess(t *testing.T) {
 	}
 }
 
-func clone(s *Snapshot) *Snapshot {
+func clone(s *snapshot.Snapshot) *snapshot.Snapshot {
 	o := *s
 	o.Procs, o.Records, o.Held = slices.Clone(s.Procs), slices.Clone(s.Records), slices.Clone(s.Held)
-	o.Lives = map[proc.ID]Life{}
+	o.Lives = map[proc.ID]snapshot.Life{}
 	for id, life := range s.Lives {
 		o.Lives[id] = life
 	}
 	return &o
 }
 
-// owns reports whether somebody is named as an owner and as nothing else.
-func (s *Snapshot) owns(id proc.ID) bool {
+// owns reports whether a process is named as an owner and as nothing else.
+func owns(s *snapshot.Snapshot, id proc.ID) bool {
 	return !slices.ContainsFunc(s.Records, func(r ledger.Record) bool { return r.Watchdog == id || r.Worker == id })
 }
 
 // less changes a snapshot so that no more may be ended than before.
-func (d draw) less(o *Snapshot) string {
+func (d draw) less(o *snapshot.Snapshot) string {
 	p := &o.Procs[d.IntN(len(o.Procs))]
 	switch d.IntN(7) {
 	case 0, 1:
-		life := []Life{Alive, Unknown}[d.IntN(2)]
+		life := []snapshot.Life{snapshot.Alive, snapshot.Unknown}[d.IntN(2)]
 		for id := range o.Lives {
-			if o.owns(id) {
+			if owns(o, id) {
 				o.Lives[id] = life
 			}
 		}
@@ -380,12 +381,12 @@ func (d draw) less(o *Snapshot) string {
 		p.Mixed = p.Mixed || p.Owner == "" // else an owner is forgotten with it
 		return "rights of two users"
 	case 2:
-		o.Never = append(o.Never, p.Info)
+		o.Protected = append(o.Protected, p.Info)
 		return "an ancestor more"
 	case 4:
 		o.Records = append(o.Records, ledger.Record{RunID: runX, UID: p.UID, Boot: boot, NS: space + 1, Parents: []proc.ID{{PID: 5}},
 			Worker: proc.ID{PID: nowhere, Start: 1}, Watchdog: proc.ID{PID: nowhere, Start: 1}})
-		return "an owner who cannot be checked"
+		return "an owner that cannot be checked"
 	case 5:
 		o.UID = 1 + p.UID
 		return "another user's rights"
@@ -411,12 +412,12 @@ func TestLessEvidence(t *testing.T) {
 		}
 		for i := range s.Records {
 			s.Records[i].UID = 1
-			s.Records[i].RunID, s.Lives[s.Records[i].Watchdog] = runX, Dead
+			s.Records[i].RunID, s.Lives[s.Records[i].Watchdog] = runX, snapshot.Dead
 		}
 		for i := range s.Held {
-			s.Held[i].Run = Key{runX, 1}
+			s.Held[i].Run = snapshot.Key{ID: runX, UID: 1}
 		}
-		w := Wish{Unclaimed: true}
+		w := Request{Unclaimed: true}
 		before := ends(s, w)
 		o := clone(s)
 		switch p := &o.Procs[d.IntN(len(o.Procs))]; d.IntN(6) {
@@ -442,14 +443,14 @@ func TestLessEvidence(t *testing.T) {
 }
 
 // TestUnguardedNeedsADeadWatchdog: while all watchdogs may live, --unguarded ends
-// nobody that is left alone without it.
+// no process that is left alone without it.
 func TestUnguardedNeedsADeadWatchdog(t *testing.T) {
 	for seed := range uint64(snapshots) {
 		d := draw{rand.New(rand.NewPCG(seed, 4))}
 		s, w := d.snapshot()
 		w.RunIDs, w.WorkerIDs, w.Unguarded = nil, nil, false
 		s.Held = nil
-		life := []Life{Alive, Unknown}[d.IntN(2)]
+		life := []snapshot.Life{snapshot.Alive, snapshot.Unknown}[d.IntN(2)]
 		for i := range s.Records {
 			s.Lives[s.Records[i].Watchdog] = life
 		}
@@ -466,8 +467,8 @@ func TestUnguardedNeedsADeadWatchdog(t *testing.T) {
 	}
 }
 
-// FuzzJudge: the bytes draw a snapshot, and nothing of the sort panics or ends
-// whom it must not.
+// FuzzJudge: the bytes draw a snapshot; Judge neither panics nor ends a process that
+// it must not.
 func FuzzJudge(f *testing.F) {
 	f.Add([]byte("a snapshot"))
 	f.Fuzz(func(t *testing.T, b []byte) {

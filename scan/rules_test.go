@@ -5,6 +5,7 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 )
 
 func TestOwners(t *testing.T) {
@@ -12,7 +13,7 @@ func TestOwners(t *testing.T) {
 	play(t, []sceneTest{
 		{"none", with(""), want{"200 x": "unclaimed leave environ; left alone unless --unclaimed"}},
 		{"gone", with(ownerText(theBoss, boot, space)), want{"200 x": "dead end environ; its owner (PID 80) is gone"}},
-		{"nobody looked for him", with(ownerText(proc.ID{PID: nowhere, Start: 5}, boot, space)),
+		{"its life was not asked for", with(ownerText(proc.ID{PID: nowhere, Start: 5}, boot, space)),
 			want{"200 x": "alive leave environ; its owner (PID 4000) cannot be checked"}},
 		{"of another boot", with(ownerText(theBoss, "b006", space)), want{"200 x": "dead end environ; its owner was of another boot"}},
 		{"of another boot and namespace", with(ownerText(theBoss, "b006", 8)), want{"200 x": "dead end environ; another boot"}},
@@ -35,7 +36,7 @@ func TestOwners(t *testing.T) {
 			s.add(200, env(runX), owning(theBossY))
 			s.add(201, env(runX), owning(theBoss))
 		}, want{"200 x": "alive leave environ; (PID 81) cannot be checked", "201 x": "alive leave environ"}},
-		{"who lives is shown rather than who may", func(s *scene) {
+		{"one that is alive is shown rather than one that may be", func(s *scene) {
 			s.living(theBossY)
 			s.add(200, env(runX), ownedBy(ownerText(theBoss, boot, 8)))
 			s.add(201, env(runX), owning(theBossY))
@@ -92,20 +93,20 @@ func TestOwners(t *testing.T) {
 }
 
 func TestArgumentsAlone(t *testing.T) {
-	// The run is dead, for somebody else of it says so.
+	// The run is dead: another process of it says so.
 	with := func(set func(*scene)) func(*scene) { return func(s *scene) { s.record(nowhere); set(s) } }
 	argv := func(c ...change) func(*scene) {
 		return with(func(s *scene) { s.add(200, append([]change{args(runX)}, c...)...) })
 	}
 	initIs := func(name string, sid, mine int) func(*scene) {
 		return with(func(s *scene) {
-			s.parent(Process{Info: proc.Info{ID: proc.ID{PID: 1, Start: 1}, SID: sid}, Name: name})
+			s.parent(snapshot.Process{Info: proc.Info{ID: proc.ID{PID: 1, Start: 1}, SID: sid}, Name: name})
 			s.add(200, args(runX), under(1), session(mine))
 		})
 	}
-	const left = "dead skip argv; only its arguments speak of the run"
+	const left = "dead skip argv; only its arguments name the run"
 	play(t, []sceneTest{
-		{"a grep at a prompt", argv(), want{"200 x": left + ", and its parent (PID 90) lives and is not of it"}},
+		{"a grep at a prompt", argv(), want{"200 x": left + ", and its parent (PID 90) is alive and not of it"}},
 		{"the parent is not known", argv(under(nowhere)), want{"200 x": left}},
 		{"no parent at all", argv(under(0)), want{"200 x": left}},
 		{"init has it", argv(under(1)), want{"200 x": "dead end argv"}},
@@ -113,15 +114,15 @@ func TestArgumentsAlone(t *testing.T) {
 		{"PID 1 is a program, and not of its session", initIs("node", 1, 200), want{"200 x": "dead end argv"}},
 		{"PID 1 is an init, and of its session", initIs("tini", 1, 1), want{"200 x": "dead end argv"}},
 		{"the parent is younger", with(func(s *scene) {
-			s.parent(Process{Info: proc.Info{ID: proc.ID{PID: 95, Start: 301}}})
+			s.parent(snapshot.Process{Info: proc.Info{ID: proc.ID{PID: 95, Start: 301}}})
 			s.add(200, args(runX), under(95))
 		}), want{"200 x": "dead end argv"}},
 		{"the parent is as old", with(func(s *scene) {
-			s.parent(Process{Info: proc.Info{ID: proc.ID{PID: 95, Start: 300}}})
+			s.parent(snapshot.Process{Info: proc.Info{ID: proc.ID{PID: 95, Start: 300}}})
 			s.add(200, args(runX), under(95))
 		}), want{"200 x": left}},
 		{"a user's systemd has it", with(func(s *scene) {
-			s.parent(Process{Info: proc.Info{ID: proc.ID{PID: 95, Start: 20}}, Name: "systemd"})
+			s.parent(snapshot.Process{Info: proc.Info{ID: proc.ID{PID: 95, Start: 20}}, Name: "systemd"})
 			s.add(200, args(runX), under(95))
 		}), want{"200 x": "dead end argv"}},
 		{"the parent is of the run", with(func(s *scene) {
@@ -157,7 +158,7 @@ func TestArgumentsAlone(t *testing.T) {
 		{"no owner is known", func(s *scene) { s.add(200, args(runX), under(1)); s.add(201, args(runX)) },
 			want{"200 x": "unclaimed leave argv", "201 x": "unclaimed leave argv"}},
 		{"unclaimed runs are to be ended", func(s *scene) {
-			s.wish.Unclaimed = true
+			s.request.Unclaimed = true
 			s.add(200, args(runX), under(1))
 			s.add(201, args(runX))
 		}, want{"200 x": "unclaimed end argv", "201 x": "unclaimed skip argv"}},
@@ -173,7 +174,7 @@ func TestContradictions(t *testing.T) {
 			"200 x": "dead skip environ; the evidence contradicts itself: run yyyyyyy (argv) and run xxxxxxx (environ)", "200 y": "dead skip argv"}},
 		{"two in one vector", dead(args(runX, runY)), want{"200 x": "dead skip argv; contradicts", "200 y": "dead skip argv"}},
 		{"two variables", dead(env(runX, runY)), want{"200 x": "dead skip environ; contradicts", "200 y": "dead skip environ"}},
-		{"ledger and environment", dead(env(runY), inode(9198), func(p *Process) { p.PID = 198 }), want{"198 x": "dead skip ledger; contradicts", "198 y": "dead skip environ"}},
+		{"ledger and environment", dead(env(runY), inode(9198), func(p *snapshot.Process) { p.PID = 198 }), want{"198 x": "dead skip ledger; contradicts", "198 y": "dead skip environ"}},
 		{"named runs too", func(s *scene) { dead(args(runY), env(runX))(s); s.ask(runX, runY) },
 			want{"200 x": "dead skip environ; contradicts", "200 y": "dead skip argv"}},
 		{"its child has one only, by its labels", func(s *scene) {
@@ -193,6 +194,19 @@ func TestWatchdogs(t *testing.T) {
 		s.add(wdog, bornAt(60), inode(6000), leash, env(runX))
 	}
 	play(t, []sceneTest{
+		{"a worker ID without the run ID in its environment", func(s *scene) {
+			s.living(theDog)
+			s.record(200, called("w1"))
+			s.add(201, args(runX), under(1), session(201), workerID("w1"))
+		}, want{"201 x": "dead end argv"}},
+		{"the watchdog that was ending it is dead, and another guards it", func(s *scene) {
+			s.living(theBoss)
+			s.living(otherDog)
+			s.record(200, ending)
+			s.record(200, by(otherDog))
+			s.add(200, inode(9200), session(200))
+			s.ask(runX)
+		}, want{"200 x": "alive end ledger+group+session; its run was named"}},
 		{"it is ending its worker, for the owner died", func(s *scene) {
 			s.living(theDog)
 			recorded(s)
@@ -230,9 +244,9 @@ func TestWatchdogs(t *testing.T) {
 		{"no record, no owner", func(s *scene) {
 			s.add(71, leash)
 			s.add(200, under(71), env(runX))
-			s.wish.Unclaimed = true
+			s.request.Unclaimed = true
 		}, want{"200 x": "alive leave environ; a watchdog guards it"}},
-		{"no record: whom its arguments name", func(s *scene) {
+		{"no record: the worker that its arguments name", func(s *scene) {
 			s.add(71, guards(200))
 			s.add(200, env(runX), owning(theBoss))
 			s.add(201, under(200))
@@ -259,7 +273,7 @@ func TestWatchdogs(t *testing.T) {
 			s.add(71, guards(200), state('Z', 1))
 			s.add(200, env(runX), owning(theBoss))
 		}, want{"200 x": "dead end environ"}},
-		{"it names nobody", func(s *scene) { s.add(71, guards(nowhere)); s.add(200, env(runX), owning(theBoss)) },
+		{"it names no process", func(s *scene) { s.add(71, guards(nowhere)); s.add(200, env(runX), owning(theBoss)) },
 			want{"200 x": "dead end environ"}},
 		{"recorded: its arguments are not needed", func(s *scene) {
 			s.living(theDog)
@@ -289,14 +303,21 @@ func TestNeverTouched(t *testing.T) {
 	play(t, []sceneTest{
 		{"an ancestor, even if named", func(s *scene) { all(s); s.add(200, env(runX)); s.ancestor(200) },
 			want{"200 x": "unclaimed skip environ; it is an ancestor of this reaper"}},
-		{"an ancestor whose inode is not known here", func(s *scene) {
+		{"an ancestor with an inode that is not known here", func(s *scene) {
 			all(s)
 			s.add(200, env(runX), inode(5))
 			s.ancestor(200)
 			s.Procs[0].Inode = 0
 		}, want{"200 x": "unclaimed skip environ; ancestor"}},
-		{"who has an ancestor's number now", func(s *scene) { all(s); s.add(200, env(runX)); s.ancestor(200); s.Procs[0].Start++ },
+		{"another process has an ancestor's PID now", func(s *scene) { all(s); s.add(200, env(runX)); s.ancestor(200); s.Procs[0].Start++ },
 			want{"200 x": "unclaimed end environ"}},
+		{"of another user than the reaper, which is not root", func(s *scene) {
+			s.UID = user
+			s.add(200, env(runX), owning(theBoss), of(user+1))
+			s.add(201, env(runX), owning(theBoss), of(user-1))
+			s.add(202, env(runX), owning(theBoss))
+		}, want{"200 x of 501": "dead skip environ; it belongs to another user (501)", "201 x of 499": "dead skip environ; it belongs to another user (499)",
+			"202 x": "dead end environ"}},
 		{"its children by nothing but descent", func(s *scene) {
 			all(s)
 			s.add(200, env(runX))
@@ -330,22 +351,22 @@ func TestNeverTouched(t *testing.T) {
 	})
 }
 
-func TestWish(t *testing.T) {
+func TestRequest(t *testing.T) {
 	three := func(s *scene) {
 		s.add(200, env(runX), owning(theBoss))
 		s.add(201, env(runY), owning(theBossY))
 		s.add(202, env("zzzzzzz"))
 		s.living(theBossY)
 	}
-	wish := func(w Wish) func(*scene) { return func(s *scene) { three(s); s.wish = w } }
+	request := func(w Request) func(*scene) { return func(s *scene) { three(s); s.request = w } }
 	play(t, []sceneTest{
 		{"a plain reap", three, want{"200 x": "dead end environ", "201 y": "alive leave environ", "202 z": "unclaimed leave environ"}},
-		{"unclaimed too", wish(Wish{Unclaimed: true}),
+		{"unclaimed too", request(Request{Unclaimed: true}),
 			want{"200 x": "dead end environ", "201 y": "alive leave environ", "202 z": "unclaimed end environ"}},
-		{"named: alive", wish(Wish{RunIDs: []string{runY}}), want{"201 y": "alive end environ"}},
-		{"named: two", wish(Wish{RunIDs: []string{runX, "zzzzzzz"}}), want{"200 x": "dead end environ", "202 z": "unclaimed end environ"}},
-		{"named: one that is not there", wish(Wish{RunIDs: []string{"aaaaaaa"}}), want{}},
-		{"a named run whose owner cannot be read", func(s *scene) { s.add(200, env(runX), ownedBy("what")); s.ask(runX) },
+		{"named: alive", request(Request{RunIDs: []string{runY}}), want{"201 y": "alive end environ"}},
+		{"named: two", request(Request{RunIDs: []string{runX, "zzzzzzz"}}), want{"200 x": "dead end environ", "202 z": "unclaimed end environ"}},
+		{"named: one that is not there", request(Request{RunIDs: []string{"aaaaaaa"}}), want{}},
+		{"a named run with an owner that cannot be read", func(s *scene) { s.add(200, env(runX), ownedBy("what")); s.ask(runX) },
 			want{"200 x": "unclaimed end environ"}},
 	})
 }
@@ -356,11 +377,11 @@ func TestOrder(t *testing.T) {
 	s.add(200, env(runY))
 	s.add(201, env(runX), of(9))
 	s.add(202, env(runX))
-	runs := Judge(&s.Snapshot, Wish{})
-	if len(runs) != 3 || runs[0].Key != (Key{runX, 9}) || runs[1].Key != (Key{runX, user}) || runs[2].Key != (Key{runY, user}) {
+	runs := Judge(&s.Snapshot, Request{})
+	if len(runs) != 3 || runs[0].Key != (snapshot.Key{ID: runX, UID: 9}) || runs[1].Key != (snapshot.Key{ID: runX, UID: user}) || runs[2].Key != (snapshot.Key{ID: runY, UID: user}) {
 		t.Errorf("%v", runs)
 	}
 	if runs[0].OwnerLives() != true || runs[0].Owner != nil {
-		t.Error("an owner who is not known")
+		t.Error("an owner that is not known")
 	}
 }

@@ -10,22 +10,22 @@ import (
 	"leash/internal/ledger"
 	"leash/internal/owner"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 )
 
-// Who is who in these tests. Nobody but init, watchdogs and the shell is in a
-// table without being of a run.
+// The processes of these tests. All but init, watchdogs and the shell are of a run.
 const (
 	boot    = "b007"
 	space   = 7
-	began   = 1000 // the tick at which the look began
+	began   = 1000 // the tick at which the scan began
 	user    = 500
 	runX    = "xxxxxxx"
 	runY    = "yyyyyyy"
 	shell   = 90 // a bystander's
-	boss    = 80 // who owned run X, and is gone
+	boss    = 80 // the owner of run X, which has exited
 	bossY   = 81
 	wdog    = 70
-	nowhere = 4000 // nobody has this number
+	nowhere = 4000 // no process has this PID
 )
 
 var (
@@ -36,23 +36,23 @@ var (
 
 // scene is a snapshot in the making.
 type scene struct {
-	Snapshot
-	wish Wish
+	snapshot.Snapshot
+	request Request
 }
 
 func newScene() *scene {
-	s := &scene{Snapshot: Snapshot{Boot: boot, NS: space, Tick: began, Lives: map[proc.ID]Life{},
-		Parents: map[int]Process{1: {Info: proc.Info{ID: proc.ID{PID: 1, Start: 1}, SID: 1}, Name: "init"},
+	s := &scene{Snapshot: snapshot.Snapshot{Boot: boot, NS: space, Tick: began, Lives: map[proc.ID]snapshot.Life{},
+		Parents: map[int]snapshot.Process{1: {Info: proc.Info{ID: proc.ID{PID: 1, Start: 1}, SID: 1}, Name: "init"},
 			shell: {Info: proc.Info{ID: proc.ID{PID: shell, Start: 10}, PPID: 1, SID: shell}, Name: "bash"}}}}
-	s.Lives[theBoss], s.Lives[theBossY], s.Lives[theDog] = Dead, Dead, Dead
+	s.Lives[theBoss], s.Lives[theBossY], s.Lives[theDog] = snapshot.Dead, snapshot.Dead, snapshot.Dead
 	return s
 }
 
-type change func(*Process)
+type change func(*snapshot.Process)
 
 // add puts a process into the table: a child of the shell, in its session.
 func (s *scene) add(pid int, changes ...change) {
-	p := Process{Info: proc.Info{ID: proc.ID{PID: pid, Start: uint64(100 + pid)}, PPID: shell, PGID: shell, SID: shell,
+	p := snapshot.Process{Info: proc.Info{ID: proc.ID{PID: pid, Start: uint64(100 + pid)}, PPID: shell, PGID: shell, SID: shell,
 		State: 'S', Threads: 1, UID: user}, Name: "python3"}
 	for _, c := range changes {
 		c(&p)
@@ -60,39 +60,39 @@ func (s *scene) add(pid int, changes ...change) {
 	s.Procs = append(s.Procs, p)
 }
 
-func env(ids ...string) change       { return func(p *Process) { p.EnvRuns = ids } }
-func args(ids ...string) change      { return func(p *Process) { p.ArgRuns = ids } }
-func under(ppid int) change          { return func(p *Process) { p.PPID = ppid } }
-func group(n int) change             { return func(p *Process) { p.PGID = n } }
-func session(n int) change           { return func(p *Process) { p.PGID, p.SID = n, n } }
-func bornAt(tick uint64) change      { return func(p *Process) { p.Start = tick } }
-func inode(n uint64) change          { return func(p *Process) { p.Inode = n } }
-func inside(n ...int) change         { return func(p *Process) { p.Inside = n } }
-func of(uid uint32) change           { return func(p *Process) { p.UID = uid } }
-func workerID(id string) change      { return func(p *Process) { p.Worker = id } }
-func ownedBy(text string) change     { return func(p *Process) { p.Owner = text } }
-func foreign(p *Process)             { p.Foreign = true }
-func mixed(p *Process)               { p.Mixed = true }
-func leash(p *Process)               { p.Leash = true }
-func guards(pid int) change          { return func(p *Process) { p.Leash, p.Guards = true, pid } }
-func state(c byte, n int) change     { return func(p *Process) { p.State, p.Threads = c, n } }
-func owning(id proc.ID) change       { return ownedBy(ownerText(id, boot, space)) }
-func (s *scene) living(id proc.ID)   { s.Lives[id] = Alive }
-func (s *scene) unknown(id proc.ID)  { s.Lives[id] = Unknown }
-func (s *scene) parent(p Process)    { s.Parents[p.PID] = p }
-func (s *scene) ancestor(pid int)    { s.Never = append(s.Never, s.info(pid)) }
-func (s *scene) ask(ids ...string)   { s.wish.RunIDs = ids }
-func (s *scene) rec() *ledger.Record { return &s.Records[len(s.Records)-1] }
+func env(ids ...string) change             { return func(p *snapshot.Process) { p.EnvRuns = ids } }
+func args(ids ...string) change            { return func(p *snapshot.Process) { p.ArgRuns = ids } }
+func under(ppid int) change                { return func(p *snapshot.Process) { p.PPID = ppid } }
+func group(n int) change                   { return func(p *snapshot.Process) { p.PGID = n } }
+func session(n int) change                 { return func(p *snapshot.Process) { p.PGID, p.SID = n, n } }
+func bornAt(tick uint64) change            { return func(p *snapshot.Process) { p.Start = tick } }
+func inode(n uint64) change                { return func(p *snapshot.Process) { p.Inode = n } }
+func inside(n ...int) change               { return func(p *snapshot.Process) { p.Inside = n } }
+func of(uid uint32) change                 { return func(p *snapshot.Process) { p.UID = uid } }
+func workerID(id string) change            { return func(p *snapshot.Process) { p.Worker = id } }
+func ownedBy(text string) change           { return func(p *snapshot.Process) { p.Owner = text } }
+func foreign(p *snapshot.Process)          { p.Foreign = true }
+func mixed(p *snapshot.Process)            { p.Mixed = true }
+func leash(p *snapshot.Process)            { p.Leash = true }
+func guards(pid int) change                { return func(p *snapshot.Process) { p.Leash, p.Guards = true, pid } }
+func state(c byte, n int) change           { return func(p *snapshot.Process) { p.State, p.Threads = c, n } }
+func owning(id proc.ID) change             { return ownedBy(ownerText(id, boot, space)) }
+func (s *scene) living(id proc.ID)         { s.Lives[id] = snapshot.Alive }
+func (s *scene) unknown(id proc.ID)        { s.Lives[id] = snapshot.Unknown }
+func (s *scene) parent(p snapshot.Process) { s.Parents[p.PID] = p }
+func (s *scene) ancestor(pid int)          { s.Protected = append(s.Protected, s.info(pid)) }
+func (s *scene) ask(ids ...string)         { s.request.RunIDs = ids }
+func (s *scene) rec() *ledger.Record       { return &s.Records[len(s.Records)-1] }
 func (s *scene) info(pid int) proc.Info {
-	return s.Procs[slices.IndexFunc(s.Procs, func(p Process) bool { return p.PID == pid })].Info
+	return s.Procs[slices.IndexFunc(s.Procs, func(p snapshot.Process) bool { return p.PID == pid })].Info
 }
 
 func ownerText(id proc.ID, boot string, ns uint64) string {
 	return owner.Owner{PID: id.PID, Start: id.Start, Boot: boot, NS: ns}.String()
 }
 
-// record is that of a worker of run X who led a session, guarded for the boss.
-// It says that he lived up to tick 500.
+// record is that of a worker of run X that led a session, guarded for the boss.
+// It says that the worker lived up to tick 500.
 func (s *scene) record(pid int, changes ...func(*ledger.Record)) {
 	r := ledger.Record{RunID: runX, Parents: []proc.ID{theBoss}, Watchdog: theDog,
 		Worker: proc.ID{PID: pid, Start: uint64(100 + pid), Inode: uint64(9000 + pid)},
@@ -101,7 +101,7 @@ func (s *scene) record(pid int, changes ...func(*ledger.Record)) {
 		c(&r)
 	}
 	if _, ok := s.Lives[r.Worker]; !ok {
-		s.Lives[r.Worker] = Dead
+		s.Lives[r.Worker] = snapshot.Dead
 	}
 	s.Records = append(s.Records, r)
 }
@@ -114,7 +114,7 @@ func y(r *ledger.Record)        { r.RunID, r.Parents = runY, []proc.ID{theBossY}
 // verdicts are what came out, as "PID run: verdict (evidence) reason".
 func (s *scene) verdicts() map[string]string {
 	got := map[string]string{}
-	for _, r := range Judge(&s.Snapshot, s.wish) {
+	for _, r := range Judge(&s.Snapshot, s.request) {
 		for _, m := range r.Members {
 			key := fmt.Sprintf("%d %s", m.PID, r.ID[:min(len(r.ID), 1)])
 			if m.UID != r.UID || r.UID != user {

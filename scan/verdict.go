@@ -6,16 +6,17 @@ import (
 	"strings"
 
 	"leash/internal/owner"
+	"leash/internal/snapshot"
 )
 
-// ruling is the verdict on a process as far as it is of one run.
+// ruling is the verdict on a process as a member of one run.
 type ruling struct {
 	verdict  Verdict
 	reason   string
 	watchdog int
 }
 
-// rule says what becomes of a process, once.
+// rule decides about a process, once.
 func (j *judge) rule(i int, k claim) *ruling {
 	g := guarded{i, k.run}
 	if v := j.placed[g]; v != nil {
@@ -30,18 +31,18 @@ func (j *judge) rule(i int, k claim) *ruling {
 	return v
 }
 
-// verdict says what becomes of a process that counts to a run, and why. The
-// order matters: first what is never touched, then what is in doubt.
+// verdict decides about a process that counts to a run, and says why. The order
+// matters: first what is never touched, then what is in doubt.
 func (j *judge) verdict(i int, k claim) (Verdict, string) {
 	p, r := &j.s.Procs[i], j.run(k.run)
-	switch yes, doubt := j.condemned(i, k); {
+	switch yes, doubt := j.toEnd(i, k); {
 	case doubt != "":
 		return Skip, doubt
 	case !yes:
-		return Leave, j.left(i, k)
+		return Leave, j.whyLeft(i, k)
 	}
 	for _, refuse := range []func(int, claim) string{
-		j.untouchable, j.contradicted, j.leftToWatchdog, j.belowWatchdog, j.weak, j.doubtful, j.hearsay, j.spared,
+		j.protected, j.contradicted, j.leftToWatchdog, j.belowWatchdog, j.argumentsOnly, j.ownerUnreadable, j.secondhand, j.parentLeft,
 	} {
 		if why := refuse(i, k); why != "" {
 			return Skip, why
@@ -54,20 +55,20 @@ func (j *judge) verdict(i int, k claim) (Verdict, string) {
 	case j.w.names(r.Key):
 		why = "its run was named"
 	}
-	if !r.Condemned {
+	if !r.ToEnd {
 		why = j.lostWatchdog(i, k) + ", and " + r.Why
 	}
 	return End, why + "; it is of the run by " + j.words(p, k)
 }
 
-// untouchable are those whom no wish reaches.
-func (j *judge) untouchable(i int, k claim) string {
+// protected says why no request may end a process.
+func (j *judge) protected(i int, k claim) string {
 	p := &j.s.Procs[i]
 	switch {
-	case j.s.never(p.ID):
+	case j.s.IsProtected(p.ID):
 		return "it is an ancestor of this reaper"
-	case p.Barred != "":
-		return p.Barred
+	case p.Denied != "":
+		return p.Denied
 	case p.Foreign:
 		return "it lives in another PID namespace"
 	case k.run.UID != p.UID:
@@ -80,18 +81,18 @@ func (j *judge) untouchable(i int, k claim) string {
 	return ""
 }
 
-// contradicted: what speaks for one run is gainsaid by what speaks for another.
-// Where only descent and the like disagree, it is to be ended if all of them are.
+// contradicted: there is evidence for more than one run. Where all of it is inherited,
+// the process is to be ended if all of these runs are.
 func (j *judge) contradicted(i int, k claim) string {
 	all := j.counts[i]
 	if len(all) < 2 {
 		return ""
 	}
-	spared := func(o claim) bool {
-		yes, _ := j.condemned(i, o)
+	left := func(o claim) bool {
+		yes, _ := j.toEnd(i, o)
 		return !yes
 	}
-	if !isDirect(k) && len(all) < enough && !slices.ContainsFunc(all, spared) {
+	if !isDirect(k) && len(all) < enough && !slices.ContainsFunc(all, left) {
 		return ""
 	}
 	var parts []string
@@ -130,9 +131,9 @@ func (j *judge) beingEnded(g guarded) bool {
 	return false
 }
 
-// weak: arguments alone may be those of a grep at a prompt, or of what was
-// started by one. An orphan has lost its parent, or its parent is ended too.
-func (j *judge) weak(i int, k claim) string {
+// argumentsOnly: arguments alone may be those of a grep at a prompt, or of a child of
+// one. An orphan has lost its parent, or its parent is ended too.
+func (j *judge) argumentsOnly(i int, k claim) string {
 	p := &j.s.Procs[i]
 	if k.evidence&Argv == 0 || k.evidence&^(Argv|Descendant) != 0 || j.w.names(k.run) || orphaned(p, j.s.Parents) {
 		return ""
@@ -140,15 +141,15 @@ func (j *judge) weak(i int, k claim) string {
 	parent := j.parentIn(p, k.run)
 	switch {
 	case parent == nil:
-		return fmt.Sprintf("only its arguments speak of the run, and its parent (PID %d) lives and is not of it", p.PPID)
+		return fmt.Sprintf("only its arguments name the run, and its parent (PID %d) is alive and not of it", p.PPID)
 	case j.rule(j.by[p.PPID], *parent).verdict != End:
-		return fmt.Sprintf("only its arguments speak of the run, and its parent (PID %d) is left alone", p.PPID)
+		return fmt.Sprintf("only its arguments name the run, and its parent (PID %d) is left alone", p.PPID)
 	}
 	return ""
 }
 
-// parentIn is what speaks for the parent being of the run; nil if it is not.
-func (j *judge) parentIn(p *Process, run Key) *claim {
+// parentIn is the claim of the parent to the run; nil if it has none.
+func (j *judge) parentIn(p *snapshot.Process, run snapshot.Key) *claim {
 	n, ok := j.by[p.PPID]
 	if !ok || p.Start < j.s.Procs[n].Start {
 		return nil
@@ -161,8 +162,8 @@ func (j *judge) parentIn(p *Process, run Key) *claim {
 	return nil
 }
 
-// spared: only descent speaks of the run, and the parent is left alone.
-func (j *judge) spared(i int, k claim) string {
+// parentLeft: the only evidence is descent, and the parent is left alone.
+func (j *judge) parentLeft(i int, k claim) string {
 	p := &j.s.Procs[i]
 	if k.evidence != Descendant {
 		return ""
@@ -174,11 +175,11 @@ func (j *judge) spared(i int, k claim) string {
 	return fmt.Sprintf("it is of the run only as a child of PID %d, which is left alone", p.PPID)
 }
 
-// orphaned reports whether a process was given another parent than it was born
-// to. The system does not say so; but nobody is older than his parent, and init
-// and a user's systemd take in those who lost theirs. Where PID 1 is something
-// else (a container's program), who is of its session may well be its own child.
-func orphaned(p *Process, parents map[int]Process) bool {
+// orphaned reports whether a process has lost the parent that it was born to. The
+// system does not say so; but no process is older than its parent, and init and a
+// user's systemd adopt orphans. Where PID 1 is something else (a container's program),
+// a process in its session may be its own child.
+func orphaned(p *snapshot.Process, parents map[int]snapshot.Process) bool {
 	parent, ok := parents[p.PPID]
 	if !ok || p.PPID <= 0 {
 		return false
@@ -194,8 +195,8 @@ func orphaned(p *Process, parents map[int]Process) bool {
 
 var inits = []string{"init", "systemd", "launchd", "tini", "docker-init", "dumb-init", "catatonit", "runit", "s6-svscan", "openrc-init", "pid1"}
 
-// doubtful: an owner stands in its environment that nobody can read.
-func (j *judge) doubtful(i int, k claim) string {
+// ownerUnreadable: its environment names an owner in a form that cannot be read.
+func (j *judge) ownerUnreadable(i int, k claim) string {
 	p := &j.s.Procs[i]
 	if p.Owner == "" || j.w.names(k.run) || j.w.Unclaimed {
 		return ""
@@ -206,15 +207,15 @@ func (j *judge) doubtful(i int, k claim) string {
 	return ""
 }
 
-// hearsay: of root's run, only the environments of other processes say who its
-// owner was. A set-user-ID program that became root for good and executed another
-// cannot be told from outside, and has the environment of whoever called it: any
-// user could name a dead owner for what root runs. So where the ledger names no
-// owner, such a word is believed of a process that has lost its parent, or whose parent
-// is ended too, and of one that says so itself. Other users have hardly any such programs.
-func (j *judge) hearsay(i int, k claim) string {
+// secondhand: the owner of root's run is named by environments of other processes
+// alone. A set-user-ID program that became root for good and executed another cannot be
+// told from outside, and has its caller's environment: any user could name a dead owner
+// for what root runs. So where the ledger names no owner, an environment counts for the
+// process that has it, and for one that has lost its parent or has a parent that is ended
+// too. Other users have hardly any such programs.
+func (j *judge) secondhand(i int, k claim) string {
 	p, r := &j.s.Procs[i], j.run(k.run)
-	if k.run.UID != 0 || r.Vouched || r.State != DeadRun || !isDirect(k) || j.w.names(k.run) {
+	if k.run.UID != 0 || r.OwnerRecorded || r.State != DeadRun || !isDirect(k) || j.w.names(k.run) {
 		return ""
 	}
 	if _, ok := owner.Parse(p.Owner); ok && slices.Contains(p.EnvRuns, k.run.ID) {
@@ -226,18 +227,12 @@ func (j *judge) hearsay(i int, k claim) string {
 	if parent := j.parentIn(p, k.run); parent != nil && j.rule(j.by[p.PPID], *parent).verdict == End {
 		return ""
 	}
-	return fmt.Sprintf("of its owner only the environment of another process tells, which may be another user's word; "+
-		"the ledger knows of none, and its parent (PID %d) lives and is not of the run", p.PPID)
+	return fmt.Sprintf("only another process's environment names its owner, which another user may have written; "+
+		"the ledger names none, and its parent (PID %d) is alive and not of the run", p.PPID)
 }
 
-// AskedForParent reports whether it may matter to the judge who the parent of a process
-// is (Snapshot.Parents): where only arguments speak, or another process for root's.
-func AskedForParent(p *Process) bool {
-	return len(p.ArgRuns) > 0 && len(p.EnvRuns) == 0 || p.UID == 0 && len(p.EnvRuns) > 0 && p.Owner == ""
-}
-
-// words says what the evidence is.
-func (j *judge) words(p *Process, k claim) string {
+// words names the evidence.
+func (j *judge) words(p *snapshot.Process, k claim) string {
 	var w []string
 	say := func(e Evidence, text string) {
 		if k.evidence&e != 0 {

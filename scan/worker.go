@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"leash/internal/snapshot"
 )
 
-// tie says of which worker of its run a process is. A process may be tied to
-// several: then what it says of each must hold of all.
+// tie tells to which worker of its run a process belongs. If these are several, a
+// condition must hold for all of them.
 type tie struct {
 	records []int    // of the worker
 	workers []string // its worker IDs, as far as they are known
@@ -22,7 +24,7 @@ func (t *tie) name(worker string) {
 	}
 }
 
-// tie finds the worker by what speaks of the process itself (its own record, its
+// tie finds the worker by evidence about the process itself (its own record, its
 // label), else by its group, session and cgroup, else by its parent.
 func (j *judge) tie(i int, k claim) *tie {
 	g := guarded{i, k.run}
@@ -70,8 +72,8 @@ func (j *judge) tie(i int, k claim) *tie {
 	return t
 }
 
-// unguarded reports whether a process is of a worker whose watchdog is dead for
-// certain, and whom no other watchdog guards, while its run is alive.
+// unguarded reports whether a process is of a worker that has lost its watchdog for certain
+// and that no other watchdog guards, while its run is alive.
 func (j *judge) unguarded(i int, k claim) bool {
 	if j.run(k.run).State != AliveRun || j.guards[guarded{i, k.run}] != 0 {
 		return false
@@ -82,13 +84,13 @@ func (j *judge) unguarded(i int, k claim) bool {
 	}
 	return !slices.ContainsFunc(t.records, func(n int) bool {
 		r := &j.s.Records[n]
-		return !j.s.here(r) || j.s.Lives[r.Watchdog] != Dead
+		return !j.s.Here(r) || j.s.Lives[r.Watchdog] != snapshot.Dead
 	})
 }
 
-// condemned reports whether a process is of what is to be ended. doubt says why
-// that cannot be told.
-func (j *judge) condemned(i int, k claim) (yes bool, doubt string) {
+// toEnd reports whether a process is part of what is to be ended. doubt says why that
+// cannot be told.
+func (j *judge) toEnd(i int, k claim) (yes bool, doubt string) {
 	if !j.w.covers(k.run) {
 		return false, ""
 	}
@@ -97,7 +99,7 @@ func (j *judge) condemned(i int, k claim) (yes bool, doubt string) {
 			return false, doubt
 		}
 	}
-	return j.run(k.run).Condemned || j.w.Unguarded && j.unguarded(i, k), ""
+	return j.run(k.run).ToEnd || j.w.Unguarded && j.unguarded(i, k), ""
 }
 
 // ofNamedWorker reports whether a process is of a worker that the caller named.
@@ -110,17 +112,17 @@ func (j *judge) ofNamedWorker(i int, k claim) (yes bool, doubt string) {
 	case !slices.ContainsFunc(t.workers, named):
 		return false, ""
 	case slices.ContainsFunc(t.workers, func(w string) bool { return !named(w) }):
-		return false, fmt.Sprintf("the evidence speaks of several workers of its run: %q", t.workers)
+		return false, fmt.Sprintf("the evidence names several workers of its run: %q", t.workers)
 	}
 	return true, ""
 }
 
-// left says why a process is left alone whose run is not to be ended, or not
-// that worker of it.
-func (j *judge) left(i int, k claim) string {
+// whyLeft says why a process is left alone if its run, or that worker of it, is not to
+// be ended.
+func (j *judge) whyLeft(i int, k claim) string {
 	r := j.run(k.run)
 	switch {
-	case len(j.w.WorkerIDs) > 0 && r.Condemned:
+	case len(j.w.WorkerIDs) > 0 && r.ToEnd:
 		return "of its run only worker " + strings.Join(j.w.WorkerIDs, ", ") + " was named"
 	case r.State == Unclaimed:
 		return r.Why + ": left alone unless --unclaimed or --run-id says otherwise"
@@ -130,7 +132,7 @@ func (j *judge) left(i int, k claim) string {
 	return r.Why
 }
 
-// lostWatchdog says whose death left a process unguarded.
+// lostWatchdog names the dead watchdog that had guarded a process.
 func (j *judge) lostWatchdog(i int, k claim) string {
 	if t := j.tie(i, k); len(t.records) > 0 {
 		return fmt.Sprintf("its watchdog (PID %d) is gone", j.s.Records[t.records[0]].Watchdog.PID)

@@ -7,6 +7,7 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 )
 
 func called(id string) func(*ledger.Record) {
@@ -17,8 +18,8 @@ var otherDog = proc.ID{PID: 71, Start: 61, Inode: 6100}
 
 func by(dog proc.ID) func(*ledger.Record) { return func(r *ledger.Record) { r.Watchdog = dog } }
 
-// twoWorkers are worker w1 (200), whose watchdog is dead, and w2 (210), whose
-// watchdog lives. The owner of their run lives.
+// twoWorkers are worker w1 (200), with a dead watchdog, and w2 (210), with a living one.
+// The owner of their run lives.
 func twoWorkers(s *scene) {
 	s.living(theBoss)
 	s.living(otherDog)
@@ -30,7 +31,7 @@ func twoWorkers(s *scene) {
 	s.add(211, under(210))
 }
 
-func unguardedToo(s *scene) { s.wish.Unguarded = true }
+func unguardedToo(s *scene) { s.request.Unguarded = true }
 
 func TestUnguarded(t *testing.T) {
 	const mine, yours = "environ+ledger+group+session", "its owner (PID 80) lives"
@@ -53,7 +54,7 @@ func TestUnguarded(t *testing.T) {
 			s.add(205, under(204), env(runX))                                // descent, and a label without a worker
 			s.add(206, env(runX))                                            // some other process of the run
 			s.add(207, env(runX), workerID("w2"))                            // another worker's
-			s.add(208, env(runX), workerID("w3"))                            // of whom no record speaks
+			s.add(208, env(runX), workerID("w3"))                            // without a record
 			s.add(209, under(204), env(runX), workerID("w2"))                // another worker's, started by it
 			s.add(212, args(runX), under(1))                                 // arguments alone
 			s.add(213, under(204), env(runX), workerID("w3"))                // another, started by it
@@ -75,12 +76,12 @@ func TestUnguarded(t *testing.T) {
 			"201 x": "alive leave descendant", "210 x": "alive leave " + mine, "211 x": "alive leave descendant"}},
 		{"another watchdog guards it", with(func(s *scene) { s.record(200, by(otherDog), called("w1")) }),
 			want{"200 x": "alive leave " + mine, "201 x": "alive leave descendant", "210 x": "alive leave " + mine, "211 x": "alive leave descendant"}},
-		{"another, of whom there is no record", with(func(s *scene) { s.add(72, guards(200)) }),
+		{"another, without a record", with(func(s *scene) { s.add(72, guards(200)) }),
 			want{"200 x": "alive leave " + mine, "201 x": "alive leave descendant", "210 x": "alive leave " + mine, "211 x": "alive leave descendant"}},
-		{"the next worker of that ID, of whom there is no record", with(func(s *scene) {
+		{"the next worker of that ID, without a record", with(func(s *scene) {
 			s.add(72, leash)
 			s.add(220, under(72), env(runX), workerID("w1"), session(220))
-			s.add(221, under(1), env(runX), workerID("w1"), session(221)) // whose of the two, nobody can tell
+			s.add(221, under(1), env(runX), workerID("w1"), session(221)) // it may be of either
 		}), want{"200 x": "alive end " + mine, "201 x": "alive end descendant", "210 x": "alive leave " + mine,
 			"211 x": "alive leave descendant", "220 x": "alive leave environ", "221 x": "alive leave environ"}},
 		{"the next worker of that ID", with(func(s *scene) {
@@ -90,7 +91,7 @@ func TestUnguarded(t *testing.T) {
 			"211 x": "alive leave descendant", "220 x": "alive leave " + mine}},
 		{"the owner cannot be checked", with(func(s *scene) { s.unknown(theBoss) }), want{"200 x": "alive end " + mine,
 			"201 x": "alive end descendant", "210 x": "alive leave " + mine, "211 x": "alive leave descendant"}},
-		{"the owner is dead: a plain reap", with(func(s *scene) { s.Lives[theBoss] = Dead }), want{"200 x": "dead end " + mine + "; its owner",
+		{"the owner is dead: a plain reap", with(func(s *scene) { s.Lives[theBoss] = snapshot.Dead }), want{"200 x": "dead end " + mine + "; its owner",
 			"201 x": "dead end descendant", "210 x": "dead skip " + mine, "211 x": "dead skip descendant"}},
 		{"no owner is known", func(s *scene) {
 			unguardedToo(s)
@@ -109,7 +110,7 @@ func TestUnguarded(t *testing.T) {
 	})
 	s := newScene()
 	twoWorkers(s)
-	for _, r := range Judge(&s.Snapshot, s.wish) {
+	for _, r := range Judge(&s.Snapshot, s.request) {
 		for _, m := range r.Members {
 			if m.Unguarded != (m.PID < 210) {
 				t.Errorf("%d: unguarded is %t", m.PID, m.Unguarded)
@@ -128,7 +129,7 @@ func TestUnguardedOfANamedRun(t *testing.T) {
 	s.living(theBossY)
 	s.add(230, inode(9230), env(runY))
 	s.add(231, env("zzzzzzz"), owning(proc.ID{PID: 82, Start: 52}))
-	s.Lives[proc.ID{PID: 82, Start: 52}] = Dead
+	s.Lives[proc.ID{PID: 82, Start: 52}] = snapshot.Dead
 	for _, c := range []struct {
 		named []string
 		want  []int
@@ -142,7 +143,7 @@ func TestUnguardedOfANamedRun(t *testing.T) {
 }
 
 func sortedEnds(s *scene) (pids []int) {
-	for pid := range ends(&s.Snapshot, s.wish) {
+	for pid := range ends(&s.Snapshot, s.request) {
 		pids = append(pids, pid)
 	}
 	slices.Sort(pids)
@@ -174,12 +175,12 @@ func TestOneWorkerOfARun(t *testing.T) {
 		s := newScene()
 		all(s)
 		s.ask(runX)
-		s.wish.WorkerIDs = c.workers
+		s.request.WorkerIDs = c.workers
 		if got := sortedEnds(s); !slices.Equal(got, c.want) {
 			t.Errorf("%q: %v instead of %v: %v", c.workers, got, c.want, s.verdicts())
 		}
 		var skipped []int
-		for _, r := range Judge(&s.Snapshot, s.wish) {
+		for _, r := range Judge(&s.Snapshot, s.request) {
 			for _, m := range r.Members {
 				if m.Verdict == Skip {
 					skipped = append(skipped, m.PID)
@@ -190,28 +191,28 @@ func TestOneWorkerOfARun(t *testing.T) {
 			t.Errorf("%q: skipped %v instead of %v", c.workers, skipped, c.skipped)
 		}
 	}
-	// With a record that says another worker than the label, nobody can tell.
+	// With a record that names another worker than the label, it cannot be told.
 	s := newScene()
 	s.record(200, called("w1"))
 	s.add(200, inode(9200), env(runX), workerID("w2"))
 	s.ask(runX)
-	s.wish.WorkerIDs = []string{"w1"}
-	check(t, s, want{"200 x": "dead skip environ+ledger; the evidence speaks of several workers of its run"})
+	s.request.WorkerIDs = []string{"w1"}
+	check(t, s, want{"200 x": "dead skip environ+ledger; the evidence names several workers of its run"})
 }
 
 // What is born into the group of a worker while that is being ended is ended too.
 func TestBornWhileAWorkerIsEnded(t *testing.T) {
-	for _, wish := range []Wish{{Unguarded: true}, {RunIDs: []string{runX}, WorkerIDs: []string{"w1"}}} {
+	for _, request := range []Request{{Unguarded: true}, {RunIDs: []string{runX}, WorkerIDs: []string{"w1"}}} {
 		s := newScene()
 		twoWorkers(s)
 		s.Procs = s.Procs[2:] // the worker is gone
-		s.wish = wish
-		s.Held = []Held{{Run: Key{runX, user}, PID: 200, Group: 200, Session: 200, From: 900, Seen: 960}}
+		s.request = request
+		s.Held = []snapshot.Held{{Run: snapshot.Key{ID: runX, UID: user}, PID: 200, Group: 200, Session: 200, From: 900, Seen: 960}}
 		s.add(222, session(200), under(1), bornAt(950))
 		s.add(223, session(200), under(1), bornAt(970))
 		s.add(224, under(222), session(224), bornAt(980))
 		if got := sortedEnds(s); !slices.Equal(got, []int{222, 224}) {
-			t.Errorf("%+v: %v, %v", wish, got, s.verdicts())
+			t.Errorf("%+v: %v, %v", request, got, s.verdicts())
 		}
 	}
 }
@@ -227,7 +228,7 @@ func TestRecordsOfOneProcessAreBounded(t *testing.T) {
 	for i := range 2000 {
 		s.add(1000+i, session(200))
 	}
-	s.wish = Wish{Unguarded: true}
+	s.request = Request{Unguarded: true}
 	if got := sortedEnds(s); len(got) != 2001 {
 		t.Errorf("%d", len(got))
 	}

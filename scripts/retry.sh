@@ -1,6 +1,6 @@
 #!/bin/sh
-# scripts/retry.sh COMMAND [ARG...]: for what needs the network, where somebody
-# else's server may be slow or gone for a moment. The command is tried three
+# scripts/retry.sh COMMAND [ARG...]: for what needs the network, where a server may be
+# slow or unreachable for a moment. The command is tried three
 # times at most, for ten minutes each; its last status is ours.
 set -u
 

@@ -8,13 +8,13 @@ rem     watchdog guard --parent-pid BEAM_PID --worker-pid PYTHON_PID --worker-id
 rem
 rem In the environment, both in seconds ("2", "0.5"):
 rem
-rem     WATCHDOG_GRACE_PERIOD    from the polite request to the end by force
-rem     WATCHDOG_CHECK_INTERVAL  between two looks, where the system does not tell
+rem     WATCHDOG_GRACE_PERIOD    from the stop signal to the kill
+rem     WATCHDOG_CHECK_INTERVAL  between two checks, where the system does not tell
 rem
 rem The program is searched, as watchdog-windows-ARCH.exe or watchdog.exe, in the
 rem folder of this script, in ..\bin and ..\bin\cross from there, in PATH and
 rem where install.ps1 puts it. Without it, and for a wrong call: one line on
-rem standard error and status 125, "nobody watches", as from the program itself.
+rem standard error and status 125, "not guarded", as from the program itself.
 setlocal EnableExtensions DisableDelayedExpansion
 if "%~1"=="/?" goto help
 if "%~1"=="--help" goto help
@@ -64,5 +64,5 @@ echo watchdog.bat: usage: watchdog.bat BEAM_PID PYTHON_PID [WORKER_ID]>&2
 exit /b 125
 
 :missing
-echo watchdog.bat: there is no watchdog.exe or watchdog-windows-%ARCH%.exe beside the script, in ..\bin, in PATH or in %LOCALAPPDATA%\Programs\leash\bin: nobody watches the worker>&2
+echo watchdog.bat: there is no watchdog.exe or watchdog-windows-%ARCH%.exe beside the script, in ..\bin, in PATH or in %LOCALAPPDATA%\Programs\leash\bin: the worker is not guarded>&2
 exit /b 125

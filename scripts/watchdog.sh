@@ -10,14 +10,14 @@
 # script. In the environment, both in seconds ("2", "0.5"):
 #
 #     WATCHDOG_GRACE_PERIOD    from SIGTERM to SIGKILL (3, or LEASH_GRACE)
-#     WATCHDOG_CHECK_INTERVAL  between two looks, where the system does not tell
+#     WATCHDOG_CHECK_INTERVAL  between two checks, where the system does not tell
 #                              of an end by itself (1, or LEASH_POLL_INTERVAL)
 #
 # The program is searched, as watchdog-OS-ARCH or watchdog, in the folder of
 # this script (of the script itself, if it was called through a link), in
 # ../bin, ../bin/cross and ../libexec/bin from there, in PATH and in
 # ~/.local/bin. Without it, and for a wrong call: one line on standard error and
-# status 125, "nobody watches", as from the program itself.
+# status 125, "not guarded", as from the program itself.
 set -eu
 
 fail() {
@@ -89,7 +89,7 @@ search_in() {
 	return 1
 }
 
-# search_path looks into PATH. Other programs are called watchdog too (a daemon
+# search_path searches PATH. Other programs are called watchdog too (a daemon
 # for the hardware's own watchdog, for one), so this one has to say that it guards.
 search_path() {
 	for candidate in $name "watchdog$suffix"; do
@@ -128,5 +128,5 @@ search_in "$folder" ||
 	search_in "$folder/../libexec/bin" ||
 	search_path ||
 	search_in "${HOME-}/.local/bin" ||
-	fail "there is no program watchdog${name:+ or $name} beside the script, in ../bin, in PATH or in ~/.local/bin: nobody watches the worker"
+	fail "there is no program watchdog${name:+ or $name} beside the script, in ../bin, in PATH or in ~/.local/bin: the worker is not guarded"
 exec "$program" "$@"

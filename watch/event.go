@@ -8,54 +8,53 @@ import (
 	"leash/internal/stop"
 )
 
-// Event is something that happened. The machine learns of the world through
-// events only.
+// Event is something that happened. Events are the only input of a Machine.
 type Event interface{ event() }
 
 type (
-	// ParentDied: one of the parents is gone, known by one of the contract's
-	// ways: pidfd, kqueue, handle, lifeline, poll, start.
+	// ParentDied: a parent has exited. By is how that was noticed: pidfd, kqueue,
+	// handle, lifeline, poll or start.
 	ParentDied struct {
-		PID int // 0 if it was known by its lifeline only
+		PID int // 0 if only its lifeline is known
 		By  string
 	}
-	// WorkerExited: nothing of the worker itself runs any more.
+	// WorkerExited: the worker has ended, with all its threads.
 	WorkerExited struct{ Exit proc.Exit }
 	// Signalled: the watchdog itself got a signal.
 	Signalled struct {
 		Signal proc.Signal
 		Role   Role
 	}
-	// Quiet: every process that was waited for has ended.
+	// Quiet: every process whose end was watched has ended.
 	Quiet struct{}
-	// Counted answers the Count action. If Exited, the worker had ended by
-	// then, as Exit says.
+	// Counted answers the Count action. If Exited, the worker has ended, with Exit.
 	Counted struct {
 		Census stop.Census
 		Exited bool
 		Exit   proc.Exit
 	}
-	// Sent tells of one signal that an action sent.
+	// Sent is one signal that an action sent.
 	Sent struct{ stop.Sent }
-	// Heard: the worker, or one of his tree, said something of itself.
+	// Heard: a message came from the worker or a process of its tree.
 	Heard struct{ heartbeat.Message }
-	// Drowned: more is said than can be listened to, so a beat may be lost.
-	Drowned struct{}
-	// Deafened: nobody can be listened to any more.
-	Deafened struct{}
-	// Resumed: the watchdog goes on, and may have been stopped before.
+	// Overflowed: messages exceed the rate limit, so a beat may have been lost.
+	Overflowed struct{}
+	// Deaf: messages cannot be read any more.
+	Deaf struct{}
+	// Resumed: the watchdog was continued, and may have been stopped before.
 	Resumed struct{}
-	// HookEnded: the command of a hung worker's last words has ended.
+	// HookEnded: the hang command has ended. Err says why it failed, if it did.
 	HookEnded struct{ Err error }
-	// Restarted: the next worker runs.
+	// Restarted: the next worker was started.
 	Restarted struct{}
-	// NotRestarted: it could not be started, which is worth this exit status.
+	// NotRestarted: the next worker could not be started; Status is the exit status
+	// that this means.
 	NotRestarted struct {
 		Status int
 		Err    error
 	}
-	// SentinelDied: the process that ends the tree if this one is killed was killed
-	// itself. The worker was below it, and is dead or about to be.
+	// SentinelDied: the sentinel was killed. The worker was its child, and is dead or
+	// about to be.
 	SentinelDied struct{}
 	// Tick: the deadline has passed.
 	Tick struct{}
@@ -68,8 +67,8 @@ func (Quiet) event()        {}
 func (Counted) event()      {}
 func (Sent) event()         {}
 func (Heard) event()        {}
-func (Drowned) event()      {}
-func (Deafened) event()     {}
+func (Overflowed) event()   {}
+func (Deaf) event()         {}
 func (Resumed) event()      {}
 func (HookEnded) event()    {}
 func (Restarted) event()    {}
@@ -81,13 +80,13 @@ func (Tick) event()         {}
 type Role int
 
 const (
-	// Ignored: it must not stop the watchdog and means nothing to the worker.
+	// Ignored: it must not stop the watchdog and is not passed on.
 	Ignored Role = iota
-	// Forwarded: it is meant for the worker.
+	// Forwarded: it is passed on to the worker.
 	Forwarded
-	// Ends: it asks that the worker be ended.
+	// Ends: the worker is to be ended.
 	Ends
-	// Suspends: job control asks that the job be stopped.
+	// Suspends: job control stops the job.
 	Suspends
 )
 
@@ -99,27 +98,36 @@ func (r Role) String() string {
 type ActionKind int
 
 const (
-	// DoAsk, DoAskNew, DoForce and DoCount are the steps of stop.Sequence.
-	DoAsk ActionKind = iota
-	DoAskNew
-	// DoAskWorker asks the worker alone, DoAskGroup its process group.
-	DoAskWorker
-	DoAskGroup
-	DoForce
+	// DoSignalAll, DoSignalNew, DoKill and DoCount are the steps of stop.Sequence.
+	DoSignalAll ActionKind = iota
+	DoSignalNew
+	// DoSignalWorker sends the stop signal to the worker alone, DoSignalGroup to its
+	// process group.
+	DoSignalWorker
+	DoSignalGroup
+	DoKill
 	DoCount
-	// DoSurvey looks who belongs to the tree, to know them later.
-	DoSurvey
+	// DoScan follows the tree, so that processes that leave it later are known.
+	DoScan
+	// DoReadLabels reads the worker's labels again.
+	DoReadLabels
+	// DoUpdateRecord writes the worker's record in the ledger if it is out of date.
+	// DoMarkRecord notes in it that the ending has begun, DoSaveRecord writes that, and
+	// DoRemoveRecord removes the record.
+	DoUpdateRecord
+	DoMarkRecord
+	DoSaveRecord
+	DoRemoveRecord
 	// DoForward passes Signal on to the worker.
 	DoForward
-	// DoSuspend stops the job as Signal asks, the watchdog after the worker.
+	// DoSuspend stops the worker with Signal, then the watchdog.
 	DoSuspend
-	// DoHook runs the command of a hung worker's last words; Text says why.
-	// DoEndHook ends it.
+	// DoHook runs the hang command; Text says why. DoEndHook kills it.
 	DoHook
 	DoEndHook
-	// DoHangSignal sends Signal to the worker itself.
+	// DoHangSignal sends Signal to the worker alone.
 	DoHangSignal
-	// DoPassOn tells the manager above us Text.
+	// DoPassOn sends Text to the service manager of the watchdog.
 	DoPassOn
 	// DoRestart starts the next worker.
 	DoRestart
@@ -130,7 +138,8 @@ const (
 )
 
 var kindNames = [...]string{
-	"ask", "ask-new", "ask-worker", "ask-group", "force", "count", "survey", "forward", "suspend",
+	"signal-all", "signal-new", "signal-worker", "signal-group", "kill", "count", "scan",
+	"read-labels", "update-record", "mark-record", "save-record", "remove-record", "forward", "suspend",
 	"hook", "end-hook", "hang-signal", "pass-on", "restart", "log", "exit",
 }
 
@@ -145,7 +154,7 @@ type Action struct {
 
 func (a Action) String() string {
 	switch a.Kind {
-	case DoAsk, DoAskNew, DoAskWorker, DoAskGroup, DoForward, DoSuspend, DoHangSignal:
+	case DoSignalAll, DoSignalNew, DoSignalWorker, DoSignalGroup, DoForward, DoSuspend, DoHangSignal:
 		return kindNames[a.Kind] + " " + a.Signal.Name
 	case DoHook, DoPassOn:
 		return fmt.Sprintf("%s %q", kindNames[a.Kind], a.Text)

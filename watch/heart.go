@@ -8,14 +8,14 @@ import (
 	"leash/internal/heartbeat"
 )
 
-// words are a hung worker's last words: first the command, while he lives, then
-// the signal, which mostly ends him.
+// words is the state of what is done for a hung worker before it is ended: first the
+// hang command, while the worker lives, then the hang signal, which mostly ends it.
 type words struct {
 	hooking bool // the command runs
 	until   time.Duration
 }
 
-// heard takes what the worker said.
+// heard takes a message from the worker's tree.
 func (m *Machine) heard(now time.Duration, msg heartbeat.Message) {
 	if m.judge == nil {
 		return
@@ -28,7 +28,7 @@ func (m *Machine) heard(now time.Duration, msg heartbeat.Message) {
 		}
 	case Ending:
 		m.logHeard(now, msg)
-		if msg.Extend > 0 && !m.condemned() {
+		if msg.Extend > 0 && !m.timedOut() {
 			m.seq.Extend(min(now+msg.Extend, m.endingAt+m.cfg.GraceMax))
 		}
 	default:
@@ -37,8 +37,8 @@ func (m *Machine) heard(now time.Duration, msg heartbeat.Message) {
 	m.passOn(msg)
 }
 
-// passOn tells the manager above us what concerns it. Of the end of a worker
-// that is followed by another it need not hear.
+// passOn passes READY, STOPPING and STATUS on to the service manager. STOPPING=1 of a
+// worker that may be followed by another is left out.
 func (m *Machine) passOn(msg heartbeat.Message) {
 	text := ""
 	if msg.Ready {
@@ -66,42 +66,42 @@ func (m *Machine) logHeard(now time.Duration, msg heartbeat.Message) {
 		m.log(Record{Event: event.ProcessStopping, Text: "the worker is stopping"})
 	}
 	if m.cfg.Debug && msg.Status != "" {
-		m.log(Record{Event: event.ProcessStatus, Text: "the worker says how it is", Debug: true,
+		m.log(Record{Event: event.ProcessStatus, Text: "the worker sent its status", Level: slog.LevelDebug,
 			Attrs: []slog.Attr{slog.String(event.Status, msg.Status)}})
 	}
 	if m.cfg.Debug && msg.Beat == heartbeat.Alive {
-		m.log(Record{Event: event.BeatReceived, Text: "a beat", Debug: true, Attrs: m.silence(now)})
+		m.log(Record{Event: event.BeatReceived, Text: "a beat", Level: slog.LevelDebug, Attrs: m.silence(now)})
 	}
 }
 
-// drown tells once that silence means nothing for now: anybody may flood us, and
-// so keep a worker alive that hangs.
-func (m *Machine) drown() {
+// overflow logs once that silence is not counted for now: a flood of messages can keep
+// a hung worker alive.
+func (m *Machine) overflow() {
 	if m.judge == nil || m.state != Watching {
 		return
 	}
-	if m.drowned++; m.drowned != toldDrowned {
+	if m.overflowed++; m.overflowed != overflowsTold {
 		return
 	}
-	m.log(Record{Event: event.WatchdogWarning, Warn: true,
-		Text: "more comes in than can be listened to: while it lasts, silence is not counted"})
+	m.log(Record{Event: event.WatchdogWarning, Level: slog.LevelWarn,
+		Text: "messages exceed the rate limit: while they do, silence is not counted"})
 }
 
-// toldDrowned of these are no longer a busy machine's.
-const toldDrowned = 3
+// overflowsTold is how many of these a busy machine does not explain any more.
+const overflowsTold = 3
 
-// deafened: silence means nothing any more.
-func (m *Machine) deafened() {
+// deaf ends the counting of silence for good.
+func (m *Machine) deaf() {
 	m.cfg.Beats, m.judge = nil, nil
-	m.log(Record{Event: event.WatchdogWarning, Warn: true,
-		Text: "heartbeats are judged no more: descriptors were sent that cannot be closed"})
+	m.log(Record{Event: event.WatchdogWarning, Level: slog.LevelWarn,
+		Text: "heartbeats are no longer checked: descriptors were sent that cannot be closed"})
 }
 
-// listen judges the silence.
+// listen checks how long the worker has been silent.
 func (m *Machine) listen(now time.Duration) {
 	v := m.judge.Tick(now)
 	if v.Missed {
-		m.log(Record{Event: event.BeatMissed, Text: "a beat is missing", Warn: true, Attrs: m.silence(now)})
+		m.log(Record{Event: event.BeatMissed, Text: "a beat is missing", Level: slog.LevelWarn, Attrs: m.silence(now)})
 	}
 	switch {
 	case v.Late:
@@ -118,15 +118,16 @@ func (m *Machine) silence(now time.Duration) []slog.Attr {
 	}
 }
 
-// hung condemns the worker; his last words come first.
+// hung begins the end of a worker that timed out; the hang command and the hang signal
+// come first.
 func (m *Machine) hung(now time.Duration, outcome, reason string) {
 	text := "the worker hangs"
 	if outcome == NotReady {
 		text = "the worker is not ready in time"
 	}
-	m.log(Record{Event: event.BeatTimeout, Text: text, Error: true,
+	m.log(Record{Event: event.BeatTimeout, Text: text, Level: slog.LevelError,
 		Attrs: append(m.silence(now), slog.String(event.Reason, reason))})
-	m.state, m.outcome = LastWords, outcome
+	m.state, m.outcome = Hanging, outcome
 	if outcome == Hung {
 		m.wellUntil = now - m.judge.Silence(now)
 	}
@@ -135,11 +136,11 @@ func (m *Machine) hung(now time.Duration, outcome, reason string) {
 		m.out = append(m.out, Action{Kind: DoHook, Text: outcome})
 		return
 	}
-	m.shock(now)
+	m.signalHung(now)
 }
 
-// shock sends the hang signal, if there is one.
-func (m *Machine) shock(now time.Duration) {
+// signalHung sends the hang signal, if there is one.
+func (m *Machine) signalHung(now time.Duration) {
 	m.words = words{until: now + m.cfg.HangWait}
 	if m.cfg.HangSignal.Num == 0 {
 		m.end(now, m.outcome, m.cfg.StopSignal, false)
@@ -149,21 +150,21 @@ func (m *Machine) shock(now time.Duration) {
 }
 
 func (m *Machine) hookEnded(now time.Duration, err error) {
-	if m.state != LastWords || !m.words.hooking {
+	if m.state != Hanging || !m.words.hooking {
 		return
 	}
 	if err != nil {
-		m.log(Record{Event: event.WatchdogWarning, Text: "--on-hang-command", Warn: true,
+		m.log(Record{Event: event.WatchdogWarning, Text: "--on-hang-command", Level: slog.LevelWarn,
 			Attrs: []slog.Attr{slog.String(event.Error, err.Error())}})
 	}
-	m.shock(now)
+	m.signalHung(now)
 }
 
-// wordsOver is called when the time for last words is.
-func (m *Machine) wordsOver(now time.Duration) {
+// hangExpired is called when HangWait is over.
+func (m *Machine) hangExpired(now time.Duration) {
 	if m.words.hooking {
 		m.endHook()
-		m.shock(now)
+		m.signalHung(now)
 		return
 	}
 	m.end(now, m.outcome, m.cfg.StopSignal, false)
@@ -176,5 +177,5 @@ func (m *Machine) endHook() {
 	}
 }
 
-// condemned: we end the worker for what it did not do.
-func (m *Machine) condemned() bool { return m.outcome == Hung || m.outcome == NotReady }
+// timedOut reports whether the worker is ended because it sent nothing in time.
+func (m *Machine) timedOut() bool { return m.outcome == Hung || m.outcome == NotReady }

@@ -1,10 +1,11 @@
-// Package watch is the watchdog itself. Machine decides and is pure: events
-// in, actions out, no clock, file or system call. Guard is the one loop that
-// waits for events and performs actions.
+// Package watch is the watchdog itself. Machine decides and is pure: events in, actions
+// out, no clock, file or system call. Worker performs the actions for one worker, and
+// Loop waits for the events of any number of workers.
 package watch
 
 import (
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"leash/internal/event"
@@ -17,28 +18,28 @@ import (
 //
 //	    a parent died · a signal that ends · the worker ended on its own
 //	Watching ─────────────────────────────────────────► Ending ───► Stopped
-//	 ▲  │ it hangs, or is not ready in time   said, or   ▲   │ the     ▲
-//	 │  └──────────────────────► LastWords ──────────────┘   │ sequence│
+//	 ▲  │ it hangs, or is not ready in time   done, or   ▲   │ the     ▲
+//	 │  └──────────────────────► Hanging ──────────────┘   │ sequence│
 //	 │                                       out of time     │ is done │
-//	 └──────────────── Resting ◄─────────────────────────────┘         │
+//	 └──────────────── BackingOff ◄─────────────────────────────┘         │
 //	    another worker     │    another worker is to follow            │
 //	    was started        └───────────────────────────────────────────┘
 //	                       a parent died · a signal that ends
 //
-// A state is entered before its first signal is sent, so that a crash in
-// between errs on the safe side.
+// A state is entered before its first signal is sent, so that a crash in between leaves
+// no signal unrecorded.
 type State int
 
 const (
 	Watching State = iota
-	LastWords
+	Hanging
 	Ending
-	Resting
+	BackingOff
 	Stopped
 )
 
 func (s State) String() string {
-	return [...]string{"watching", "last words", "ending", "resting", "stopped"}[s]
+	return [...]string{"watching", "hanging", "ending", "backing off", "stopped"}[s]
 }
 
 // Outcomes, as logged at watchdog.stopped.
@@ -52,13 +53,13 @@ const (
 )
 
 const (
-	// hungStatus is what run returns for a hung worker, as timeout(1) does.
+	// hungStatus is the exit status of run for a hung worker, as of timeout(1).
 	hungStatus = 124
-	// failedStatus is what it returns when it failed itself.
+	// failedStatus is the exit status of run for a failure of the watchdog.
 	failedStatus = 125
 )
 
-// Config is what the machine needs to know beforehand.
+// Config are the settings of a Machine.
 type Config struct {
 	// Owns: the watchdog started the worker (run), so the worker's status is
 	// its own, and signals are passed on.
@@ -70,49 +71,60 @@ type Config struct {
 	WorkerFirst bool
 	// Uptime is how long the worker ran before the machine started.
 	Uptime time.Duration
-	// Surveys: the tree can lose members unseen, so look at it now and then.
-	Surveys bool
+	// Scans: processes can leave the tree unnoticed, so it is scanned at intervals.
+	Scans bool
+	// Labels: the worker's labels may change, so they are read again before a scan.
+	Labels bool
+	// Record: the worker has a record in the ledger.
+	Record bool
 
-	// Beats is what is asked of the worker; nil: nothing.
+	// Beats says which heartbeats the worker must send; nil: none.
 	Beats *heartbeat.Config
-	// HangSignal, if not zero, and the command are a hung worker's last words,
-	// for HangWait at most each.
+	// HangCommand and HangSignal, if not zero, come before the stop signal for a hung
+	// worker: the command runs first, then the signal is sent. Each has HangWait.
 	HangSignal  proc.Signal
 	HangCommand bool
 	HangWait    time.Duration
-	// GraceMax bounds the grace that a worker may ask for while it stops.
+	// GraceMax bounds the grace period that a stopping worker may extend
+	// (EXTEND_TIMEOUT_USEC); it counts from the beginning of the ending.
 	GraceMax time.Duration
 	// Restart may be set if Owns, with MaxRestarts in a row. Seed is for the jitter.
 	Restart     Restart
 	MaxRestarts int
 	Seed        uint64
-	// BeatEvery, if not zero, is how often the manager above us wants a beat.
-	// They are ours, not the worker's: they go on while he is ended and follows.
+	// BeatEvery, if not zero, is how often the service manager wants a beat. These are
+	// the watchdog's, not the worker's: they go on during an ending and a restart.
 	BeatEvery time.Duration
 	// Debug: records of level debug are wanted.
 	Debug bool
 }
 
+// recordAfter is how long an ending may last before it is written into the record: most
+// are over by then, and a thousand at once are not delayed by a thousand writes.
+const recordAfter = 50 * time.Millisecond
+
 const (
-	firstSurvey = 250 * time.Millisecond
-	maxSurvey   = time.Minute
+	firstScan   = 250 * time.Millisecond
+	maxScanWait = time.Minute
 )
 
-// Machine decides. Times are durations since it started, on a clock that
-// stands still while the machine sleeps.
+// Machine decides what the watchdog of one worker does. Times are durations since the
+// machine started, on a clock that stands still while the computer sleeps.
 type Machine struct {
 	cfg   Config
 	state State
 	life
 
-	surveyAt   time.Duration
-	surveyWait time.Duration
+	now      time.Duration // of the last Step
+	scanAt   time.Duration
+	scanWait time.Duration
 
-	beatAt     time.Duration // for the manager above us
+	beatAt     time.Duration // of the next beat for the service manager
 	parentTold bool
-	noMore     bool // a parent died, or we were asked to end: no worker follows
+	noMore     bool // a parent died, or a signal ends the watchdog: no worker follows
 	restarts   int  // in a row
-	restAt     time.Duration
+	jitter     rand.PCG
+	retryAt    time.Duration
 
 	out []Action
 }
@@ -125,34 +137,41 @@ type life struct {
 	typed    bool // it is a Ctrl-C
 	bornAt   time.Duration
 	endingAt time.Duration
-	// wellUntil is when he last showed that he was; start-up does not count.
+	// wellUntil is when the worker was last known to be healthy; start-up does not count.
 	wellUntil time.Duration
+
+	recordAt time.Duration // when the ending is written into the record; 0: not
+	marked   bool          // the record says that the ending has begun
 
 	exit      proc.Exit
 	exited    bool
 	method    string
 	survivors int
-	proven    bool // by the last count: nothing is left
+	proven    bool // the last count proved that no process is left
 
-	judge           *heartbeat.Judge // nil: nobody asks for beats
+	judge           *heartbeat.Judge // nil: no heartbeats are wanted
 	words           words
 	ready, stopping bool
-	drowned         int // times
+	overflowed      int // how often
 }
 
 // NewMachine returns a machine that watches.
 func NewMachine(cfg Config) *Machine {
-	m := &Machine{cfg: cfg, surveyWait: firstSurvey, surveyAt: firstSurvey}
+	m := &Machine{cfg: cfg, jitter: *rand.NewPCG(cfg.Seed, 0), scanWait: firstScan, scanAt: firstScan}
 	m.begin(0)
 	return m
 }
 
-// State says where the machine stands.
+// State is the state that the machine is in.
 func (m *Machine) State() State { return m.state }
 
 // Deadline is when a Tick is due, if any.
 func (m *Machine) Deadline() (at time.Duration, ok bool) {
-	if at, ok = m.due(); m.cfg.BeatEvery > 0 && m.state != Stopped && (!ok || m.beatAt < at) {
+	at, ok = m.due()
+	if m.recordAt > 0 && (!ok || m.recordAt < at) {
+		at, ok = m.recordAt, true
+	}
+	if m.cfg.BeatEvery > 0 && m.state != Stopped && (!ok || m.beatAt < at) {
 		at, ok = m.beatAt, true
 	}
 	return at, ok
@@ -164,27 +183,28 @@ func (m *Machine) due() (at time.Duration, ok bool) {
 		if m.judge != nil {
 			at, ok = m.judge.Deadline()
 		}
-		if m.cfg.Surveys && (!ok || m.surveyAt < at) {
-			at, ok = m.surveyAt, true
+		if m.cfg.Scans && (!ok || m.scanAt < at) {
+			at, ok = m.scanAt, true
 		}
 		return at, ok
-	case LastWords:
+	case Hanging:
 		return m.words.until, true
 	case Ending:
 		return m.seq.Deadline()
-	case Resting:
-		return m.restAt, true
+	case BackingOff:
+		return m.retryAt, true
 	}
 	return 0, false
 }
 
-// Step takes what happened and says what to do. The result is valid until the
-// next Step.
+// Step takes an event and returns the actions that it leads to. The result is valid
+// until the next Step.
 func (m *Machine) Step(now time.Duration, e Event) []Action {
 	m.out = m.out[:0]
 	if m.state == Stopped {
 		return nil
 	}
+	m.now = now
 	m.pass(now, e)
 	switch e := e.(type) {
 	case ParentDied:
@@ -199,19 +219,19 @@ func (m *Machine) Step(now time.Duration, e Event) []Action {
 		m.survivors, m.proven = e.Census.Living, e.Census.Proven
 		if e.Exited {
 			m.noteExit(now, e.Exit)
-		} else if e.Census.Ended && !m.cfg.Owns { // nobody told how
+		} else if e.Census.Ended && !m.cfg.Owns { // its exit status is unknown
 			m.noteExit(now, proc.Exit{})
 		}
-		e.Census.Ended = e.Census.Ended || m.exited // a look may have failed
+		e.Census.Ended = e.Census.Ended || m.exited // the scan may have failed to read it
 		m.follow(m.seq.Counted(now, e.Census))
 	case Quiet:
 		m.follow(m.seq.Quiet())
 	case Heard:
 		m.heard(now, e.Message)
-	case Drowned:
-		m.drown()
-	case Deafened:
-		m.deafened()
+	case Overflowed:
+		m.overflow()
+	case Deaf:
+		m.deaf()
 	case HookEnded:
 		m.hookEnded(now, e.Err)
 	case Restarted:
@@ -229,7 +249,7 @@ func (m *Machine) Step(now time.Duration, e Event) []Action {
 	return m.out
 }
 
-// pass lets the judge know that we run, and since when.
+// pass tells the judge that the watchdog runs now, and whether it may have been stopped.
 func (m *Machine) pass(now time.Duration, e Event) {
 	if m.state != Watching || m.judge == nil {
 		return
@@ -237,8 +257,8 @@ func (m *Machine) pass(now time.Duration, e Event) {
 	switch e.(type) {
 	case Resumed:
 		m.judge.Stopped(now)
-	case Drowned:
-		m.judge.Drowned(now)
+	case Overflowed:
+		m.judge.Overflowed(now)
 	}
 	m.judge.Pass(now)
 }
@@ -250,24 +270,24 @@ func (m *Machine) parentDied(now time.Duration, e ParentDied) {
 	m.parentTold, m.noMore = true, true
 	r := ParentDeath(e)
 	switch m.state {
-	case Watching, LastWords:
-		r.Text, r.Warn = "the parent has exited: its worker is being ended", true
-	case Resting:
-		r.Text, r.Warn = "the parent has exited: no other worker is started", true
+	case Watching, Hanging:
+		r.Text, r.Level = "the parent has exited: its worker is being ended", slog.LevelWarn
+	case BackingOff:
+		r.Text, r.Level = "the parent has exited: no other worker is started", slog.LevelWarn
 	}
 	m.end(now, ParentEnded, m.cfg.StopSignal, false)
 	m.log(r)
-	m.endRest(ParentEnded)
+	m.endBackOff(ParentEnded)
 }
 
-// ParentDeath is the record of a parent's death. Where it ends something it is
-// a warning, for nobody else says why.
+// ParentDeath is the record of a parent's exit. It is a warning if something is ended
+// because of it, since no other record says why.
 func ParentDeath(e ParentDied) Record {
 	return Record{Event: event.ParentDeathDetected, Text: "the parent has exited", Parent: e.PID,
 		Attrs: []slog.Attr{slog.String(event.DetectedBy, e.By)}}
 }
 
-// StoppedRecord is the last record of a watchdog.
+// StoppedRecord is the last record of a watchdog, with its outcome and exit status.
 func StoppedRecord(outcome string, status int) Record {
 	return Record{Event: event.WatchdogStopped, Text: "the watchdog is done", Attrs: []slog.Attr{
 		slog.String(event.Outcome, outcome),
@@ -279,7 +299,7 @@ func (m *Machine) workerExited(now time.Duration, e WorkerExited) {
 	if m.exited {
 		return
 	}
-	if m.state == Watching || m.state == LastWords {
+	if m.state == Watching || m.state == Hanging {
 		m.end(now, WorkerEnded, m.cfg.StopSignal, true)
 	} else {
 		m.follow(m.seq.Quiet())
@@ -298,7 +318,7 @@ func (m *Machine) signalled(now time.Duration, e Signalled) {
 	switch e.Role {
 	case Ends:
 		sig := e.Signal
-		if !m.cfg.Owns || sig == proc.TERM { // TERM says "stop", and this is the worker's word for it
+		if !m.cfg.Owns || sig == proc.TERM { // TERM means "stop": the worker gets its own stop signal
 			sig = m.cfg.StopSignal
 		}
 		m.noMore = true
@@ -308,40 +328,40 @@ func (m *Machine) signalled(now time.Duration, e Signalled) {
 		if m.cfg.Owns && again { // a second Ctrl-C reaches the worker too
 			m.out = append(m.out, Action{Kind: DoForward, Signal: sig})
 		}
-		m.endRest(WasAsked)
+		m.endBackOff(WasAsked)
 	case Forwarded:
-		if m.state != Resting {
+		if m.state != BackingOff {
 			m.out = append(m.out, Action{Kind: DoForward, Signal: e.Signal})
 		}
 	case Suspends:
-		if m.state == Watching || m.state == Resting { // what is being ended is not put to sleep
+		if m.state == Watching || m.state == BackingOff { // a worker that is being ended is not stopped
 			m.out = append(m.out, Action{Kind: DoSuspend, Signal: e.Signal})
 		}
 	}
 }
 
-// endRest: no worker follows, and none is there to be ended.
-func (m *Machine) endRest(outcome string) {
-	if m.state == Resting {
+// endBackOff stops the machine between two workers: none follows, and none runs.
+func (m *Machine) endBackOff(outcome string) {
+	if m.state == BackingOff {
 		m.stopped(outcome, m.status())
 	}
 }
 
-func (m *Machine) end(now time.Duration, outcome string, polite proc.Signal, look bool) {
+func (m *Machine) end(now time.Duration, outcome string, polite proc.Signal, count bool) {
 	switch m.state {
 	case Watching:
 		m.outcome, m.wellUntil = outcome, now
-	case LastWords: // what condemned the worker remains the cause
+	case Hanging: // the outcome remains that of the timeout
 		m.endHook()
 	default:
 		return
 	}
 	m.state, m.polite, m.endingAt = Ending, polite, now
-	if m.cfg.WorkerFirst && !look {
+	if m.cfg.WorkerFirst && !count {
 		m.follow(m.seq.BeginWithWorker(now, m.cfg.Grace))
 		return
 	}
-	m.follow(m.seq.Begin(now, m.cfg.Grace, look))
+	m.follow(m.seq.Begin(now, m.cfg.Grace, count))
 }
 
 func (m *Machine) tick(now time.Duration) {
@@ -349,19 +369,27 @@ func (m *Machine) tick(now time.Duration) {
 		m.beatAt = now + m.cfg.BeatEvery
 		m.out = append(m.out, Action{Kind: DoPassOn, Text: "WATCHDOG=1\n"})
 	}
+	if m.recordAt > 0 && now >= m.recordAt {
+		m.recordAt = 0
+		m.out = append(m.out, Action{Kind: DoSaveRecord})
+	}
 	switch at, ok := m.due(); {
 	case !ok || now < at:
 	case m.state == Ending:
 		m.follow(m.seq.Tick(now))
-	case m.state == LastWords:
-		m.wordsOver(now)
-	case m.state == Resting:
+	case m.state == Hanging:
+		m.hangExpired(now)
+	case m.state == BackingOff:
 		m.out = append(m.out, Action{Kind: DoRestart})
 	case m.state == Watching:
-		if m.cfg.Surveys && now >= m.surveyAt {
-			m.surveyWait = min(3*m.surveyWait, maxSurvey)
-			m.surveyAt = now + m.surveyWait
-			m.out = append(m.out, Action{Kind: DoSurvey})
+		if m.cfg.Scans && now >= m.scanAt {
+			m.scanWait = min(3*m.scanWait, maxScanWait)
+			m.scanAt = now + m.scanWait
+			m.readLabels()
+			m.out = append(m.out, Action{Kind: DoScan})
+			if m.cfg.Record {
+				m.out = append(m.out, Action{Kind: DoUpdateRecord})
+			}
 		}
 		if m.judge != nil {
 			m.listen(now)
@@ -369,41 +397,78 @@ func (m *Machine) tick(now time.Duration) {
 	}
 }
 
-// follow turns the sequence's wishes into actions.
+// follow turns the steps of the stop sequence into actions.
 func (m *Machine) follow(dos []stop.Do) {
 	for _, do := range dos {
 		switch do {
-		case stop.Ask:
-			m.out = append(m.out, Action{Kind: DoAsk, Signal: m.polite})
-		case stop.AskWorker:
+		case stop.SignalAll:
+			m.readLabels() // before the worker is dead and they cannot be read
+			m.out = append(m.out, Action{Kind: DoSignalAll, Signal: m.polite})
+			m.mark()
+		case stop.SignalWorker:
+			m.readLabels()
 			m.out = append(m.out, Action{Kind: m.first(), Signal: m.polite})
 			m.polite = m.cfg.StopSignal
-		case stop.AskNew:
-			m.out = append(m.out, Action{Kind: DoAskNew, Signal: m.polite})
-		case stop.Force:
-			m.out = append(m.out, Action{Kind: DoForce})
+			m.mark()
+		case stop.SignalNew:
+			m.out = append(m.out, Action{Kind: DoSignalNew, Signal: m.polite})
+		case stop.Kill:
+			m.out = append(m.out, Action{Kind: DoKill})
+			m.mark()
 		case stop.Count:
 			m.out = append(m.out, Action{Kind: DoCount})
 		}
 	}
 }
 
-// first is the first signal where the worker comes first. An INT to run is a
-// Ctrl-C, and a terminal sends that to a whole group (termios(3), INTR).
+func (m *Machine) readLabels() {
+	if m.cfg.Labels && !m.exited {
+		m.out = append(m.out, Action{Kind: DoReadLabels})
+	}
+}
+
+// mark notes in the record that the ending has begun, after the signals.
+func (m *Machine) mark() {
+	if m.cfg.Record && !m.marked {
+		m.marked, m.recordAt = true, m.now+recordAfter
+		m.out = append(m.out, Action{Kind: DoMarkRecord})
+	}
+}
+
+// endRecord removes the record, or keeps it if processes survived.
+func (m *Machine) endRecord() {
+	kind := DoRemoveRecord
+	switch {
+	case !m.cfg.Record, m.survivors > 0 && m.recordAt == 0:
+		return
+	case m.survivors > 0:
+		kind = DoSaveRecord
+	}
+	m.recordAt = 0
+	m.out = append(m.out, Action{Kind: kind})
+}
+
+// first is the first step with WorkerFirst. A SIGINT to run is a Ctrl-C, which a terminal
+// sends to a whole process group (termios(3), INTR).
 func (m *Machine) first() ActionKind {
 	if m.typed {
-		return DoAskGroup
+		return DoSignalGroup
 	}
-	return DoAskWorker
+	return DoSignalWorker
 }
 
 func (m *Machine) finish(now time.Duration) {
 	if m.survivors == 0 {
 		m.noteExit(now, proc.Exit{})
 	}
+	m.endRecord()
 	ok := m.survivors == 0
 	verified := ok && m.proven
-	m.log(Record{Event: event.CleanupCompleted, Text: cleanupText(ok, verified), Error: !ok, Attrs: []slog.Attr{
+	level := slog.LevelInfo
+	if !ok {
+		level = slog.LevelError
+	}
+	m.log(Record{Event: event.CleanupCompleted, Text: cleanupText(ok, verified), Level: level, Attrs: []slog.Attr{
 		slog.Bool(event.Success, ok),
 		slog.Int(event.Survivors, m.survivors),
 		slog.Bool(event.Verified, verified),
@@ -411,7 +476,7 @@ func (m *Machine) finish(now time.Duration) {
 		slog.Int64(event.CleanupDuration, (now - m.endingAt).Milliseconds()),
 	}})
 	if m.follows() {
-		m.rest(now)
+		m.backOff(now)
 		return
 	}
 	m.stopped(m.outcome, m.status())
@@ -438,7 +503,7 @@ func (m *Machine) status() int {
 	switch {
 	case m.outcome == NoSentinel:
 		return failedStatus
-	case m.cfg.Owns && m.exit.Known && m.condemned():
+	case m.cfg.Owns && m.exit.Known && m.timedOut():
 		return hungStatus
 	case m.cfg.Owns && m.exit.Known:
 		return m.exit.Status()
@@ -470,7 +535,7 @@ func (m *Machine) logSent(s stop.Sent) {
 		slog.Int(event.TargetPID, s.PID),
 	}}
 	if s.Err != nil {
-		r.Text, r.Warn = "a signal could not be sent", true
+		r.Text, r.Level = "a signal could not be sent", slog.LevelWarn
 		r.Attrs = append(r.Attrs, slog.String(event.Error, s.Err.Error()))
 	}
 	m.log(r)

@@ -7,8 +7,8 @@ import (
 	"leash/watch"
 )
 
-// The manager above us gets beats of our own for as long as we run: also while
-// the worker is ended and the next one waited for, and late if we are.
+// The service manager gets the watchdog's own beats as long as the watchdog runs: also
+// while the worker is ended and before the next start, and late if the watchdog is late.
 func TestManagerGetsBeats(t *testing.T) {
 	m := watch.NewMachine(watch.Config{Owns: true, BeatEvery: time.Second,
 		Restart: watch.RestartAlways, MaxRestarts: 100})

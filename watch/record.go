@@ -5,14 +5,12 @@ import (
 	"strings"
 )
 
-// Record is one lifecycle event for the log, without what every record has.
+// Record is one lifecycle event for the log, without the attributes of every record.
 type Record struct {
 	Event string
 	Text  string // one sentence for people
-	Debug bool
-	Warn  bool
-	Error bool
-	// Parent is the parent that it is about, if not the first.
+	Level slog.Level
+	// Parent is the PID of the parent that it is about, if not the first.
 	Parent int
 	Attrs  []slog.Attr
 }

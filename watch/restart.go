@@ -8,7 +8,7 @@ import (
 	"leash/internal/heartbeat"
 )
 
-// Restart says after which end a worker is followed by another.
+// Restart says after which outcomes a worker is restarted.
 type Restart int
 
 const (
@@ -20,12 +20,12 @@ const (
 const (
 	firstRest = 500 * time.Millisecond
 	maxRest   = 30 * time.Second
-	// healthy is how long a worker must be well for its end not to be one more
-	// failure in a row.
+	// healthy is how long a worker must run well for the count of failures in a row to
+	// begin again.
 	healthy = time.Minute
-	// jitter keeps a thousand workers that failed together from starting
-	// together: up to this part of the rest is added.
-	jitter = 4
+	// jitterPart keeps workers that failed together from restarting together: up to a
+	// quarter of the wait is added at random.
+	jitterPart = 4
 )
 
 // follows reports whether another worker is to follow the one that ended.
@@ -47,46 +47,37 @@ func (m *Machine) tries() bool {
 	if m.restarts < m.cfg.MaxRestarts {
 		return true
 	}
-	m.log(Record{Event: event.WatchdogWarning, Warn: true,
+	m.log(Record{Event: event.WatchdogWarning, Level: slog.LevelWarn,
 		Text:  "the worker failed too often in a row (--max-restarts)",
 		Attrs: []slog.Attr{slog.Int(event.Attempt, m.restarts)}})
 	return false
 }
 
-// rest waits before the next start.
-func (m *Machine) rest(now time.Duration) {
+// backOff waits before the next start.
+func (m *Machine) backOff(now time.Duration) {
 	wait := maxRest
-	if m.restarts < 6 { // 2^6 of the first is more than the longest
+	if m.restarts < 6 { // 2^6 times the first wait is more than the longest
 		wait = firstRest << m.restarts
 	}
-	wait += time.Duration(m.random() % uint64(wait/jitter))
+	wait += time.Duration(m.jitter.Uint64() % uint64(wait/jitterPart))
 	m.restarts++
-	m.state, m.restAt = Resting, now+wait
+	m.state, m.retryAt = BackingOff, now+wait
 	m.log(Record{Event: event.ProcessRestarting, Text: "another worker is started soon", Attrs: []slog.Attr{
 		slog.Int(event.Attempt, m.restarts),
 		slog.Int64(event.DelayMS, wait.Milliseconds()),
 	}})
 }
 
-// random is splitmix64: a machine of the same seed does the same again.
-func (m *Machine) random() uint64 {
-	m.cfg.Seed += 0x9e3779b97f4a7c15
-	z := m.cfg.Seed
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
-}
-
-// restarted begins the watch anew.
+// restarted begins the watch of the next worker.
 func (m *Machine) restarted(now time.Duration) {
-	if m.state != Resting {
+	if m.state != BackingOff {
 		return
 	}
 	m.cfg.Uptime = 0
 	m.begin(now)
 }
 
-// begin is the start of a worker's life.
+// begin resets what is known of a worker to its start.
 func (m *Machine) begin(now time.Duration) {
 	m.life = life{polite: m.cfg.StopSignal, method: "none", bornAt: now, wellUntil: now}
 	m.state = Watching
@@ -96,13 +87,13 @@ func (m *Machine) begin(now time.Duration) {
 }
 
 func (m *Machine) notRestarted(now time.Duration, e NotRestarted) {
-	if m.state != Resting {
+	if m.state != BackingOff {
 		return
 	}
-	m.log(Record{Event: event.WatchdogWarning, Text: "the next worker could not be started", Warn: true,
+	m.log(Record{Event: event.WatchdogWarning, Text: "the next worker could not be started", Level: slog.LevelWarn,
 		Attrs: []slog.Attr{slog.String(event.Error, e.Err.Error())}})
 	if m.tries() {
-		m.rest(now)
+		m.backOff(now)
 		return
 	}
 	m.stopped(WorkerEnded, e.Status)

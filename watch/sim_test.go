@@ -1,18 +1,14 @@
 package watch_test
 
 import (
-	"errors"
 	"flag"
 	"os"
 	"strconv"
 	"testing"
 	"time"
 
-	"leash/internal/heartbeat"
-	"leash/internal/proc"
-	"leash/internal/stop"
-	"leash/platform/hosttest"
 	"leash/watch"
+	"leash/watch/watchsim"
 )
 
 var (
@@ -23,10 +19,10 @@ var (
 
 const mostFailures = 1000
 
-// TestSimulator plays many short lives of a worker in a system that moves
-// between any two calls, and compares each with the truth.
+// TestSimulator runs many watchdogs in a simulated system that changes between any two
+// calls, and compares the result of each with the simulator's state.
 func TestSimulator(t *testing.T) {
-	var scene hosttest.Scene
+	var scene watchsim.Scene
 	if *simSeed != 0 {
 		failures := scene.Play(*simSeed)
 		t.Log(scene.Report())
@@ -44,12 +40,12 @@ func TestSimulator(t *testing.T) {
 	kinds := map[string]int{}
 	failed := 0
 	for i := range n {
-		seed := hosttest.Seed(base, i)
+		seed := watchsim.Seed(base, i)
 		failures := scene.Play(seed)
 		if len(failures) == 0 {
 			continue
 		}
-		if kinds[hosttest.Kind(failures[0])]++; kinds[hosttest.Kind(failures[0])] == 1 { // one trace of each kind
+		if kinds[watchsim.Kind(failures[0])]++; kinds[watchsim.Kind(failures[0])] == 1 { // one trace of each kind
 			t.Errorf("run %d failed: %q\nreplay: go test ./watch -run TestSimulator -sim.seed=%d\n%s",
 				i, failures, seed, scene.Report())
 		}
@@ -61,10 +57,10 @@ func TestSimulator(t *testing.T) {
 		t.Logf("failed %d times: %s", count, kind)
 	}
 	t.Log(scene.Stats.String())
-	// A series in which one of these never happens would not test it.
+	// If one of these never happened, it was not tested.
 	for _, reason := range []string{watch.Hung, watch.NotReady, "trigger"} {
-		if n >= enough && scene.Stats.Condemned[reason] < n/500 {
-			t.Errorf("%d workers were condemned for %s", scene.Stats.Condemned[reason], reason)
+		if n >= enough && scene.Stats.TimedOut[reason] < n/500 {
+			t.Errorf("%d workers timed out for %s", scene.Stats.TimedOut[reason], reason)
 		}
 	}
 	if n >= enough && min(scene.Stats.WatchdogKilled, scene.Stats.SentinelKilled) < n/100 {
@@ -75,14 +71,14 @@ func TestSimulator(t *testing.T) {
 	}
 }
 
-// enough runs for each kind to be among them.
+// enough runs for each of these to happen.
 const enough = 10_000
 
-// TestReplay: a seed stands for one run, call for call.
+// TestReplay checks that two runs with the same seed make the same calls.
 func TestReplay(t *testing.T) {
-	var scene hosttest.Scene
-	for i := range 300 {
-		seed := hosttest.Seed(1, i)
+	var scene watchsim.Scene
+	for i := range 1000 {
+		seed := watchsim.Seed(1, i)
 		scene.Play(seed)
 		once := scene.Report()
 		if scene.Play(seed); scene.Report() != once {
@@ -91,58 +87,13 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// stopsOnce is a host on which job control stops the watchdog for a second.
-type stopsOnce struct {
-	watch.Host
-	now   time.Duration
-	waits []time.Duration // until when
-}
-
-var errEnough = errors.New("enough was seen")
-
-func (h *stopsOnce) Now() time.Duration { return h.now }
-
-func (h *stopsOnce) Wait(deadline time.Duration, _ bool) ([]watch.Event, error) {
-	h.waits = append(h.waits, deadline)
-	switch len(h.waits) {
-	case 1:
-		return []watch.Event{watch.Heard{Message: heartbeat.Message{Ready: true}}}, nil
-	case 2:
-		h.now += 100 * time.Millisecond
-		return []watch.Event{watch.Signalled{Signal: proc.Signal{Num: 20, Name: "SIGTSTP"}, Role: watch.Suspends}}, nil
-	}
-	return nil, errEnough
-}
-
-func (h *stopsOnce) Suspend(s proc.Signal) []stop.Sent {
-	h.now += time.Second
-	return []stop.Sent{{Signal: s, Target: "group", PID: 200}}
-}
-
-func (h *stopsOnce) Log(watch.Record)   {}
-func (h *stopsOnce) PassOn(text string) {}
-
-// TestSuspended: the time for which the job was stopped is nobody's silence, also
-// if it was too short for a deadline to pass.
-func TestSuspended(t *testing.T) {
-	h := &stopsOnce{}
-	m := watch.NewMachine(watch.Config{Owns: true, Beats: &heartbeat.Config{
-		Interval: time.Second, Timeout: time.Minute, MaxMissed: 1}})
-	if _, err := watch.Guard(m, h); !errors.Is(err, errEnough) {
-		t.Fatal(err)
-	}
-	if before, after := h.waits[1], h.waits[2]; after != before+time.Second {
-		t.Errorf("the next look was due at %v, and after a stop of a second at %v", before, after)
-	}
-}
-
-// TestForkBomb: a bomb whose processes are stopped before any is killed goes on
-// growing by very few.
+// TestForkBomb checks that a fork bomb grows by few processes after the first kill,
+// because all are stopped before any is killed.
 func TestForkBomb(t *testing.T) {
-	scene := hosttest.Scene{Bomb: true}
+	scene := watchsim.Scene{Bomb: true}
 	const bombs = 2000
 	for i := range bombs {
-		seed := hosttest.Seed(1, i)
+		seed := watchsim.Seed(1, i)
 		if failures := scene.Play(seed); len(failures) > 0 {
 			t.Fatalf("bomb %d: %q\n%s", i, failures, scene.Report())
 		}
@@ -153,7 +104,7 @@ func TestForkBomb(t *testing.T) {
 	}
 }
 
-// mostForks is between what was measured with stopping first, 8, and without, 27.
+// mostForks lies between the 8 measured with SIGSTOP first and the 27 without.
 const mostForks = 15
 
 func runs(t *testing.T) int {

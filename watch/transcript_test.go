@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -20,14 +21,14 @@ import (
 
 var update = flag.Bool("update", false, "write what the machine does now into testdata")
 
-// A transcript is a text file: what happened, and below each event, indented,
-// what the machine did about it. With -update the indented lines are written
-// anew; read the difference before it is committed.
+// A transcript is a text file of events, each followed by the machine's actions, indented.
+// With -update the indented lines are written again; read the difference before it is
+// committed.
 //
 //	config guard grace=3s stop=TERM
 //
 //	@1.5s parent-died 100 pidfd
-//	    ask SIGTERM
+//	    signal-all SIGTERM
 //	    = ending, next 1.6s
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -59,7 +60,7 @@ func TestTranscripts(t *testing.T) {
 
 const indent = "    "
 
-// replay feeds the events to a machine and writes the transcript anew.
+// replay feeds the events to a machine and returns the transcript that results.
 func replay(text string) (string, error) {
 	var out bytes.Buffer
 	var m *watch.Machine
@@ -105,13 +106,12 @@ func act(a watch.Action) string {
 	if a.Record.Parent != 0 {
 		text += fmt.Sprint(" parent=", a.Record.Parent)
 	}
-	if a.Record.Debug {
+	switch a.Record.Level {
+	case slog.LevelDebug:
 		text += " (debug)"
-	}
-	if a.Record.Warn {
+	case slog.LevelWarn:
 		text += " (warning)"
-	}
-	if a.Record.Error {
+	case slog.LevelError:
 		text += " (error)"
 	}
 	return text
@@ -129,8 +129,12 @@ func readConfig(words []string) (cfg watch.Config, err error) {
 	for _, w := range words {
 		key, value, _ := strings.Cut(w, "=")
 		switch key {
-		case "guard": // as cmd/watchdog sets it up: only a guard can lose members unseen
-			cfg.Surveys = true
+		case "guard": // as in cmd/watchdog: only a guard scans
+			cfg.Scans = true
+		case "labels":
+			cfg.Labels = true
+		case "record":
+			cfg.Record = true
 		case "run":
 			cfg.Owns = true
 		case "mixed":
@@ -154,7 +158,7 @@ func readConfig(words []string) (cfg watch.Config, err error) {
 	return cfg, nil
 }
 
-// readBeatConfig reads what is set for heartbeats and restarts.
+// readBeatConfig reads the settings for heartbeats and restarts.
 func readBeatConfig(cfg *watch.Config, key, value string) (err error) {
 	switch key {
 	case "beats": // interval/timeout/max-missed, and the start-up time
@@ -260,7 +264,7 @@ func readBeatEvent(kind string, rest []string) (watch.Event, error) {
 		return watch.NotRestarted{Status: status, Err: errors.New(strings.Join(rest[1:], " "))}, err
 	}
 	for e, name := range map[watch.Event]string{
-		watch.Drowned{}: "drowned", watch.Deafened{}: "deafened", watch.Resumed{}: "resumed", watch.Restarted{}: "restarted", watch.SentinelDied{}: "sentinel-died",
+		watch.Overflowed{}: "overflowed", watch.Deaf{}: "deaf", watch.Resumed{}: "resumed", watch.Restarted{}: "restarted", watch.SentinelDied{}: "sentinel-died",
 	} {
 		if kind == name && len(rest) == 0 {
 			return e, nil
@@ -295,7 +299,7 @@ func readCensus(words []string) (c stop.Census, err error) {
 		case key == "living":
 			c.Living = n
 		case key == "unasked":
-			c.Unasked = n
+			c.Unsignalled = n
 		case key == "denied":
 			c.Denied = n
 		default:
@@ -338,7 +342,7 @@ func firstDifference(want, got string) string {
 	return "no difference"
 }
 
-// What cannot be read must fail, or a slip of the pen would test nothing.
+// A line that cannot be read must fail, otherwise a typing error would test nothing.
 func TestTranscriptsAreReadStrictly(t *testing.T) {
 	const config = "config guard grace=1s stop=TERM\n"
 	for _, text := range []string{
@@ -349,7 +353,7 @@ func TestTranscriptsAreReadStrictly(t *testing.T) {
 		config + "@1s sent SIGTERM group 7 refused", config + "@1s parent-died x pidfd",
 		"config run beats=2s/10s", "config run beats=2s/10s/3/1s/1s", "config run beats=2s/10s/x", "config run restart=never",
 		"config run hang-signal=NONE", "config run max-restarts=x", config + "@1s heard", config + "@1s heard hello",
-		config + "@1s drowned x", config + "@1s hook-failed", config + "@1s not-restarted x y", config + "@1s not-restarted 1",
+		config + "@1s overflowed x", config + "@1s hook-failed", config + "@1s not-restarted x y", config + "@1s not-restarted 1",
 	} {
 		if got, err := replay(text); err == nil {
 			t.Errorf("%q was read:\n%s", text, got)

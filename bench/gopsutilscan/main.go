@@ -21,7 +21,7 @@ func main() {
 		os.Exit(1)
 	}
 	for _, p := range processes {
-		// Who has ended meanwhile, or may not be read, is passed over.
+		// A process that has ended meanwhile, or may not be read, is passed over.
 		p.Cmdline()
 		p.Environ()
 	}

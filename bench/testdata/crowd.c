@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LIFETIME = 600 }; /* seconds; only for orphans that nobody ends */
+enum { LIFETIME = 600 }; /* seconds; only for orphans that nothing ends */
 
 static const char *word = "some_package.adapters.Example";
 static int orphans;
@@ -27,7 +27,7 @@ static void become_member(int number)
 	                "--adapter", (char *)word, "--number", text, NULL};
 	if (orphans)
 		alarm(LIFETIME);
-	/* Whoever reads our standard output waits for this one, not for the crowd. */
+	/* The reader of our standard output waits for this one, not for the crowd. */
 	int null = open("/dev/null", O_RDWR);
 	for (int fd = 0; fd < 3; fd++)
 		dup2(null, fd);

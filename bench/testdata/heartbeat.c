@@ -116,7 +116,7 @@ static int run_sender(const char *name)
 		return fail("address");
 	printf("worker %d %s\n", getpid(), name ? name : "-");
 	fflush(stdout);
-	/* Whoever started us may bind the socket only now: the first order comes after that. */
+	/* The process that started us may bind the socket only now: the first order comes after that. */
 	for (int connected = 0; fgets(line, sizeof line, stdin) != NULL;) {
 		if (sscanf(line, "%ld %lld %lld %199s %d", &count, &gap, &limit, text, &wait) != 5)
 			return fail("order");

@@ -32,7 +32,7 @@ def handlers(grpc, call):
 
 
 def say(port: int) -> None:
-    """Who this is, in one line."""
+    """The PID and the port, in one line."""
     print(f"worker {os.getpid()} {port}\n", end="", flush=True)
 
 

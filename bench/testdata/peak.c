@@ -1,5 +1,5 @@
 /* peak COMMAND...: the most memory that the command held at once, in kB.
-   The number is inherited from whoever executes the command, so a small
+   The number is inherited from the process that executes the command, so a small
    program has to be the one: hence this. */
 #include <stdio.h>
 #include <sys/resource.h>

@@ -55,7 +55,7 @@ def _pid(name: str, value: object) -> int:
 def _thread(name: str, run: Callable[..., object], *args: object) -> None:
     def body() -> None:
         try:
-            if sys.platform != "win32":  # signals are for the program's own threads: here they wake nobody
+            if sys.platform != "win32":  # signals are for the program's own threads: here they wake none
                 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             run(*args)
         except Exception:  # ours, and never the worker's end
@@ -69,7 +69,7 @@ def _thread(name: str, run: Callable[..., object], *args: object) -> None:
 
 def guard(parent_pid: Optional[int] = None, *, grace: float = 3.0, poll_interval: float = 1.0) -> Tuple[Parent, ...]:
     """End this process when its parent is gone; call it once, at the top.
-    The parent: who started this process, and under ``watchdog run`` also who is behind the watchdog
+    The parent: the process that started this one, and under ``watchdog run`` also the watchdog's
     (LEASH_RUN_OWNER); or parent_pid alone, which is older than this one. A daemon thread waits for
     its death, sends this process SIGTERM, and after the grace ends it with os._exit(143), whatever
     the main thread is stuck in. Forked children follow the same parent. A second call changes nothing."""
@@ -102,7 +102,7 @@ def _default_parents() -> List[_Name]:
 
 
 def _run_owner(text: str) -> Optional[_Name]:
-    """Who LEASH_RUN_OWNER names, if that is a process of this boot and namespace."""
+    """The process that LEASH_RUN_OWNER names, if it is of this boot and namespace."""
     parts = re.fullmatch(r"([1-9][0-9]{0,9}):(0|[1-9][0-9]{0,19}):([0-9a-f-]+):(0|[1-9][0-9]{0,19})", text)
     if parts is None or sys.platform not in ("linux", "win32"):
         return None
@@ -118,7 +118,7 @@ def _run_owner(text: str) -> Optional[_Name]:
 
 
 class Parent:
-    """A process whose death ends this one. Made by guard()."""
+    """A parent: this process ends with it. Made by guard()."""
 
     def __init__(self, pid: int, start: Optional[int], dead: bool, grace: float, poll_interval: float) -> None:
         self.pid, self._start, self._dead = pid, start, dead
@@ -129,13 +129,13 @@ class Parent:
         try:
             if not self._dead:
                 self._open()
-        except Exception as error:  # it is gone (87: nobody has the number); a filter, no descriptors left
+        except Exception as error:  # it has exited (87: no process has the number); a filter, no descriptors left
             self._dead = isinstance(error, ProcessLookupError) or getattr(error, "winerror", 0) == 87
-            log.info("parent %d is looked at every %g s, because: %s", self.pid, poll_interval, error)
+            log.info("parent %d is checked every %g s, because: %s", self.pid, poll_interval, error)
         self._dead = self._dead or self._is_another()
 
     def _open(self) -> None:
-        """Take the handle first; who is behind it is checked afterwards."""
+        """Open the handle first; the process behind it is verified afterwards."""
         if sys.platform == "linux":
             self._handle, self.backend = _pidfd_open(self.pid), "pidfd"
         elif sys.platform == "win32":
@@ -145,7 +145,7 @@ class Parent:
             self.backend = "kqueue"
 
     def _is_another(self) -> bool:
-        """Whether the number was taken anew: nobody is younger than his child (a time to come tells nothing)."""
+        """Whether the number was reused: no parent is younger than its child (a time in the future proves nothing)."""
         start, own = _start_of(self.pid, self._handle), _start_of(os.getpid(), -1)
         if start is None or self._start is not None:
             return start not in (None, self._start)
@@ -167,7 +167,7 @@ class Parent:
             if self.backend == "pidfd":
                 poller = select.poll()
                 poller.register(self._handle, select.POLLIN)
-                # Somebody may have closed every descriptor and opened others.
+                # The program may have closed every descriptor and opened others.
                 return bool(poller.poll()[0][1] & select.POLLIN) and self._alive() is not True
             if sys.platform == "linux" or self.backend != "kqueue":
                 return False
@@ -210,7 +210,7 @@ if hasattr(os, "register_at_fork"):
 
 def _end_myself(parent: int, grace: float) -> None:
     try:
-        # In a thread of its own: whoever is stuck may hold the lock of the log.
+        # In a thread of its own: a thread that is stuck may hold the lock of the log.
         _thread("leash-last-word", log.warning, "parent %d is gone: SIGTERM, and %g s later the end", parent, grace)
         if sys.platform == "win32":  # there os.kill ends a process without its handler
             signal.raise_signal(signal.SIGTERM)
@@ -271,10 +271,10 @@ if sys.platform == "win32":
             if pending and _winapi.WaitForSingleObject(operation.event, left()):
                 operation.cancel()
             if operation.GetOverlappedResult(True)[1]:  # ERROR_OPERATION_ABORTED
-                raise TimeoutError("nobody reads there in time")
+                raise TimeoutError("no process reads there in time")
 
         while True:
-            try:  # to write (and read), overlapped; whoever listens may know who we are, and not act as we
+            try:  # to write (and read), overlapped; the listener may identify us, and not act as us
                 pipe = _winapi.CreateFile(name, 0xC0000000 if answered else 0x40000000, 0, 0, 3, 0x40110000, 0)
                 break
             except OSError as error:
@@ -300,9 +300,9 @@ class Heartbeat:
         self._within = None if progress_within is None else _seconds("progress_within", progress_within, 0.001)
         self._clock, self._pid, self._due = clock, os.getpid(), 0.0
         self._address = _notify_address()
-        #: Whether there is somebody to speak to.
+        #: Whether there is a watchdog to send to.
         self.enabled = self._address is not None
-        #: Seconds between two beats; 0 if nobody asked for beats.
+        #: Seconds between two beats; 0 if no beats are expected.
         self.interval = _beat_interval() if self._address else 0.0
         self._beating = self._stopped = self._late = self._unheard = False
 
@@ -427,7 +427,7 @@ def _notify_address() -> Optional[bytes]:
 
 def _beat_interval() -> float:
     usec, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
-    if not usec or pid not in ("", str(os.getpid())):  # nobody asked, or somebody else was
+    if not usec or pid not in ("", str(os.getpid())):  # not expected, or of another process
         return 0.0
     if not re.fullmatch("[0-9]{1,15}", usec) or int(usec) == 0:
         log.warning("WATCHDOG_USEC is no number of microseconds: %r", usec)

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"leash/internal/gauge"
 	"leash/internal/owner"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 	"leash/platform"
 	"leash/scan"
 )
@@ -22,20 +24,16 @@ type explanation struct {
 	Reason   string   `json:"reason"`
 	Seen     []string `json:"seen"`
 	Findings []string `json:"findings"`
-	// Unguarded: its watchdog is dead, and its run is alive.
+	// Unguarded: its watchdog is dead, but its run is alive.
 	Unguarded bool `json:"unguarded,omitempty"`
 
 	name  string
 	width int // of the terminal; 0: not cut
 }
 
-// explain says of one process what was seen, and what reap would do.
+// explain prints what was read of a process, and what reap would do with it.
 func explain(f *flags) error {
-	j, err := newJob(f)
-	if err != nil {
-		return err
-	}
-	s, err := j.take()
+	j, s, err := observe(f)
 	if err != nil {
 		return err
 	}
@@ -49,7 +47,11 @@ func explain(f *flags) error {
 		return fmt.Errorf("process %d: %w", pid, err)
 	}
 	e := &explanation{PID: pid, Argv: append([]string{}, p.Args...), Verdict: "lives", Findings: []string{}, name: p.Name}
-	e.Seen, e.width = seen(&p, j.table.Age(p.Start)), platform.Width(os.Stdout)
+	memory := gauge.Memory([]int{pid})[pid]
+	if !j.lives(&p) {
+		memory = 0
+	}
+	e.Seen, e.width = seen(&p, j.table.Age(p.Start), memory), platform.Width(os.Stdout)
 	e.judge(s, &p)
 	if f.Explain.Json {
 		return writeJSON(os.Stdout, e)
@@ -57,11 +59,11 @@ func explain(f *flags) error {
 	return e.print(os.Stdout)
 }
 
-// seen says what the process shows of itself.
-func seen(p *scan.Process, age time.Duration) []string {
+// seen lists the facts that were read of the process.
+func seen(p *snapshot.Process, age time.Duration, memory uint64) []string {
 	list := []string{
 		fmt.Sprintf("user %d, parent %d, process group %d, session %d", p.UID, p.PPID, p.PGID, p.SID),
-		fmt.Sprintf("%s old, %s of memory", brief(age), size(p.Memory)),
+		fmt.Sprintf("%s old, %s of memory", brief(age), size(memory)),
 		"run ID in its arguments: " + orNone(p.ArgRuns),
 		"run ID in its environment: " + orNone(p.EnvRuns),
 	}
@@ -85,10 +87,10 @@ func orNone(list []string) string {
 	return strings.Join(list, ", ")
 }
 
-// judge says what follows.
-func (e *explanation) judge(s *scan.Snapshot, p *scan.Process) {
+// judge adds what follows from the snapshot.
+func (e *explanation) judge(s *snapshot.Snapshot, p *snapshot.Process) {
 	strongest := scan.Verdict(-1)
-	for _, run := range scan.Judge(s, scan.Wish{}) {
+	for _, run := range scan.Judge(s, scan.Request{}) {
 		for _, m := range run.Members {
 			if m.PID != p.PID {
 				continue
@@ -113,12 +115,12 @@ func (e *explanation) judge(s *scan.Snapshot, p *scan.Process) {
 		}
 	}
 	if strongest < 0 {
-		e.Reason = strange(s, p)
+		e.Reason = ofNoRun(s, p)
 	}
 }
 
-// strange says why a process is of no run.
-func strange(s *scan.Snapshot, p *scan.Process) string {
+// ofNoRun is the reason why a process belongs to no run.
+func ofNoRun(s *snapshot.Snapshot, p *snapshot.Process) string {
 	switch {
 	case p.Leash:
 		return "it is a watchdog or a reaper, and those are never of a run"
@@ -126,15 +128,15 @@ func strange(s *scan.Snapshot, p *scan.Process) string {
 		return "it is PID 1, which is never of a run"
 	case p.Dead():
 		return "it is dead already (a zombie)"
-	case p.Barred != "":
-		return p.Barred
+	case p.Denied != "":
+		return p.Denied
 	case s.UID != 0 && p.UID != s.UID:
 		return fmt.Sprintf("it belongs to another user (%d)", p.UID)
 	}
-	return "nothing says that it is of any run"
+	return "there is no evidence that it belongs to a run"
 }
 
-// print says it in three parts: what was seen, what follows, what would be done.
+// print prints three parts: the facts, the verdict, and the action.
 func (e *explanation) print(w io.Writer) error {
 	var b strings.Builder
 	line := func(head, text string) {
@@ -153,7 +155,7 @@ func (e *explanation) print(w io.Writer) error {
 	if e.Verdict == "dies" {
 		would = "would end it"
 	}
-	// This line is what was asked for: it is never cut.
+	// This line is the answer: it is never cut.
 	fmt.Fprintf(&b, "  %-8s%s: %s\n", "reap", would, plain(e.Reason))
 	_, err := io.WriteString(w, b.String())
 	return err

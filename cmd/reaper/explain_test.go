@@ -7,14 +7,14 @@ import (
 	"testing"
 	"time"
 
-	"leash/scan"
+	"leash/internal/snapshot"
 )
 
-// explained judges one process of the scene, or one beside it.
-func explained(t *testing.T, s *scan.Snapshot, p scan.Process, width int) string {
+// explained explains one process of the scene, or another one.
+func explained(t *testing.T, s *snapshot.Snapshot, p snapshot.Process, width int) string {
 	t.Helper()
 	e := explanation{PID: p.PID, Argv: p.Args, Verdict: "lives", name: p.Name, width: width}
-	e.Seen = seen(&p, 75*time.Second)
+	e.Seen = seen(&p, 75*time.Second, 3<<20)
 	e.judge(s, &p)
 	var b strings.Builder
 	if err := e.print(&b); err != nil {
@@ -24,7 +24,7 @@ func explained(t *testing.T, s *scan.Snapshot, p scan.Process, width int) string
 }
 
 func TestExplain(t *testing.T) {
-	s := snapshot()
+	s := snapshotOfThreeRuns()
 	s.Procs[0].Worker = "w\x1b1"
 	expect(t, explained(t, s, s.Procs[0], 0), `
 process 60  python3 -c two·lines ·[31m
@@ -48,13 +48,13 @@ process 62  grep --run-id abc1234
           owner in its environment: cannot be read
   so      it is of run abc1234 of user 0, by argv
           run abc1234 is dead: its owner (PID 50) is gone
-  reap    would leave it alone: only its arguments speak of the run, and its parent (PID 51) lives and is not of it
+  reap    would leave it alone: only its arguments name the run, and its parent (PID 51) is alive and not of it
 `)
 }
 
-// Of the last line nothing is cut: it is what was asked for.
+// The last line is the answer, and is never cut.
 func TestExplainIsCut(t *testing.T) {
-	s := snapshot()
+	s := snapshotOfThreeRuns()
 	got := explained(t, s, s.Procs[3], 20)
 	expect(t, got, `
 process 70  python3…
@@ -69,20 +69,20 @@ process 70  python3…
 `)
 }
 
-// Who is of no run is told why.
-func TestExplainStrangers(t *testing.T) {
-	s := snapshot()
-	p := func(change func(*scan.Process)) scan.Process { p := process(90, 1, 5); change(&p); return p }
+// A process of no run gets the reason.
+func TestExplainProcessOfNoRun(t *testing.T) {
+	s := snapshotOfThreeRuns()
+	p := func(change func(*snapshot.Process)) snapshot.Process { p := process(90, 1, 5); change(&p); return p }
 	for _, c := range []struct {
-		p    scan.Process
+		p    snapshot.Process
 		want string
 	}{
-		{p(func(p *scan.Process) {}), "nothing says that it is of any run"},
-		{p(func(p *scan.Process) { p.Leash = true }), "it is a watchdog or a reaper, and those are never of a run"},
-		{p(func(p *scan.Process) { p.PID = 1 }), "it is PID 1, which is never of a run"},
-		{p(func(p *scan.Process) { p.State = 'Z' }), "it is dead already (a zombie)"},
-		{p(func(p *scan.Process) { p.Barred = "access denied: it is elevated" }), "access denied: it is elevated"},
-		{p(func(p *scan.Process) { p.UID = 5 }), "nothing says that it is of any run"}, // to root all are open
+		{p(func(p *snapshot.Process) {}), "there is no evidence that it belongs to a run"},
+		{p(func(p *snapshot.Process) { p.Leash = true }), "it is a watchdog or a reaper, and those are never of a run"},
+		{p(func(p *snapshot.Process) { p.PID = 1 }), "it is PID 1, which is never of a run"},
+		{p(func(p *snapshot.Process) { p.State = 'Z' }), "it is dead already (a zombie)"},
+		{p(func(p *snapshot.Process) { p.Denied = "access denied: it is elevated" }), "access denied: it is elevated"},
+		{p(func(p *snapshot.Process) { p.UID = 5 }), "there is no evidence that it belongs to a run"}, // to root all are open
 	} {
 		got := explained(t, s, c.p, 0)
 		if strings.Contains(got, "\n  so ") || !strings.HasSuffix(got, "\n  reap    would leave it alone: "+c.want+"\n") {
@@ -90,14 +90,14 @@ func TestExplainStrangers(t *testing.T) {
 		}
 	}
 	s.UID = 1000
-	if got := explained(t, s, p(func(p *scan.Process) {}), 0); !strings.HasSuffix(got, "it belongs to another user (0)\n") {
+	if got := explained(t, s, p(func(p *snapshot.Process) {}), 0); !strings.HasSuffix(got, "it belongs to another user (0)\n") {
 		t.Error(got)
 	}
 }
 
-// Of two runs: both are told, and the reason is that of the stronger verdict.
+// Evidence for two runs: both are listed, and the reason is that of the stronger verdict.
 func TestExplainContradiction(t *testing.T) {
-	s := snapshot()
+	s := snapshotOfThreeRuns()
 	s.Procs[0].EnvRuns = []string{"abc1234", "liv1234"}
 	s.Procs = append(s.Procs, labelled(process(95, 1, 3000, "x"), "abc1234", s.Procs[0].Owner))
 	got := explained(t, s, s.Procs[0], 0)
@@ -110,7 +110,7 @@ func TestExplainContradiction(t *testing.T) {
 }
 
 func TestExplainJSON(t *testing.T) {
-	s := snapshot()
+	s := snapshotOfThreeRuns()
 	e := explanation{PID: 90, Argv: []string{}, Verdict: "lives", Seen: []string{"<x>"}, Findings: []string{}}
 	stranger := process(90, 1, 5)
 	e.judge(s, &stranger)
@@ -118,7 +118,7 @@ func TestExplainJSON(t *testing.T) {
 	if err := writeJSON(&b, e); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, b.String(), `{"pid":90,"argv":[],"verdict":"lives","reason":"nothing says that it is of any run","seen":["<x>"],"findings":[]}`+"\n")
+	expect(t, b.String(), `{"pid":90,"argv":[],"verdict":"lives","reason":"there is no evidence that it belongs to a run","seen":["<x>"],"findings":[]}`+"\n")
 	e = explanation{Verdict: "lives"}
 	e.judge(s, &s.Procs[1])
 	if e.Verdict != "dies" || !slices.Contains(e.Findings, "it is of run abc1234 of user 0, by descendant") {

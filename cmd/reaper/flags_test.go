@@ -3,8 +3,6 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -12,7 +10,7 @@ import (
 	"time"
 )
 
-// quiet hides what the environment of the tests says.
+// quiet clears the variables that the reaper reads.
 func quiet(t *testing.T) {
 	t.Helper()
 	t.Setenv("LEASH_LOG_FORMAT", "text")
@@ -51,54 +49,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// Each bad call is told in one line that names what was wrong.
-func TestParseRefuses(t *testing.T) {
-	quiet(t)
-	const (
-		runID    = "is none: 7 characters of 0-9 and a-z"
-		notPlain = "is no whole number: write the digits 0 to 9 alone, without a zero before them"
-		noValue  = "the value is empty (an unset variable?): give one, or leave the flag out"
-	)
-	for _, c := range []struct {
-		args []string
-		want string
-	}{
-		{[]string{"--bogus"}, "unknown flag --bogus"},
-		{[]string{"bogus"}, "unexpected argument bogus"},
-		{[]string{"--run-id", "a,b"}, `--run-id: "a,b" ` + runID},
-		{[]string{"--run-id", "abc1234,xyz9876"}, `--run-id: "abc1234,xyz9876" ` + runID}, // no list: given more than once
-		{[]string{"--run-id="}, "--run-id: " + noValue},
-		{[]string{"reap", "--run-id", "abc1234", "--run-id", ""}, "--run-id: " + noValue},
-		{[]string{"--grace="}, "--grace: " + noValue},
-		{[]string{"list", "--log-format", ""}, "--log-format: " + noValue},
-		{[]string{"--run-id=abc1234\n"}, `--run-id: "abc1234\n" ` + runID},
-		{[]string{"--run-id", "abc1234", "--run-id", "\x1b[2J"}, `--run-id: "\x1b[2J" ` + runID},
-		{[]string{"--grace=-1s"}, "--grace: -1s is not between 0s and 24h0m0s"},
-		{[]string{"--grace", "24h1ns"}, "--grace: 24h0m0.000000001s is not between 0s and 24h0m0s"},
-		{[]string{"--grace", "5"}, `--grace: "5" has no unit: 5s are seconds, 5ms milliseconds, 5m minutes`},
-		{[]string{"--log-format", "xml"}, `--log-format: "xml" is neither text nor json`},
-		{[]string{"--log-format", "JSON"}, `--log-format: "JSON" is neither text nor json`},
-		{[]string{"--log-level", "loud"}, `--log-level: "loud" is none of auto, debug, info, warn and error`},
-		{[]string{"list", "--log-level="}, "--log-level: " + noValue},
-		{[]string{"list", "--run-id", "abc1234"}, "unknown flag --run-id"},
-		{[]string{"explain"}, `expected "<pid>"`},
-		{[]string{"explain", "0"}, "a PID is a number above 0"},
-		{[]string{"explain", "12x"}, `<pid>: "12x" ` + notPlain},
-		{[]string{"explain", "010"}, `<pid>: "010" ` + notPlain},
-		{[]string{"explain", "0x10"}, `<pid>: "0x10" ` + notPlain},
-		{[]string{"explain", "+5"}, `<pid>: "+5" ` + notPlain},
-		{[]string{"explain", "1_0"}, `<pid>: "1_0" ` + notPlain},
-		{[]string{"explain", ""}, `<pid>: "" ` + notPlain},
-		{[]string{"explain", "1", "2"}, "unexpected argument 2"},
-		{[]string{"id", "--json"}, "unknown flag --json"},
-	} {
-		if _, _, err := parse(c.args, io.Discard); err == nil || err.Error() != c.want {
-			t.Errorf("%q: %v, want %s", c.args, err, c.want)
-		}
-	}
-}
-
-// The environment counts where no flag does, and never for who needs none.
+// The environment counts where no flag does, and never for a command that needs none.
 func TestParseEnvironment(t *testing.T) {
 	for name, bad := range map[string]string{"LEASH_LOG_FORMAT": "xml", "LEASH_LOG_LEVEL": "loud"} {
 		t.Run(name, func(t *testing.T) {
@@ -122,28 +73,6 @@ func TestParseEnvironment(t *testing.T) {
 				t.Errorf("%+v, %v", f, err)
 			}
 		})
-	}
-}
-
-func TestHelp(t *testing.T) {
-	quiet(t)
-	var all bytes.Buffer
-	parse([]string{"--help"}, &all)
-	for _, want := range []string{"--run-id=ID", "--dry-run", "--grace=2s", "--unclaimed", "--json", "LEASH_LOG_FORMAT", "LEASH_LOG_LEVEL"} {
-		if !strings.Contains(all.String(), want) {
-			t.Errorf("no %s in\n%s", want, all.String())
-		}
-	}
-	for _, args := range [][]string{{"--help"}, {"reap", "--help"}, {"list", "-h"}, {"explain", "--help"}, {"id", "--help"}} {
-		var b bytes.Buffer
-		if _, _, err := parse(args, &b); !errors.Is(err, errHelp) || !strings.HasPrefix(b.String(), "Usage: reaper") {
-			t.Errorf("%q: %v, %q", args, err, b.String())
-		}
-		for line := range strings.Lines(b.String()) {
-			if len(line) > 101 {
-				t.Errorf("%q: a long line: %s", args, line)
-			}
-		}
 	}
 }
 

@@ -4,10 +4,15 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
+	"leash/internal/gauge"
+	"leash/internal/proc"
+	"leash/internal/snapshot"
 	"leash/platform"
 	"leash/scan"
 )
@@ -15,47 +20,67 @@ import (
 // list shows every run and its processes.
 func list(f *flags) error {
 	start := time.Now()
-	j, err := newJob(f)
+	j, s, err := observe(f)
 	if err != nil {
 		return err
 	}
-	s, err := j.take()
-	if err != nil {
-		return err
-	}
-	j.report.add(s, scan.Judge(s, scan.Wish{}), listed)
+	j.report.add(s, scan.Judge(s, scan.Request{}), listed)
 	j.problems()
 	j.report.close(time.Since(start))
 	if f.List.Json {
 		return writeJSON(os.Stdout, j.report)
 	}
+	j.measure()
 	t := tree{w: os.Stdout, report: j.report, age: j.table.Age, uid: s.UID, width: platform.Width(os.Stdout)}
 	t.colour = obeys(os.Stdout) && os.Getenv("NO_COLOR") == ""
 	return t.print()
 }
 
-// obeys reports whether this is a terminal that understands escape sequences.
+// measure reads the memory of the processes that are shown. A process that has ended
+// meanwhile has none, also if its PID was reused.
+func (j *job) measure() {
+	shown := make(map[int][]*processReport)
+	for _, r := range j.report.Runs {
+		for _, p := range r.Processes {
+			shown[p.PID] = append(shown[p.PID], p)
+		}
+	}
+	for pid, size := range gauge.Memory(slices.Collect(maps.Keys(shown))) {
+		for _, p := range shown[pid] {
+			if j.lives(&p.proc) {
+				p.memory = size
+			}
+		}
+	}
+}
+
+// lives reports whether a process still has its PID.
+func (j *job) lives(p *snapshot.Process) bool {
+	return j.table.Life(proc.ID{PID: p.PID, Start: p.Start}) == snapshot.Alive
+}
+
+// obeys reports whether a file is a terminal that handles escape sequences.
 func obeys(f *os.File) bool { return platform.IsTerminal(f) && os.Getenv("TERM") != "dumb" }
 
-// tree is what a person sees of the runs.
+// tree prints the runs for people.
 type tree struct {
 	w      io.Writer
 	report *report
 	age    func(start uint64) time.Duration
-	uid    uint32 // whose runs need no word
+	uid    uint32 // the caller's, which is not shown
 	width  int    // 0: not cut
 	colour bool
 	err    error
 }
 
 func (t *tree) print() error {
-	total, doomed, unguarded := 0, 0, 0
+	total, toEnd, unguarded := 0, 0, 0
 	for _, r := range t.report.Runs {
 		t.run(r)
 		for _, p := range r.Processes {
 			total++
 			if p.verdict == scan.End {
-				doomed++
+				toEnd++
 			}
 			if p.Unguarded {
 				unguarded++
@@ -64,11 +89,11 @@ func (t *tree) print() error {
 	}
 	switch {
 	case len(t.report.Runs) == 0:
-		t.line(fmt.Sprintf("no runs; %s looked at", number(t.report.Scanned, "process")))
-	case doomed == 0:
+		t.line(fmt.Sprintf("no runs; %s scanned", number(t.report.Scanned, "process")))
+	case toEnd == 0:
 		t.line(fmt.Sprintf("%s, %s; reap would end none", number(len(t.report.Runs), "run"), number(total, "process")))
 	default:
-		t.line(fmt.Sprintf("%s, %s; reap would end %d", number(len(t.report.Runs), "run"), number(total, "process"), doomed))
+		t.line(fmt.Sprintf("%s, %s; reap would end %d", number(len(t.report.Runs), "run"), number(total, "process"), toEnd))
 	}
 	if unguarded > 0 {
 		t.line(fmt.Sprintf("%s unguarded: reap --unguarded would end %s", is(unguarded), it(unguarded)))
@@ -99,14 +124,14 @@ func (t *tree) run(r *runReport) {
 			branch, below = "└─ ", "   "
 		}
 		t.line(fmt.Sprintf("%s%-7d %6s %9s  %-*s  %s", branch, p.PID, brief(t.age(p.proc.Start)),
-			size(p.proc.Memory), room, strings.Join(p.Evidence, ","), command(p.Argv, p.proc.Name)))
+			size(p.memory), room, strings.Join(p.Evidence, ","), command(p.Argv, p.proc.Name)))
 		if p.verdict == scan.Skip || p.Unguarded {
 			t.line(below + plain(p.Reason))
 		}
 	}
 }
 
-// head names a run: its ID, and its user where that is another.
+// head names a run: its ID, and its user if that is not the caller.
 func head(r *runReport, uid uint32) string {
 	name := "run " + r.RunID
 	if r.RunID == "" {
@@ -139,7 +164,7 @@ func parent(r *runReport) string {
 	case r.Owner == nil:
 		return r.Reason
 	case r.Owner.Alive && !strings.HasSuffix(r.Reason, " lives"):
-		return fmt.Sprintf("parent %d: %s", r.Owner.PID, r.Reason) // it may live, and why
+		return fmt.Sprintf("parent %d: %s", r.Owner.PID, r.Reason) // why it may be alive
 	case r.Owner.Alive:
 		return fmt.Sprintf("parent %d", r.Owner.PID)
 	}
@@ -154,7 +179,7 @@ func (t *tree) raw(s string) {
 	}
 }
 
-// outcome is what a person sees of what reap did.
+// outcome prints what reap did for people.
 type outcome struct {
 	report *report
 	dry    bool
@@ -164,17 +189,17 @@ type outcome struct {
 }
 
 func (o *outcome) print(w io.Writer) error {
-	doomed := 0
+	toEnd := 0
 	for _, run := range o.report.Runs {
-		doomed += o.run(run)
+		toEnd += o.run(run)
 	}
 	r := o.report
 	ended := r.Terminated + r.Killed
 	switch {
-	case o.dry && doomed > 0:
-		o.line("would end %s of %d looked at; nothing was signalled", number(doomed, "process"), r.Scanned)
-	case doomed+ended+r.Survived == 0:
-		o.line("nothing to end; %s looked at", number(r.Scanned, "process"))
+	case o.dry && toEnd > 0:
+		o.line("would end %s of %d scanned; nothing was signalled", number(toEnd, "process"), r.Scanned)
+	case toEnd+ended+r.Survived == 0:
+		o.line("nothing to end; %s scanned", number(r.Scanned, "process"))
 	default:
 		text := "ended " + number(ended, "process")
 		if r.Killed > 0 {
@@ -193,7 +218,7 @@ func (o *outcome) print(w io.Writer) error {
 	return err
 }
 
-// run tells of one run, and returns how many of it would be ended.
+// run prints one run, and returns how many of its processes would be ended.
 func (o *outcome) run(run *runReport) int {
 	counts := make(map[string]int)
 	for _, p := range run.Processes {

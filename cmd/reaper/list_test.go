@@ -9,6 +9,7 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 	"leash/reap"
 	"leash/scan"
 )
@@ -41,7 +42,7 @@ run abc1234  dead  age 1m15s  parent 50, gone
 ├─ 60       1m15s   3.0 MiB  environ     python3 -c two·lines ·[31m
 ├─ 61          1s   3.0 MiB  descendant  sleep <&>
 └─ 62         10s   3.0 MiB  argv        grep --run-id abc1234
-   reap would leave it alone: only its arguments speak of the run, and its parent (PID 51) lives and is not of it
+   reap would leave it alone: only its arguments name the run, and its parent (PID 51) is alive and not of it
 run liv1234  alive  age 10s  parent 51
 └─ 70         10s   3.0 MiB  environ  python3 `+"\ufffd"+`
 run unc1234 of user 1000  unclaimed  age 1m15s  no owner of it is known
@@ -70,7 +71,7 @@ run unc1234 of user…
 	}
 }
 
-// Colours stand round the state and nowhere else, and take no room.
+// Only the state is coloured, and colours do not count as columns.
 func TestTreeInColours(t *testing.T) {
 	for _, width := range []int{0, 40, 1000} {
 		got, plain := shown(t, width, true), shown(t, width, false)
@@ -94,45 +95,45 @@ func TestTreeInColours(t *testing.T) {
 
 func TestTreeOfNothing(t *testing.T) {
 	r := newReport()
-	r.add(&scan.Snapshot{Scanned: 1}, nil, listed)
+	r.add(&snapshot.Snapshot{Scanned: 1}, nil, listed)
 	var b strings.Builder
 	list := tree{w: &b, report: r, age: age}
 	if err := list.print(); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, b.String(), "no runs; 1 process looked at\n")
+	expect(t, b.String(), "no runs; 1 process scanned\n")
 }
 
-// An owner who may live is shown with what is in doubt.
-func TestTreeOfAnOwnerWhoCannotBeChecked(t *testing.T) {
-	s := snapshot()
-	s.Lives = map[proc.ID]scan.Life{}
+// An owner that may be alive is shown with the reason.
+func TestTreeOfAnOwnerThatCannotBeChecked(t *testing.T) {
+	s := snapshotOfThreeRuns()
+	s.Lives = map[proc.ID]snapshot.Life{}
 	s.Procs = s.Procs[:1]
 	r := newReport()
-	r.add(s, scan.Judge(s, scan.Wish{}), listed)
+	r.add(s, scan.Judge(s, scan.Request{}), listed)
 	var b strings.Builder
 	list := tree{w: &b, report: r, age: age}
 	list.print()
 	expect(t, b.String(), `
 run abc1234  alive  age 1m15s  parent 50: its owner (PID 50) cannot be checked
-└─ 60       1m15s   3.0 MiB  environ  python3 -c two·lines ·[31m
+└─ 60       1m15s         -  environ  python3 -c two·lines ·[31m
 1 run, 1 process; reap would end none
 `)
 }
 
-// Whose environment is hidden is told below all else, and only where there is one.
+// The number of hidden environments is printed last, and only if there are any.
 func TestHidden(t *testing.T) {
 	r := newReport()
-	r.add(&scan.Snapshot{Scanned: 9, Hidden: 2}, nil, listed)
-	r.add(&scan.Snapshot{Scanned: 9, Hidden: 1}, nil, listed)
+	r.add(&snapshot.Snapshot{Scanned: 9, Hidden: 2}, nil, listed)
+	r.add(&snapshot.Snapshot{Scanned: 9, Hidden: 1}, nil, listed)
 	const told = "the system hides the environment of 2 processes (System Integrity Protection): " +
-		"whether they are of a run, only arguments, the ledger, groups, sessions and descent tell\n"
+		"only arguments, the ledger, groups, sessions and descent can show whether they belong to a run\n"
 	var b strings.Builder
 	if err := (&tree{w: &b, report: r, age: age}).print(); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, b.String(), "no runs; 9 processes looked at\n"+told)
-	expect(t, printed(t, r, false, 0), "nothing to end; 9 processes looked at\n"+told)
+	expect(t, b.String(), "no runs; 9 processes scanned\n"+told)
+	expect(t, printed(t, r, false, 0), "nothing to end; 9 processes scanned\n"+told)
 	b.Reset()
 	if err := writeJSON(&b, r); err != nil || !strings.Contains(b.String(), `"unread":0,"hidden":2,`) {
 		t.Errorf("%s %v", b.String(), err)
@@ -145,8 +146,8 @@ type full struct{ writes int }
 
 func (f *full) Write([]byte) (int, error) { f.writes++; return 0, errFull }
 
-// Whoever cannot be told is not told again and again.
-func TestTreeNobodyReads(t *testing.T) {
+// A write that failed is not repeated.
+func TestTreeWithoutAReader(t *testing.T) {
 	w := &full{}
 	list := tree{w: w, report: reported(listed), age: age}
 	if err := list.print(); err != errFull || w.writes != 1 {
@@ -175,15 +176,15 @@ run abc1234  dead, its owner (PID 50) is gone: 2 would be ended, 1 skipped
   would end 60  python3 -c two·lines ·[31m
   would end 61  sleep <&>
   skipped 62  grep --run-id abc1234
-    only its arguments speak of the run, and its parent (PID 51) lives and is not of it
+    only its arguments name the run, and its parent (PID 51) is alive and not of it
 run liv1234  alive, its owner (PID 51) lives: 1 left alone
 run unc1234 of user 1000  unclaimed, no owner of it is known: 1 left alone
-would end 2 processes of 12 looked at; nothing was signalled
+would end 2 processes of 12 scanned; nothing was signalled
 `)
 }
 
 func TestOutcome(t *testing.T) {
-	r, s := reported(reaped), snapshot()
+	r, s := reported(reaped), snapshotOfThreeRuns()
 	r.ended(&reap.Ended{Process: s.Procs[0], Fate: reap.Survived, Reason: "it \x1bhangs"})
 	r.ended(&reap.Ended{Process: s.Procs[1], Fate: reap.Killed})
 	expect(t, printed(t, r, false, 40), `
@@ -191,7 +192,7 @@ run abc1234  dead, its owner (PID 50) i…
   survived 60  python3 -c two·lines ·[3…
     it ·hangs
   skipped 62  grep --run-id abc1234
-    only its arguments speak of the run…
+    only its arguments name the run, an…
 run liv1234  alive, its owner (PID 51) …
 run unc1234 of user 1000  unclaimed, no…
 ended 1 process, 1 by SIGKILL; 1 surviv…
@@ -208,24 +209,24 @@ ended 1 process, 1 by SIGKILL; 1 surviv…
 func TestOutcomeOfNothing(t *testing.T) {
 	for _, dry := range []bool{false, true} {
 		r := newReport()
-		r.add(&scan.Snapshot{Scanned: 60}, nil, reaped)
-		expect(t, printed(t, r, dry, 0), "nothing to end; 60 processes looked at\n")
+		r.add(&snapshot.Snapshot{Scanned: 60}, nil, reaped)
+		expect(t, printed(t, r, dry, 0), "nothing to end; 60 processes scanned\n")
 	}
 	if err := (&outcome{report: newReport()}).print(io.Discard); err != nil {
 		t.Error(err)
 	}
 }
 
-// A worker whose watchdog is dead while the owner of its run lives is shown as such.
+// A worker whose watchdog is dead while the owner of its run lives is shown as unguarded.
 func TestUnguardedIsShown(t *testing.T) {
 	dog, boss := proc.ID{PID: 40, Start: now - 9000}, proc.ID{PID: 51, Start: now - 9000}
-	worker := scan.Process{Info: proc.Info{ID: proc.ID{PID: 70, Start: now - 1000, Inode: 7}, PPID: 51, State: 'S', Threads: 1},
-		Args: []string{"python3"}, Memory: 3 << 20}
-	s := &scan.Snapshot{Boot: "b", NS: 1, Tick: now, Scanned: 1, Procs: []scan.Process{worker},
+	worker := snapshot.Process{Info: proc.Info{ID: proc.ID{PID: 70, Start: now - 1000, Inode: 7}, PPID: 51, State: 'S', Threads: 1},
+		Args: []string{"python3"}}
+	s := &snapshot.Snapshot{Boot: "b", NS: 1, Tick: now, Scanned: 1, Procs: []snapshot.Process{worker},
 		Records: []ledger.Record{{RunID: "liv1234", Boot: "b", NS: 1, Watchdog: dog, Worker: worker.ID, Parents: []proc.ID{boss}, Seen: now}},
-		Lives:   map[proc.ID]scan.Life{dog: scan.Dead, boss: scan.Alive, worker.ID: scan.Alive}}
+		Lives:   map[proc.ID]snapshot.Life{dog: snapshot.Dead, boss: snapshot.Alive, worker.ID: snapshot.Alive}}
 	r := newReport()
-	r.add(s, scan.Judge(s, scan.Wish{}), listed)
+	r.add(s, scan.Judge(s, scan.Request{}), listed)
 	r.close(0)
 	var b strings.Builder
 	list := tree{w: &b, report: r, age: age}
@@ -234,7 +235,7 @@ func TestUnguardedIsShown(t *testing.T) {
 	}
 	expect(t, b.String(), `
 run liv1234  alive  age 10s  parent 51
-└─ 70         10s   3.0 MiB  ledger  python3
+└─ 70         10s         -  ledger  python3
    its owner (PID 51) lives; unguarded, for its watchdog (PID 40) is gone: left alone unless --unguarded or --run-id says otherwise
 1 run, 1 process; reap would end none
 1 process is unguarded: reap --unguarded would end it
@@ -249,13 +250,13 @@ run liv1234  alive  age 10s  parent 51
 	}
 }
 
-// A run without an ID is called so.
+// A run without an ID is listed as such.
 func TestARunWithoutAnID(t *testing.T) {
-	p := scan.Process{Info: proc.Info{ID: proc.ID{PID: 70, Start: now - 1000}, PPID: 1, State: 'S', Threads: 1}, Name: "sleep",
-		Leaf: &scan.Leaf{Name: "leash-1-40-9", PID: 40, Tick: 9}}
-	s := &scan.Snapshot{Boot: "b", NS: 1, Tick: now, Scanned: 1, Procs: []scan.Process{p}, Lives: map[proc.ID]scan.Life{}}
+	p := snapshot.Process{Info: proc.Info{ID: proc.ID{PID: 70, Start: now - 1000}, PPID: 1, State: 'S', Threads: 1}, Name: "sleep",
+		Leaf: &snapshot.Leaf{Name: "leash-1-40-9", PID: 40, Tick: 9}}
+	s := &snapshot.Snapshot{Boot: "b", NS: 1, Tick: now, Scanned: 1, Procs: []snapshot.Process{p}, Lives: map[proc.ID]snapshot.Life{}}
 	r := newReport()
-	r.add(s, scan.Judge(s, scan.Wish{}), dry)
+	r.add(s, scan.Judge(s, scan.Request{}), dry)
 	r.close(0)
 	o := outcome{report: r, dry: true}
 	var b strings.Builder
@@ -265,6 +266,6 @@ func TestARunWithoutAnID(t *testing.T) {
 	expect(t, b.String(), `
 a run without an ID  dead, its watchdog (PID 40) is gone, and no record of its worker is there: 1 would be ended
   would end 70  [sleep]
-would end 1 process of 1 looked at; nothing was signalled
+would end 1 process of 1 scanned; nothing was signalled
 `)
 }

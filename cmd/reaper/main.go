@@ -1,4 +1,4 @@
-// Reaper ends what dead runs left behind, and nothing else.
+// Reaper ends the processes that dead runs left, and no others.
 package main
 
 import (
@@ -41,14 +41,14 @@ func run(args []string) int {
 	default:
 		status, err = reapAll(f)
 	}
-	// Whoever reads no further (head, say) has seen what he wanted.
+	// A reader that closes the pipe, head(1) for example, is no failure.
 	if err != nil && !platform.NobodyReads(err) {
 		return fail(err)
 	}
 	return status
 }
 
-// fail tells a person in one line what went wrong.
+// fail reports the error in one line and returns the exit status.
 func fail(err error) int {
 	oneline.Error(os.Stderr, "reaper", err)
 	return exitFailed

@@ -21,18 +21,18 @@ import (
 	"leash/platform"
 )
 
-// roleVar makes the test binary one of the processes that the tests are about.
+// roleVar makes the test binary a helper process with that role.
 const roleVar = "LEASH_TEST_ROLE"
 
 func TestMain(m *testing.M) {
 	switch role := os.Getenv(roleVar); role {
 	case "":
 		testkit.Main(m)
-	case "stay": // for ever, whatever the console says
+	case "stay": // for ever, whatever console event comes
 		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 		fmt.Println("pid", os.Getpid())
 		windows.SleepEx(windows.INFINITE, false)
-	case "polite": // ends with 42 if it is asked
+	case "polite": // ends with 42 at a console event
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, os.Interrupt)
 		fmt.Println("pid", os.Getpid())
@@ -46,8 +46,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// breed starts what each line says, a list of arguments in JSON: variables
-// first, "--", then the arguments.
+// breed starts a process for each line, a list in JSON: variables, "--", then arguments.
 func breed() {
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	fmt.Println("pid", os.Getpid())
@@ -73,14 +72,14 @@ func breed() {
 	}
 }
 
-// unlabelled is our environment without what speaks of a run or of a role.
+// unlabelled is the environment of this process without labels and roles.
 func unlabelled() []string {
 	return slices.DeleteFunc(os.Environ(), func(e string) bool {
 		return strings.HasPrefix(e, "LEASH_RUN_") || strings.HasPrefix(e, "LEASH_WORKER_") || strings.HasPrefix(e, roleVar+"=")
 	})
 }
 
-// actor is a process of a test. What it is to say of a run, it says.
+// actor is a helper process of a test, with labels in its arguments or environment.
 func actor(role string, env []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(append(unlabelled(), roleVar+"="+role), env...)
@@ -96,7 +95,7 @@ func started(t *testing.T, cmd *exec.Cmd) *testkit.Proc {
 	return p
 }
 
-// family is a process that starts others, whose parent it is.
+// family is a process that starts others.
 type family struct {
 	*testkit.Proc
 	in *json.Encoder
@@ -112,7 +111,7 @@ func newFamily(t *testing.T, env ...string) *family {
 	return &family{started(t, cmd), json.NewEncoder(in)}
 }
 
-// start has it start a process in a role.
+// start makes it start a process with a role.
 func (f *family) start(t *testing.T, role string, env []string, args ...string) testkit.Ident {
 	t.Helper()
 	words := append(append([]string{roleVar + "=" + role}, env...), "--")
@@ -128,14 +127,14 @@ func (f *family) start(t *testing.T, role string, env []string, args ...string) 
 	return id
 }
 
-// end ends it and leaves its children.
+// end ends it, but not its children.
 func (f *family) end(t *testing.T) {
 	t.Helper()
 	f.Kill()
 	f.Wait()
 }
 
-// newRun is an ID that nobody else has.
+// newRun is an ID that no other run has.
 func newRun(t *testing.T) string {
 	t.Helper()
 	id, err := runid.New(platform.Random)
@@ -145,7 +144,7 @@ func newRun(t *testing.T) string {
 	return id
 }
 
-// ownedBy are the labels of a run and its owner.
+// ownedBy are the variables of a run and its owner.
 func ownedBy(run string, id testkit.Ident) []string {
 	return []string{"LEASH_RUN_ID=" + run, "LEASH_RUN_OWNER=" + owner.Owner{PID: id.PID, Start: id.Start, Boot: "0"}.String()}
 }
@@ -158,14 +157,14 @@ func program(t *testing.T, state string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// outcomeOf is what reaper --json says.
+// outcomeOf is the result of reaper --json.
 type outcomeOf struct {
 	*report
 	t      *testing.T
 	status int
 }
 
-// reaper runs it, to its end, and reads its report.
+// reaper runs the reaper to its end and parses its report.
 func reaper(t *testing.T, state string, args ...string) outcomeOf {
 	t.Helper()
 	status, out, errs := testkit.Run(t, program(t, state, append(args, "--json")...))
@@ -176,7 +175,7 @@ func reaper(t *testing.T, state string, args ...string) outcomeOf {
 	return o
 }
 
-// process is what it says of a process of a run; the test fails if that is nothing.
+// process is the report on a process of a run; the test fails if there is none.
 func (o outcomeOf) process(run string, id testkit.Ident) *processReport {
 	o.t.Helper()
 	for _, r := range o.Runs {
@@ -186,11 +185,11 @@ func (o outcomeOf) process(run string, id testkit.Ident) *processReport {
 			}
 		}
 	}
-	o.t.Fatalf("nothing of process %d in run %s", id.PID, run)
+	o.t.Fatalf("no process %d in run %s", id.PID, run)
 	return nil
 }
 
-// run is what it says of a run; nil if that is nothing.
+// run is the report on a run; nil if there is none.
 func (o outcomeOf) run(id string) *runReport {
 	for _, r := range o.Runs {
 		if r.RunID == id {
@@ -200,7 +199,7 @@ func (o outcomeOf) run(id string) *runReport {
 	return nil
 }
 
-// acted checks what was done to some.
+// acted checks the action for some processes.
 func (o outcomeOf) acted(run, action string, ids ...testkit.Ident) {
 	o.t.Helper()
 	for _, id := range ids {

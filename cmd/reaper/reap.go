@@ -11,25 +11,36 @@ import (
 	"time"
 
 	"leash/internal/event"
+	"leash/internal/snapshot"
 	"leash/platform"
 	"leash/reap"
 	"leash/scan"
 )
 
-// job is one call of reap.
+// job is one run of a command.
 type job struct {
 	*flags
 	table  *platform.Table
 	log    *event.Logger
 	report *report
-	said   map[string]bool // problems that were told
+	said   map[string]bool // problems that were logged
 	bar    progress
-	last   *scan.Snapshot
+	last   *snapshot.Snapshot
+}
+
+// observe makes a job and takes one snapshot.
+func observe(f *flags) (*job, *snapshot.Snapshot, error) {
+	j, err := newJob(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := j.take()
+	return j, s, err
 }
 
 func newJob(f *flags) (*job, error) {
 	sink, err := platform.Sink(2)
-	if err != nil { // closed, say: nobody listens
+	if err != nil { // it is closed, say
 		sink = io.Discard
 	}
 	j := &job{flags: f, report: newReport(), said: make(map[string]bool)}
@@ -45,8 +56,8 @@ func reapAll(f *flags) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	wish := scan.Wish{RunIDs: f.Reap.RunID, WorkerIDs: f.Reap.WorkerID, Unclaimed: f.Reap.Unclaimed, Unguarded: f.Reap.Unguarded}
-	j.tell(slog.LevelInfo, event.ReaperStarted, "looking for what dead runs left",
+	request := scan.Request{RunIDs: f.Reap.RunID, WorkerIDs: f.Reap.WorkerID, Unclaimed: f.Reap.Unclaimed, Unguarded: f.Reap.Unguarded}
+	j.tell(slog.LevelInfo, event.ReaperStarted, "scanning for processes of dead runs",
 		slog.Bool(event.DryRun, f.Reap.DryRun), slog.Bool(event.Unclaimed, f.Reap.Unclaimed),
 		slog.Bool(event.Unguarded, f.Reap.Unguarded), slog.String(event.WorkerIDs, strings.Join(f.Reap.WorkerID, ",")),
 		slog.String(event.RunIDs, strings.Join(f.Reap.RunID, ",")), slog.Int64(event.GraceMS, f.Reap.Grace.Milliseconds()))
@@ -55,11 +66,11 @@ func reapAll(f *flags) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		j.found(s, scan.Judge(s, wish), dry)
+		j.found(s, scan.Judge(s, request), dry)
 		return 0, j.finish()
 	}
-	r := &reap.Reaper{Table: j.table, Wish: wish, Grace: f.Reap.Grace,
-		Found:    func(s *scan.Snapshot, runs []*scan.Run) { j.found(s, runs, reaped) },
+	r := &reap.Reaper{System: j.table, Request: request, Grace: f.Reap.Grace,
+		Found:    func(s *snapshot.Snapshot, runs []*scan.Run) { j.found(s, runs, reaped) },
 		Progress: j.bar.show,
 		Done:     j.ended,
 		Shield:   platform.Shield,
@@ -67,7 +78,7 @@ func reapAll(f *flags) (int, error) {
 	_, err = r.Run()
 	j.bar.clear()
 	if err != nil {
-		if len(j.report.Runs) > 0 { // else it would say that there was nothing to end
+		if len(j.report.Runs) > 0 { // otherwise it would say that there was nothing to end
 			j.finish()
 		}
 		return 0, err
@@ -80,8 +91,8 @@ func reapAll(f *flags) (int, error) {
 	return 0, err
 }
 
-// found takes in a judgement, and tells of runs and problems that are new.
-func (j *job) found(s *scan.Snapshot, runs []*scan.Run, say intent) {
+// found adds a judgement to the report, and logs runs and problems that are new.
+func (j *job) found(s *snapshot.Snapshot, runs []*scan.Run, say intent) {
 	j.last = s
 	j.report.add(s, runs, say)
 	j.problems()
@@ -99,7 +110,7 @@ func (j *job) found(s *scan.Snapshot, runs []*scan.Run, say intent) {
 	}
 }
 
-// problems tells what was passed over, once.
+// problems logs what was skipped, once.
 func (j *job) problems() {
 	for _, p := range j.table.Problems {
 		if text := p.Error(); !j.said[text] {
@@ -120,7 +131,7 @@ func (j *job) ended(e *reap.Ended) {
 		slog.String(event.Action, fates[e.Fate]), slog.String(event.Reason, e.Reason))
 }
 
-// finish tells and prints the outcome.
+// finish logs and prints the outcome.
 func (j *job) finish() error {
 	r := j.report
 	r.close(time.Since(j.bar.start))
@@ -145,12 +156,12 @@ func (j *job) tell(level slog.Level, name, text string, attrs ...slog.Attr) {
 	j.log.Write(rec)
 }
 
-// sweep throws away records, and cgroups, of which nothing is left.
+// sweep removes records and cgroups without living processes.
 func (j *job) sweep() {
 	if j.last == nil {
 		return
 	}
-	err := j.table.Sweep(j.last, func(run string) bool {
+	err := reap.Sweep(j.table, j.last, func(run string) bool {
 		return len(j.Reap.RunID) == 0 || slices.Contains(j.Reap.RunID, run)
 	})
 	for _, e := range unjoin(err) {
@@ -169,7 +180,7 @@ func unjoin(err error) []error {
 	return nil
 }
 
-// progress is one line for a person who waits for more than a second.
+// progress is one line on the terminal of a user who waits for more than a second.
 type progress struct {
 	start time.Time
 	shown bool
@@ -191,11 +202,11 @@ func (p *progress) clear() {
 	}
 }
 
-// take looks once. A look of which something is missing for want of means is none.
-func (j *job) take() (*scan.Snapshot, error) {
+// take takes one snapshot. An incomplete one is an error.
+func (j *job) take() (*snapshot.Snapshot, error) {
 	s, err := j.table.Take(nil)
-	if err == nil && s.Torn != nil {
-		err = fmt.Errorf("the process table cannot be read as a whole: %w", s.Torn)
+	if err == nil && s.Incomplete != nil {
+		err = fmt.Errorf("the process table cannot be read as a whole: %w", s.Incomplete)
 	}
 	return s, err
 }

@@ -17,26 +17,24 @@ import (
 
 func state(t *testing.T) string { return t.TempDir() + `\state` }
 
-// aloneVar says that no other tests see our processes, nor we theirs: then it may
-// be reaped whatever is dead.
+// aloneVar is set if no other tests run on this machine: then all dead runs may be reaped.
 const aloneVar = "LEASH_TEST_ALONE"
 
 func needAlone(t *testing.T) {
 	t.Helper()
 	if os.Getenv(aloneVar) != "1" {
-		testkit.Skip(t, "this test ends what is left of all dead runs, so it needs a machine where nobody else tests, and "+aloneVar+"=1")
+		testkit.Skip(t, "this test ends what is left of all dead runs, so it needs a machine where nothing else tests, and "+aloneVar+"=1")
 	}
 }
 
-// scene has a dead run, one that lives, one of which no owner is known, and
-// bystanders.
+// scene has a dead run, a live one, one whose owner is unknown, and bystanders.
 type scene struct {
 	dead, alive, unclaimed string
 	doomed                 []testkit.Ident
 	shell                  *family // a bystander's
 	grep                   testkit.Ident
 	worker, nobodys        testkit.Ident // of the living run, of the unclaimed one
-	nested                 testkit.Ident // the living run's, started by one who is doomed
+	nested                 testkit.Ident // the living run's, started by one that is to be ended
 	bystanders             []testkit.Ident
 }
 
@@ -48,7 +46,7 @@ func newTestScene(t *testing.T) *scene {
 	worker := newFamily(t, labels...)
 	s.doomed = []testkit.Ident{
 		worker.Ident,
-		worker.start(t, "stay", nil), // it says nothing itself
+		worker.start(t, "stay", nil), // without labels of its own
 		boss.start(t, "stay", labels),
 		gone.start(t, "stay", nil, "--run-id="+s.dead), // and its parent is gone
 	}
@@ -75,7 +73,7 @@ func (s *scene) left() []testkit.Ident {
 	return append([]testkit.Ident{s.grep, s.worker, s.nobodys, s.nested}, s.bystanders...)
 }
 
-// told checks what is said of everybody.
+// told checks the report on each process.
 func (s *scene) told(t *testing.T, o outcomeOf, action string) {
 	t.Helper()
 	o.acted(s.dead, action, s.doomed...)
@@ -96,7 +94,7 @@ func (s *scene) told(t *testing.T, o outcomeOf, action string) {
 	}
 }
 
-// One who reaps ends what is left of the dead run, and nothing else.
+// The reaper ends the processes of the dead run, and no others.
 func TestReapDeadRuns(t *testing.T) {
 	needAlone(t)
 	s, dir := newTestScene(t), state(t)
@@ -127,7 +125,8 @@ func TestReapDeadRuns(t *testing.T) {
 	testkit.StillAlive(t, append(s.bystanders, s.grep, s.worker, s.nested)...)
 }
 
-// A run that is named is ended whatever its state, and no other is reported.
+// A run that is named on the command line is ended whatever its state, and no other is
+// reported.
 func TestReapNamedRun(t *testing.T) {
 	s, dir := newTestScene(t), state(t)
 	o := reaper(t, dir, "--grace", "200ms", "--run-id", s.alive, "--run-id", s.unclaimed)
@@ -165,8 +164,8 @@ func TestListAndExplain(t *testing.T) {
 		{s.doomed[0], "would end it: its owner"},
 		{s.doomed[3], "would end it: its owner"},
 		{s.worker, "would leave it alone: its owner (PID " + strconv.Itoa(s.shell.PID) + ") lives"},
-		{s.grep, "would leave it alone: only its arguments speak of the run"},
-		{s.bystanders[0], "would leave it alone: nothing says that it is of any run"},
+		{s.grep, "would leave it alone: only its arguments name the run"},
+		{s.bystanders[0], "would leave it alone: there is no evidence that it belongs to a run"},
 	} {
 		status, out, errs := testkit.Run(t, program(t, dir, "explain", strconv.Itoa(c.id.PID)))
 		if status != 0 || !strings.Contains(out, c.want) {
@@ -176,8 +175,8 @@ func TestListAndExplain(t *testing.T) {
 	testkit.StillAlive(t, append(s.left(), s.doomed...)...)
 }
 
-// What the ledger alone speaks of: a worker that says nothing, and his children.
-// Who guards him is dead, and so is the parent.
+// Processes that only the ledger names: a worker without labels, and its children. Its
+// watchdog is dead, and so is the parent.
 func TestReapRecorded(t *testing.T) {
 	needAlone(t)
 	run, dir := newRun(t), state(t)
@@ -187,7 +186,7 @@ func TestReapRecorded(t *testing.T) {
 	guard.Path = testkit.Watchdog(t)
 	w := testkit.Start(t, guard)
 	w.Stderr.AwaitEvent("watchdog.started")
-	// While the parent lives, so does the run, and the watchdog is none of it.
+	// While the parent lives the run is alive, and the watchdog does not belong to it.
 	o := reaper(t, dir, "--grace", "200ms")
 	o.acted(run, "none", worker.Ident, child)
 	if n := len(o.run(run).Processes); n != 2 || o.run(run).State != "alive" {
@@ -213,8 +212,8 @@ func TestReapRecorded(t *testing.T) {
 	}
 }
 
-// A watchdog is never ended, though everything says that it is of the run; and
-// what one is ending is left to it.
+// A watchdog is never ended, although all evidence says that it belongs to the run; and
+// processes that a watchdog is ending are left to it.
 func TestReapSparesWatchdogs(t *testing.T) {
 	run, dir := newRun(t), state(t)
 	parent := newFamily(t)
@@ -238,17 +237,18 @@ func TestReapSparesWatchdogs(t *testing.T) {
 	}
 	w.Stderr.AwaitEvent("watchdog.stopped") // by itself
 	if status := w.Wait(); status != 137 {
-		t.Errorf("the watchdog tells status %d of its worker", status)
+		t.Errorf("the watchdog logged status %d of its worker", status)
 	}
 }
 
-// Who has a console of his own is asked there, by a reaper that has none.
+// A process with a console of its own gets the console event there, from a reaper without
+// one.
 func TestReapAsks(t *testing.T) {
 	run, dir := newRun(t), state(t)
 	cmd := actor("polite", []string{"LEASH_RUN_ID=" + run})
 	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NO_WINDOW}
 	worker := started(t, cmd)
-	// The host of the console has the same environment, and is none of the run.
+	// The host of the console has the same environment, but does not belong to the run.
 	if o := reaper(t, dir, "list"); len(o.run(run).Processes) != 1 {
 		t.Errorf("%d processes of the run, and there is one", len(o.run(run).Processes))
 	}
@@ -259,14 +259,14 @@ func TestReapAsks(t *testing.T) {
 		t.Errorf("status %d\n%s\n%s", status, out, errs)
 	}
 	if got := worker.Wait(); got != 42 {
-		t.Errorf("the worker ended with %d: it was not asked", got)
+		t.Errorf("the worker ended with %d: it got no console event", got)
 	}
 }
 
-// What is no record is told and passed over.
+// A file that is no record is reported and skipped.
 func TestHostileLedger(t *testing.T) {
 	dir := state(t)
-	guard := program(t, dir, "guard", "--worker-pid", strconv.Itoa(os.Getppid()+1)) // makes the folder, and finds nobody
+	guard := program(t, dir, "guard", "--worker-pid", strconv.Itoa(os.Getppid()+1)) // makes the folder, and finds no process
 	guard.Path = testkit.Watchdog(t)
 	testkit.Run(t, guard)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -283,8 +283,7 @@ func TestHostileLedger(t *testing.T) {
 	}
 }
 
-// A folder that others may write in, and calls that are wrong, are errors of one
-// line.
+// A folder that others may write to, and wrong calls, are errors of one line.
 func TestWrongCallsOnWindows(t *testing.T) {
 	open := t.TempDir()
 	everyone, err := windows.SecurityDescriptorFromString("D:P(A;OICI;FA;;;WD)")
@@ -313,7 +312,7 @@ func TestWrongCallsOnWindows(t *testing.T) {
 			t.Errorf("%q: status %d, %q, %q", c.args, status, out, errs)
 		}
 	}
-	// A state folder that is not good is told, and the reaper goes on without it.
+	// An unsafe state folder is reported, and the reaper goes on without it.
 	for _, dir := range []string{open, os.Args[0]} {
 		if status, _, errs := testkit.Run(t, program(t, dir, "list")); status != 0 || !strings.Contains(errs, "LEASH_STATE_DIR") {
 			t.Errorf("%s: status %d, %q", dir, status, errs)
@@ -321,8 +320,8 @@ func TestWrongCallsOnWindows(t *testing.T) {
 	}
 }
 
-// Whoever reads no further has seen what he wanted.
-func TestNobodyReads(t *testing.T) {
+// A reader that closes the pipe is no failure.
+func TestWithoutAReader(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 	"leash/reap"
 	"leash/scan"
 )
 
-// report is what --json prints, in the words of the contract with users.
+// report is the output of --json; users rely on its fields.
 type report struct {
 	Runs       []*runReport `json:"runs"`
 	Scanned    int          `json:"scanned"`
@@ -21,14 +22,14 @@ type report struct {
 	Killed     int          `json:"killed"`
 	Survived   int          `json:"survived"`
 	Skipped    int          `json:"skipped"`
-	Unread     int          `json:"unread"`           // processes of ours whose files could not be read
-	Hidden     int          `json:"hidden,omitempty"` // processes whose environment the system shows to nobody
+	Unread     int          `json:"unread"`           // processes of our user whose files could not be read
+	Hidden     int          `json:"hidden,omitempty"` // processes whose environment the system hides
 	DurationMS int64        `json:"duration_ms"`
 
 	index map[entryKey]*processReport
-	same  map[proc.ID][]*processReport // under each run that it counts to
-	runs  map[scan.Key]*runReport
-	looks int
+	same  map[proc.ID][]*processReport // in each run that it counts to
+	runs  map[snapshot.Key]*runReport
+	scans int
 }
 
 type runReport struct {
@@ -39,7 +40,7 @@ type runReport struct {
 	Owner     *ownerReport     `json:"owner"`
 	Processes []*processReport `json:"processes"`
 
-	told bool // by an event
+	told bool // it was logged
 }
 
 type ownerReport struct {
@@ -55,19 +56,20 @@ type processReport struct {
 	Evidence []string `json:"evidence"`
 	Action   string   `json:"action"`
 	Reason   string   `json:"reason"`
-	// Unguarded: its watchdog is dead, and its run is alive.
+	// Unguarded: its watchdog is dead, but its run is alive.
 	Unguarded bool `json:"unguarded,omitempty"`
 
-	proc     scan.Process
+	proc     snapshot.Process
+	memory   uint64 // 0: unknown
 	evidence scan.Evidence
 	verdict  scan.Verdict
 	ending   bool // something was done to it, or is to be
 	watchdog int  // that was ending it
-	seen     int  // at which look
+	seen     int  // in which scan
 }
 
 type entryKey struct {
-	run scan.Key
+	run snapshot.Key
 	id  proc.ID
 }
 
@@ -83,13 +85,13 @@ const (
 
 func newReport() *report {
 	return &report{Runs: []*runReport{}, index: make(map[entryKey]*processReport),
-		same: make(map[proc.ID][]*processReport), runs: make(map[scan.Key]*runReport)}
+		same: make(map[proc.ID][]*processReport), runs: make(map[snapshot.Key]*runReport)}
 }
 
-// intent is what a verdict is told as.
+// intent is how a verdict is reported.
 type intent func(*scan.Member) (action, reason string)
 
-// listed: nothing is done, and what reap would do is said.
+// listed is the intent of list: no action, and the reason says what reap would do.
 func listed(m *scan.Member) (string, string) {
 	switch m.Verdict {
 	case scan.End:
@@ -100,7 +102,7 @@ func listed(m *scan.Member) (string, string) {
 	return actionNone, m.Reason
 }
 
-// dry: nothing is done, and what would be is the action.
+// dry is the intent of a dry run: the action that reap would take.
 func dry(m *scan.Member) (string, string) {
 	if m.Verdict == scan.End {
 		return actionDry, m.Reason
@@ -108,7 +110,7 @@ func dry(m *scan.Member) (string, string) {
 	return reaped(m)
 }
 
-// reaped: what is done is known later.
+// reaped is the intent of reap: the action on a process to be ended is known later.
 func reaped(m *scan.Member) (string, string) {
 	if m.Verdict == scan.Skip {
 		return actionSkip, m.Reason
@@ -116,10 +118,10 @@ func reaped(m *scan.Member) (string, string) {
 	return actionNone, m.Reason
 }
 
-// add takes in one judgement.
-func (r *report) add(s *scan.Snapshot, runs []*scan.Run, say intent) {
+// add adds one judgement.
+func (r *report) add(s *snapshot.Snapshot, runs []*scan.Run, say intent) {
 	r.Scanned, r.Unread, r.Hidden = max(r.Scanned, s.Scanned), max(r.Unread, s.Unread), max(r.Hidden, s.Hidden)
-	r.looks++
+	r.scans++
 	for _, run := range runs {
 		rr := r.run(run)
 		for i := range run.Members {
@@ -128,10 +130,10 @@ func (r *report) add(s *scan.Snapshot, runs []*scan.Run, say intent) {
 			if p.ending {
 				continue
 			}
-			// All that ever spoke for it: a parent may have ended since.
+			// Keep earlier evidence: a parent may have exited since.
 			p.evidence |= m.Evidence
 			p.Evidence, p.verdict = p.evidence.Names(), m.Verdict
-			p.watchdog, p.seen, p.Unguarded = m.Watchdog, r.looks, m.Unguarded
+			p.watchdog, p.seen, p.Unguarded = m.Watchdog, r.scans, m.Unguarded
 			p.Action, p.Reason = say(m)
 		}
 	}
@@ -151,7 +153,7 @@ func (r *report) run(run *scan.Run) *runReport {
 	return rr
 }
 
-func (r *report) process(rr *runReport, run scan.Key, p *scan.Process) *processReport {
+func (r *report) process(rr *runReport, run snapshot.Key, p *snapshot.Process) *processReport {
 	k := entryKey{run, proc.ID{PID: p.PID, Start: p.Start}}
 	pr := r.index[k]
 	if pr == nil {
@@ -168,30 +170,30 @@ func (r *report) process(rr *runReport, run scan.Key, p *scan.Process) *processR
 
 var fates = map[reap.Fate]string{reap.None: actionNone, reap.Terminated: actionTerm, reap.Killed: actionKill, reap.Survived: actionLeft}
 
-// ended says what became of a process, under every run that it was listed in.
+// ended sets the result for a process, in every run that lists it.
 func (r *report) ended(e *reap.Ended) {
 	for _, p := range r.same[proc.ID{PID: e.PID, Start: e.Start}] {
 		p.ending, p.Action, p.Reason = true, fates[e.Fate], e.Reason
 	}
 }
 
-// unseen says of whom labels in the environment cannot tell, and who does tell;
-// empty where there is nobody.
+// unseen is a note on how many processes have an environment that cannot be read, and which
+// evidence is left; empty if there are none.
 func (r *report) unseen() string {
 	if r.Hidden == 0 {
 		return ""
 	}
 	return "the system hides the environment of " + number(r.Hidden, "process") +
-		" (System Integrity Protection): whether they are of a run, only arguments, the ledger, groups, sessions and descent tell"
+		" (System Integrity Protection): only arguments, the ledger, groups, sessions and descent can show whether they belong to a run"
 }
 
-// close counts and puts in order.
+// close counts and sorts.
 func (r *report) close(took time.Duration) {
 	r.DurationMS = took.Milliseconds()
 	counts := map[string]*int{actionTerm: &r.Terminated, actionKill: &r.Killed, actionLeft: &r.Survived, actionSkip: &r.Skipped}
 	for _, listed := range r.same {
 		for _, p := range listed {
-			if p.watchdog != 0 && p.seen < r.looks && p.Action == actionSkip {
+			if p.watchdog != 0 && p.seen < r.scans && p.Action == actionSkip {
 				p.Action, p.Reason = actionNone, fmt.Sprintf("its watchdog (PID %d) has ended it", p.watchdog)
 			}
 		}

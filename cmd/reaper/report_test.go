@@ -10,6 +10,7 @@ import (
 
 	"leash/internal/owner"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 	"leash/reap"
 	"leash/scan"
 )
@@ -22,43 +23,46 @@ const (
 	now  = 10000
 )
 
-func process(pid, ppid int, start uint64, args ...string) scan.Process {
-	p := scan.Process{Args: args, Name: "worker", Memory: 3 << 20}
+func process(pid, ppid int, start uint64, args ...string) snapshot.Process {
+	p := snapshot.Process{Args: args, Name: "worker"}
 	p.PID, p.PPID, p.PGID, p.SID, p.Start, p.State = pid, ppid, pid, pid, start, 'S'
 	return p
 }
 
-func labelled(p scan.Process, run, owner string) scan.Process {
+func labelled(p snapshot.Process, run, owner string) snapshot.Process {
 	p.EnvRuns, p.Owner = []string{run}, owner
 	return p
 }
 
-func snapshot() *scan.Snapshot {
+func snapshotOfThreeRuns() *snapshot.Snapshot {
 	dead, living := owner.Owner{PID: 50, Start: 40, Boot: boot, NS: ns}, owner.Owner{PID: 51, Start: 41, Boot: boot, NS: ns}
 	grep := process(62, 51, 9000, "grep", "--run-id", "abc1234")
 	grep.ArgRuns = []string{"abc1234"}
 	other := labelled(process(80, 1, 2500), "unc1234", "")
 	other.UID = 1000
-	return &scan.Snapshot{Boot: boot, NS: ns, Tick: now, Scanned: 12, Unread: 1,
-		Procs: []scan.Process{
+	return &snapshot.Snapshot{Boot: boot, NS: ns, Tick: now, Scanned: 12, Unread: 1,
+		Procs: []snapshot.Process{
 			labelled(process(60, 1, 2500, "python3", "-c", "two\nlines \x1b[31m"), "abc1234", dead.String()),
 			process(61, 60, 9900, "sleep", "<&>"),
 			grep,
 			labelled(process(70, 51, 9000, "python3", "\xff"), "liv1234", living.String()),
 			other,
 		},
-		Lives:   map[proc.ID]scan.Life{{PID: 50, Start: 40}: scan.Dead, {PID: 51, Start: 41}: scan.Alive},
-		Parents: map[int]scan.Process{51: process(51, 1, 41, "beam")},
+		Lives:   map[proc.ID]snapshot.Life{{PID: 50, Start: 40}: snapshot.Dead, {PID: 51, Start: 41}: snapshot.Alive},
+		Parents: map[int]snapshot.Process{51: process(51, 1, 41, "beam")},
 	}
 }
 
 func reported(say intent) *report {
-	r, s := newReport(), snapshot()
-	r.add(s, scan.Judge(s, scan.Wish{}), say)
+	r, s := newReport(), snapshotOfThreeRuns()
+	r.add(s, scan.Judge(s, scan.Request{}), say)
+	for _, p := range r.index {
+		p.memory = 3 << 20
+	}
 	return r
 }
 
-// What users may rely on: these fields, all of them, also where they are empty.
+// Users rely on these fields, all of them, also if they are empty.
 func TestJSON(t *testing.T) {
 	var b bytes.Buffer
 	r := reported(reaped)
@@ -66,7 +70,7 @@ func TestJSON(t *testing.T) {
 	if err := writeJSON(&b, r); err != nil {
 		t.Fatal(err)
 	}
-	const spared = `only its arguments speak of the run, and its parent (PID 51) lives and is not of it`
+	const spared = `only its arguments name the run, and its parent (PID 51) is alive and not of it`
 	want := `{"runs":[` +
 		`{"run_id":"abc1234","uid":0,"state":"dead","reason":"its owner (PID 50) is gone","owner":{"pid":50,"alive":false},"processes":[` +
 		`{"pid":60,"ppid":1,"uid":0,"argv":["python3","-c","two\nlines \u001b[31m"],"evidence":["environ"],"action":"none","reason":"its owner (PID 50) is gone; it is of the run by its environment"},` +
@@ -87,7 +91,7 @@ func TestJSON(t *testing.T) {
 
 func TestJSONOfNothing(t *testing.T) {
 	r := newReport()
-	r.add(&scan.Snapshot{Scanned: 3}, nil, reaped)
+	r.add(&snapshot.Snapshot{Scanned: 3}, nil, reaped)
 	r.close(0)
 	var b bytes.Buffer
 	if err := writeJSON(&b, r); err != nil {
@@ -97,11 +101,11 @@ func TestJSONOfNothing(t *testing.T) {
 	if b.String() != want {
 		t.Errorf("got %swant %s", b.String(), want)
 	}
-	// A process of which nothing is known has lists all the same.
+	// The lists of a process without evidence are empty, not null.
 	b.Reset()
-	p := scan.Process{}
-	r.run(&scan.Run{Key: scan.Key{ID: "abc1234"}})
-	r.add(&scan.Snapshot{}, []*scan.Run{{Key: scan.Key{ID: "abc1234"}, Members: []scan.Member{{Process: &p}}}}, reaped)
+	p := snapshot.Process{}
+	r.run(&scan.Run{Key: snapshot.Key{ID: "abc1234"}})
+	r.add(&snapshot.Snapshot{}, []*scan.Run{{Key: snapshot.Key{ID: "abc1234"}, Members: []scan.Member{{Process: &p}}}}, reaped)
 	writeJSON(&b, r)
 	if !strings.Contains(b.String(), `"owner":null`) || !strings.Contains(b.String(), `"argv":[],"evidence":[]`) {
 		t.Errorf("null for an empty list: %s", b.String())
@@ -113,9 +117,9 @@ func TestActions(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		say    intent
-		end    string // of who is to be ended
+		end    string // of a process that is to be ended
 		skip   string
-		reason string // of who is to be ended
+		reason string // of a process that is to be ended
 	}{
 		{"list", listed, actionNone, actionNone, "reap would end it: its owner"},
 		{"--dry-run", dry, actionDry, actionSkip, "its owner"},
@@ -128,10 +132,10 @@ func TestActions(t *testing.T) {
 	}
 }
 
-// What was done stands, whatever later looks say, and is counted once.
+// An action stays in the report, whatever later scans find, and is counted once.
 func TestEndedIsCounted(t *testing.T) {
-	r, s := newReport(), snapshot()
-	runs := scan.Judge(s, scan.Wish{})
+	r, s := newReport(), snapshotOfThreeRuns()
+	runs := scan.Judge(s, scan.Request{})
 	r.add(s, runs, reaped)
 	end := func(i int, f reap.Fate, why string) { r.ended(&reap.Ended{Process: s.Procs[i], Fate: f, Reason: why}) }
 	end(0, reap.Terminated, "a")

@@ -15,7 +15,7 @@ import (
 	"leash/internal/testkit"
 )
 
-// environ is that of the tests without what the reaper heeds.
+// environ is the environment of the tests without the variables that the reaper reads.
 func environ(t *testing.T, more ...string) []string {
 	t.Helper()
 	var env []string
@@ -36,7 +36,7 @@ func newID(t *testing.T) string {
 	return id
 }
 
-// worker starts a process of a run. It is deaf to SIGTERM, and says when.
+// worker starts a process of a run that ignores SIGTERM, and waits until it does.
 func worker(t *testing.T, id string, args ...string) *testkit.Proc {
 	t.Helper()
 	cmd := exec.Command("sh", append([]string{"-c", `trap "" TERM; echo UP; read x`, "worker"}, args...)...)
@@ -53,8 +53,8 @@ func worker(t *testing.T, id string, args ...string) *testkit.Proc {
 	return p
 }
 
-// Whatever becomes of the standard descriptors, the reaper does its work and
-// its status says so; and it never answers with a stack.
+// Whatever the standard descriptors are, the reaper does its work, its exit status says so,
+// and it never prints a stack trace.
 func TestStandardDescriptors(t *testing.T) {
 	for _, c := range []struct {
 		script         string // $1 is the reaper, $2 a run
@@ -91,7 +91,7 @@ func holds(text, want string) bool {
 	return strings.Contains(text, want)
 }
 
-// unread is a pipe that nobody reads any more.
+// unread is a pipe whose reader has closed it.
 func unread(t *testing.T) *os.File {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -103,8 +103,8 @@ func unread(t *testing.T) *os.File {
 	return w
 }
 
-// Who reads a line and leaves (head) is no failure, and is told nothing.
-func TestNobodyReads(t *testing.T) {
+// A reader that takes one line and closes the pipe, like head(1), is no failure.
+func TestWithoutAReader(t *testing.T) {
 	for _, args := range [][]string{{"list"}, {"list", "--json"}, {"explain", itoa(os.Getpid())}, {"id"}} {
 		cmd := exec.Command(testkit.Reaper(t), args...)
 		cmd.Env, cmd.Stdout = environ(t), unread(t)
@@ -112,7 +112,7 @@ func TestNobodyReads(t *testing.T) {
 			t.Errorf("%q: status %d, %q", args, p.Wait(), p.Stderr.All())
 		}
 	}
-	// Nor does it keep the reaper from its work.
+	// It does not keep the reaper from its work either.
 	for _, deaf := range []bool{false, true} {
 		id := newID(t)
 		p := worker(t, id)
@@ -122,7 +122,7 @@ func TestNobodyReads(t *testing.T) {
 			cmd.Stderr = unread(t)
 		}
 		if status := testkit.Start(t, cmd).Wait(); status != 0 {
-			t.Errorf("nobody reads the events either: %t: status %d", deaf, status)
+			t.Errorf("the events have no reader either: %t: status %d", deaf, status)
 		}
 		p.Wait()
 	}

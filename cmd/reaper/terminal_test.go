@@ -20,8 +20,8 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// terminal makes a pseudo terminal of so many columns: the end that a program
-// gets, and what it shows, with a carriage return as the end of a line too.
+// terminal makes a pseudo terminal of so many columns: the end for the program, and the lines
+// of its output, which a carriage return ends too.
 func terminal(t *testing.T, columns int) (*os.File, *testkit.Lines) {
 	t.Helper()
 	check := func(err error) {
@@ -57,7 +57,7 @@ func (r returns) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// onTerminal runs the reaper there to its end.
+// onTerminal runs the reaper on a terminal to its end.
 func onTerminal(t *testing.T, columns int, env string, args ...string) string {
 	t.Helper()
 	tty, lines := terminal(t, columns)
@@ -74,8 +74,8 @@ func onTerminal(t *testing.T, columns int, env string, args ...string) string {
 
 var colour = regexp.MustCompile("\x1b\\[[0-9]*m")
 
-// On a terminal the state has a colour, no line is longer than the terminal is
-// wide, and no process writes there what it likes.
+// On a terminal the state has a colour, no line is longer than the terminal is wide, and the
+// arguments of a process cannot contain escape sequences.
 func TestListOnATerminal(t *testing.T) {
 	id := newID(t)
 	worker(t, id, "\x1b[41mred\x07", "\x9b41m", strings.Repeat("漢字", 100))
@@ -111,8 +111,8 @@ func TestListOnATerminal(t *testing.T) {
 	}
 }
 
-// Whoever waits for more than a second sees for whom. The line is taken away
-// before anything else is written, and at the end.
+// After a second a line says what is waited for. It is cleared before other output, and at
+// the end.
 func TestProgress(t *testing.T) {
 	id := newID(t)
 	p := worker(t, id)
@@ -135,7 +135,7 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// Nobody is told who has no terminal, or none that understands.
+// There is no such line without a terminal, or on one that does not handle escape sequences.
 func TestNoProgress(t *testing.T) {
 	for name, redirect := range map[string]bool{"TERM=dumb": false, "TERM=xterm": true} {
 		id := newID(t)
@@ -163,7 +163,7 @@ func TestNoProgress(t *testing.T) {
 	}
 }
 
-// A person is shown the outcome alone, a log the events.
+// On a terminal only the outcome is shown, in a log the events.
 func TestEventsOnATerminal(t *testing.T) {
 	id := newID(t)
 	shown := onTerminal(t, 80, "", "reap", "--run-id", id)

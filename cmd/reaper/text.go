@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// wide are characters that take two columns of a terminal. Some terminals give
-// some of them one: then a line ends up shorter than it could be, never longer.
+// wide are characters that take two columns of a terminal. Some terminals give some of them
+// one column: then a line is shorter than it could be, never longer.
 var wide = &unicode.RangeTable{
 	R16: []unicode.Range16{
 		{Lo: 0x1100, Hi: 0x115f, Stride: 1}, {Lo: 0x231a, Hi: 0x23ff, Stride: 1}, {Lo: 0x25fd, Hi: 0x27bf, Stride: 1},
@@ -22,7 +22,7 @@ var wide = &unicode.RangeTable{
 	},
 }
 
-// columns is how much room a character takes on a terminal.
+// columns is how many columns a character takes on a terminal.
 func columns(r rune) int {
 	switch {
 	case unicode.In(r, unicode.Mn, unicode.Me):
@@ -33,12 +33,12 @@ func columns(r rune) int {
 	return 1
 }
 
-// cut shortens a line to the width of the terminal; 0 is any.
+// cut shortens a line to the width of the terminal; 0: not at all.
 func cut(s string, width int) string {
 	if width <= 0 {
 		return s
 	}
-	used, fits := 0, 0 // fits: what leaves room for the ellipsis
+	used, fits := 0, 0 // fits: how much leaves room for the ellipsis
 	for i, r := range s {
 		if used < width {
 			fits = i
@@ -50,8 +50,8 @@ func cut(s string, width int) string {
 	return s
 }
 
-// plain takes out what could move a terminal's cursor or do worse: command
-// lines are written by anybody.
+// plain replaces control characters: any user can write a command line, and escape sequences
+// in it would reach the terminal.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -61,7 +61,7 @@ func plain(s string) string {
 	}, s)
 }
 
-// brief is a time as people say it, never more than two units.
+// brief formats a duration in at most two units.
 func brief(d time.Duration) string {
 	s := int(d.Seconds())
 	switch {
@@ -75,9 +75,11 @@ func brief(d time.Duration) string {
 	return fmt.Sprintf("%dd%02dh", s/86400, s/3600%24)
 }
 
-// size is an amount of memory in binary units.
+// size formats an amount of memory in binary units; "-" if it is unknown.
 func size(bytes uint64) string {
 	switch {
+	case bytes == 0:
+		return "-"
 	case bytes >= 1<<30:
 		return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
 	case bytes >= 1<<20:
@@ -86,7 +88,7 @@ func size(bytes uint64) string {
 	return fmt.Sprintf("%d KiB", bytes>>10)
 }
 
-// number is a count with its noun.
+// number formats a count with its noun.
 func number(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
@@ -97,8 +99,8 @@ func number(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// command is what a process runs, for people: its arguments, or else the
-// kernel's name for it, as ps shows it.
+// command is the command of a process for display: its arguments or, without any, the
+// kernel's name for it, as ps(1) shows it.
 func command(args []string, name string) string {
 	if line := plain(strings.Join(args, " ")); strings.TrimSpace(line) != "" {
 		return line

@@ -41,7 +41,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// What anybody may write into his command line must not reach a terminal.
+// Control characters in a command line must not reach a terminal.
 func TestPlain(t *testing.T) {
 	for s, want := range map[string]string{
 		"":                         "",
@@ -62,7 +62,7 @@ func TestPlain(t *testing.T) {
 		}
 	}
 	for r := rune(0); r < 0x110000; r++ {
-		// C0, DEL and C1 are what terminals obey.
+		// Terminals act on C0, DEL and C1.
 		if (r < ' ' || r >= 0x7f && r < 0xa0) && strings.ContainsRune(plain(string(r)), r) {
 			t.Errorf("%U came through", r)
 		}
@@ -84,7 +84,7 @@ func TestBrief(t *testing.T) {
 
 func TestSize(t *testing.T) {
 	for n, want := range map[uint64]string{
-		0: "0 KiB", 1023: "0 KiB", 4096: "4 KiB", 1<<20 - 1: "1023 KiB",
+		0: "-", 1023: "0 KiB", 4096: "4 KiB", 1<<20 - 1: "1023 KiB",
 		1 << 20: "1.0 MiB", 1536 << 10: "1.5 MiB", 1 << 30: "1.0 GiB", 5 << 40: "5120.0 GiB",
 	} {
 		if got := size(n); got != want {
@@ -111,7 +111,7 @@ func TestCommand(t *testing.T) {
 	}{
 		{[]string{"sleep", "10"}, "sleep 10"},
 		{[]string{"a", "", "b"}, "a  b"},
-		{nil, "[na·me]"}, // as ps shows who has no arguments
+		{nil, "[na·me]"}, // as ps shows a process without arguments
 		{[]string{""}, "[na·me]"},
 		{[]string{"", " "}, "[na·me]"},
 		{[]string{"x\ny"}, "x·y"},

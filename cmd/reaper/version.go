@@ -8,10 +8,10 @@ import (
 	"leash/internal/version"
 )
 
-// versionFlag prints one line and reads no further, as --help does.
+// versionFlag prints one line and ends parsing, as --help does.
 type versionFlag bool
 
-// BeforeReset is called by kong where the flag was given.
+// BeforeReset is called by kong if the flag was given.
 func (versionFlag) BeforeReset(k *kong.Kong) error {
 	if _, err := fmt.Fprintln(k.Stdout, version.Line("reaper")); err != nil {
 		return err

@@ -12,61 +12,77 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"leash/internal/event"
 	"leash/internal/flagvalue"
+	"leash/internal/helptext"
 	"leash/internal/runid"
 	"leash/platform"
 )
 
 type common struct {
-	ParentPid    []int         `env:"LEASH_PARENT_PID" placeholder:"PID" help:"Process whose death ends the worker; may be given more than once: the death of any one counts. Default: the process that started the watchdog."`
-	ParentFd     *int          `placeholder:"FD" help:"Lifeline: end-of-file on this inherited descriptor is the parent's death (0 is standard input). Alone it replaces the default parent."`
-	WorkerID     string        `env:"LEASH_WORKER_ID" placeholder:"ID" help:"Label on every event, and of the worker's processes."`
-	RunID        string        `env:"LEASH_RUN_ID" placeholder:"ID" help:"Run that the worker belongs to: 7 characters of 0-9 and a-z. Default: guard reads the worker's own, otherwise a new one is made."`
-	Grace        time.Duration `env:"LEASH_GRACE" default:"3s" help:"From the stop signal to SIGKILL (0s to 24h)."`
-	StopSignal   string        `env:"LEASH_STOP_SIGNAL" default:"TERM" help:"The polite signal: a name or a number."`
-	KillMode     string        `env:"LEASH_KILL_MODE" default:"mixed" help:"To whom the stop signal goes. mixed: to the worker alone, and to what is left of its tree as soon as it has ended. group: at once to the worker's process group and all that left it. SIGKILL goes to all when the grace, counted once, is over. On Windows always group."`
-	Backend      string        `env:"LEASH_BACKEND" default:"auto" help:"How ends are noticed: auto, event (pidfd; fails where the system has none) or poll."`
-	PollInterval time.Duration `env:"LEASH_POLL_INTERVAL" default:"1s" help:"Between two looks, where the system does not tell (1ms to 1h)."`
-	LogFormat    string        `env:"LEASH_LOG_FORMAT" default:"text" help:"Form of the event stream: text or json."`
-	LogLevel     string        `env:"LEASH_LOG_LEVEL" default:"auto" help:"debug, info, warn or error; auto is info where the event stream was asked for (a format, level, file or descriptor was given) and for guard, else warn."`
-	LogFile      string        `env:"LEASH_LOG_FILE" placeholder:"FILE" help:"Append the event stream to this file. Default: standard error."`
-	LogFd        *int          `env:"LEASH_LOG_FD" placeholder:"FD" help:"Write the event stream to this inherited descriptor."`
+	ParentPid    []int         `group:"Parent:" env:"LEASH_PARENT_PID" placeholder:"PID" help:"May be repeated, any one counts; default: the process that started the watchdog"`
+	ParentFd     *int          `group:"Parent:" placeholder:"FD" help:"Lifeline: end-of-file here is the parent's end"`
+	Backend      string        `group:"Parent:" env:"LEASH_BACKEND" enum:"auto, event, poll" default:"auto" help:"Notice ends by: ${enum}"`
+	PollInterval time.Duration `group:"Parent:" env:"LEASH_POLL_INTERVAL" default:"1s" help:"Time between two polls"`
+	WorkerID     string        `group:"Worker:" env:"LEASH_WORKER_ID" placeholder:"ID" help:"Label of the worker in events"`
+	RunID        string        `group:"Worker:" env:"LEASH_RUN_ID" placeholder:"ID" help:"Run that it belongs to; default: the worker's own with guard, else a new one"`
+	Grace        time.Duration `group:"Ending:" env:"LEASH_GRACE" default:"3s" help:"From the stop signal to SIGKILL"`
+	StopSignal   string        `group:"Ending:" env:"LEASH_STOP_SIGNAL" default:"TERM" help:"A name or a number"`
+	KillMode     string        `group:"Ending:" env:"LEASH_KILL_MODE" enum:"mixed, group" default:"mixed" help:"mixed: signal the worker, then the rest of its tree; group: all at once"`
+	LogFormat    string        `group:"events" env:"LEASH_LOG_FORMAT" enum:"text, json" default:"text" help:"${enum}"`
+	LogLevel     string        `group:"events" env:"LEASH_LOG_LEVEL" enum:"auto, debug, info, warn, error" default:"auto" help:"${enum}"`
+	LogFile      string        `group:"events" env:"LEASH_LOG_FILE" placeholder:"FILE" help:"Append to this file, not to stderr"`
+	LogFd        *int          `group:"events" env:"LEASH_LOG_FD" placeholder:"FD" help:"Write to this descriptor"`
 
-	heartbeatFlags `embed:"" group:"Heartbeats:"`
+	heartbeatFlags `embed:""`
 }
 
+// groups are the groups of flags that have a title of several words.
+var groups = kong.ExplicitGroups([]kong.Group{
+	{Key: "events", Title: "Events (level auto: info for guard or if one of these is given, else warn):"},
+	{Key: "heartbeats", Title: "Heartbeats (while off, these flags are refused, their variables ignored):"},
+})
+
 type guardFlags struct {
-	WorkerPid int `required:"" placeholder:"PID" help:"The worker."`
+	WorkerPid int `group:"Worker:" required:"" placeholder:"PID" help:"The process to guard"`
 }
 
 type runFlags struct {
 	restartFlags `embed:""`
 
-	Sentinel string   `env:"LEASH_SENTINEL" enum:"auto,off" default:"auto" help:"A second process that ends the worker's process tree if the watchdog is killed: auto (wherever the system needs one) or off."`
-	CloseFds bool     `help:"Let the worker inherit no descriptor above 2, and remove LISTEN_FDS and what belongs to it. Default: it inherits all that the watchdog was given, but those of --parent-fd and --log-fd."`
-	KeepFd   []int    `placeholder:"FD" help:"With --close-fds: let the worker inherit this descriptor all the same; may be given more than once."`
+	Sentinel string   `group:"Worker:" env:"LEASH_SENTINEL" enum:"auto, off" default:"auto" help:"Second process that ends the tree if the watchdog is killed: ${enum}"`
+	CloseFds bool     `group:"Worker:" help:"Pass on no descriptor above 2 and no LISTEN_FDS"`
+	KeepFd   []int    `group:"Worker:" placeholder:"FD" help:"With --close-fds: pass this one on"`
 	Command  []string `arg:"" optional:"" passthrough:"" help:"The worker: a program and its arguments."`
+}
+
+// Help is shown below the command's one line.
+func (runFlags) Help() string {
+	return "Exit status: the worker's own; 128+N for signal N; 124 it was ended because it hung or was not ready in time; " + failures
+}
+
+// Help is shown below the command's one line.
+func (guardFlags) Help() string {
+	return "Exit status: 0 nothing of the worker is left; 1 something survived; 125 the watchdog failed or was called wrongly."
 }
 
 type flags struct {
 	common  `embed:""`
-	Version versionFlag `help:"Print version, commit, Go version and system in one line."`
-	Guard   guardFlags  `cmd:"" default:"withargs" help:"Guard a worker that is already running (the default command)."`
-	Run     runFlags    `cmd:"" help:"Start a worker and guard it."`
+	Version versionFlag `help:"Print version, commit, Go version and system"`
+	Guard   guardFlags  `cmd:"" default:"withargs" help:"Guard a running worker (the default command)"`
+	Run     runFlags    `cmd:"" help:"Start a worker and guard it"`
 }
 
-const description = `Ends a worker when the process it works for dies, with everything that the worker started.
+const failures = "125 the watchdog failed or was called wrongly; 126 COMMAND cannot be executed; 127 it is not found."
 
-A flag goes before its variable. Records for the reaper are kept in LEASH_STATE_DIR (default: leash in XDG_RUNTIME_DIR, /run/leash for root).
+const description = `Ends a worker, with everything that it started, when its parent ends.
+"watchdog run --help" shows the flags of run. A flag goes before its variable. Records for the reaper are kept in LEASH_STATE_DIR.
+Exit status: guard: 0 nothing of the worker is left, 1 something survived; run: the worker's own, 128+N for signal N, 124 it hung or was not ready in time; both: ` + failures
 
-Exit status: run gives the worker's own, 128+N for signal N, 124 when it was ended because it hung or was not ready in time; guard gives 0 when nothing of the worker is left, 1 when something survived. 125: the watchdog failed or was called wrongly; 126, 127: the command cannot be executed, is not found.`
-
-// errHelp says that help, or the version, was asked for and printed.
+// errHelp means that help or the version was printed, as asked for.
 var errHelp = errors.New("help was printed")
 
-// parse reads flags and environment. Everything that can be wrong with the
-// call itself is found here, before anything is started.
+// parse reads flags and environment. All errors of the call itself are found here, before
+// any process is started.
 func parse(args []string, out io.Writer) (*settings, error) {
 	mine, command := args, []string(nil)
 	if i := slices.Index(args, "--"); i >= 0 {
@@ -76,7 +92,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	helped := false
 	k, err := kong.New(&f, append(flagvalue.Strict(), kong.Name("watchdog"), kong.Description(description),
 		kong.Writers(out, out), kong.Exit(func(int) { helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}), kong.Help(usage))...)
+		kong.Help(helptext.Print), groups)...)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +104,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	if err != nil {
 		return nil, wrongCall(err, k, mine, command)
 	}
-	s, given := newSettings(), givenFlags(ctx)
+	s, given := newSettings(), flagvalue.Given(ctx)
 	if strings.HasPrefix(ctx.Command(), "run") {
 		s.run, s.keepFDs, s.closeFDs, s.sentinel = true, f.Run.KeepFd, f.Run.CloseFds, f.Run.Sentinel
 		s.restart, s.maxRestarts = f.Run.Restart, f.Run.MaxRestarts
@@ -119,26 +135,15 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	}
 	s.oneLog(given)
 	s.autoLevel(given)
-	return s, flagvalue.Explain(s.check(given), allFlags(k), choices, given)
+	return s, flagvalue.Explain(s.check(given), allFlags(k), given)
 }
 
-// givenFlags are those on the command line, by name; the others have the value
-// of a variable, or the default.
-func givenFlags(ctx *kong.Context) map[string]bool {
-	given := map[string]bool{}
-	for _, p := range ctx.Path {
-		if p.Flag != nil {
-			given["--"+p.Flag.Name] = true
-		}
-	}
-	return given
-}
-
-// oneLog lets a flag go before the variable of the other.
+// oneLog lets a flag take precedence over the variable of the other. (kong's xor counts a
+// variable as given, and would refuse the two.)
 func (s *settings) oneLog(given map[string]bool) {
 	file, fd := given["--log-file"], given["--log-fd"]
 	switch {
-	case file && !fd && s.logFD != bad: // what is wrong is told all the same
+	case file && !fd && s.logFD != bad: // a bad value is still an error
 		s.logFD = none
 	case fd && !file:
 		s.logFile = ""
@@ -155,8 +160,8 @@ func (s *settings) common(c *common) {
 	s.heartbeats(&c.heartbeatFlags)
 }
 
-// forgetEmpty makes a variable that is set to nothing count as not set, as
-// scripts mean it. Help still names it.
+// forgetEmpty makes an empty variable count as unset, as scripts mean it. Help still names
+// it.
 func forgetEmpty(flags []*kong.Flag) {
 	for _, f := range flags {
 		if len(f.Tag.Envs) > 0 && os.Getenv(f.Tag.Envs[0]) == "" {
@@ -177,7 +182,7 @@ func descriptor(fd *int) int {
 	return *fd
 }
 
-// What a descriptor is that was not given, and one that cannot be.
+// The values of a descriptor that was not given, and of one that is invalid.
 const (
 	none = -1
 	bad  = -2
@@ -189,7 +194,7 @@ const (
 	maxPoll  = time.Hour
 )
 
-// check names the flag that is wrong. given are the flags on the command line.
+// check returns an error that names the wrong flag. given are the flags on the command line.
 func (s *settings) check(given map[string]bool) error {
 	if err := platform.CheckView(); err != nil {
 		return err
@@ -212,21 +217,13 @@ func (s *settings) check(given map[string]bool) error {
 	}
 	switch {
 	case s.runID != "" && !runid.Valid(s.runID):
-		return fmt.Errorf("--run-id: %q is none: 7 characters of 0-9 and a-z (the reaper makes one: reaper id)", s.runID)
+		return fmt.Errorf("--run-id: %q is not a run ID: 7 characters of 0-9 and a-z (the reaper makes one: reaper id)", s.runID)
 	case s.grace < 0 || s.grace > maxGrace:
 		return fmt.Errorf("--grace: %v is not between 0s and %v", s.grace, maxGrace)
 	case s.pollInterval < minPoll || s.pollInterval > maxPoll:
 		return fmt.Errorf("--poll-interval: %v is not between %v and %v", s.pollInterval, minPoll, maxPoll)
-	case !slices.Contains([]string{"mixed", "group"}, s.killMode):
-		return fmt.Errorf("--kill-mode: %q is neither mixed nor group", s.killMode)
-	case !slices.Contains([]string{"auto", "event", "poll"}, s.backend):
-		return fmt.Errorf("--backend: %q is none of auto, event and poll", s.backend)
-	case !slices.Contains([]string{"text", "json"}, s.logFormat):
-		return fmt.Errorf("--log-format: %q is neither text nor json", s.logFormat)
-	case !event.IsLevel(s.logLevel):
-		return fmt.Errorf("--log-level: %q is none of auto, debug, info, warn and error", s.logLevel)
 	case s.logFile != "" && s.logFD >= 0:
-		return errors.New("--log-file and --log-fd: give one of them")
+		return errors.New("--log-file and --log-fd: give only one of them")
 	}
 	if err := checkSignal("--stop-signal", s.stopSignal); err != nil {
 		return err
@@ -251,7 +248,7 @@ func checkPID(flag string, pid int) error {
 	return nil
 }
 
-// checkSignal takes numbers as other flags do.
+// checkSignal parses numbers as strictly as other flags.
 func checkSignal(flag, signal string) error {
 	_, ok := platform.ParseSignal(signal)
 	if _, err := strconv.Atoi(signal); ok && err == nil {
@@ -259,7 +256,7 @@ func checkSignal(flag, signal string) error {
 		ok = err == nil
 	}
 	if !ok {
-		return fmt.Errorf("%s: %q is no signal of this system", flag, signal)
+		return fmt.Errorf("%s: %q is not a signal of this system", flag, signal)
 	}
 	return nil
 }

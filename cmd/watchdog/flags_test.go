@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clean gives an environment without what the flags read.
+// clean sets an environment without the variables of the flags.
 func clean(t *testing.T, more ...string) {
 	t.Helper()
 	var env []string
@@ -29,7 +29,7 @@ func clean(t *testing.T, more ...string) {
 	setenv(t, append(env, more...))
 }
 
-// defaults are the settings of a guard with nothing but a worker.
+// defaults are the settings of a guard with only a worker.
 func defaults(pid int) settings {
 	return settings{
 		defaultParent: os.Getppid(), parentFD: -1, logFD: -1, sentinelFD: -1, workerPID: pid,
@@ -40,7 +40,7 @@ func defaults(pid int) settings {
 	}
 }
 
-// runDefaults are those of a run whose command has this many words.
+// runDefaults are the settings of a run; words is the length of its command.
 func runDefaults(words int) settings {
 	s := defaults(0)
 	s.run, s.commandAt, s.maxRestarts, s.sentinel, s.logLevel = true, len(os.Args)-words, 3, "auto", "warn"
@@ -48,7 +48,7 @@ func runDefaults(words int) settings {
 }
 
 func TestGoodCalls(t *testing.T) {
-	// PIDs that nobody has are no mistake, and never those of threads.
+	// PIDs that no process or thread has are accepted.
 	free := freePIDs(t)
 	w, p, q := free[0], free[1], free[2]
 	numbers := strings.NewReplacer("$W", strconv.Itoa(w), "$P", strconv.Itoa(p), "$Q", strconv.Itoa(q))
@@ -103,12 +103,7 @@ func gives(t *testing.T, args []string, want settings) {
 
 func TestKeptDescriptors(t *testing.T) {
 	clean(t)
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	defer w.Close()
+	r, w := pipe(t)
 	in, out := int(r.Fd()), int(w.Fd())
 	s, err := parse([]string{"run", fmt.Sprint("--keep-fd=", in), fmt.Sprint("--keep-fd=", out),
 		fmt.Sprint("--parent-fd=", in), fmt.Sprint("--log-fd=", out), "--", "true"}, io.Discard)
@@ -131,7 +126,7 @@ func TestEnvironment(t *testing.T) {
 	want.stopSignal, want.killMode, want.backend, want.pollInterval = "QUIT", "group", "event", 2*time.Second
 	want.logFormat, want.logLevel, want.logFile = "json", "warn", "/x"
 	gives(t, []string{worker}, want)
-	// A flag goes before the environment.
+	// A flag takes precedence over the environment.
 	want.grace, want.parents = 5*time.Second, free[2:3]
 	gives(t, []string{worker, "--grace=5s", fmt.Sprint("--parent-pid=", free[2])}, want)
 	clean(t, "LEASH_LOG_FD=2")
@@ -158,7 +153,7 @@ func variables(t *testing.T) (names []string) {
 	return names
 }
 
-// A variable that is set to nothing is one that is not set.
+// An empty variable counts as unset.
 func TestEmptyVariables(t *testing.T) {
 	var all []string
 	for _, name := range variables(t) {
@@ -168,7 +163,7 @@ func TestEmptyVariables(t *testing.T) {
 	clean(t, all...)
 	gives(t, []string{fmt.Sprint("--worker-pid=", pid)}, defaults(pid))
 	gives(t, []string{"run", "--", "true"}, runDefaults(1))
-	// The one beside it still counts, and a blank is not nothing.
+	// Other variables still count, and a blank is not empty.
 	clean(t, append(all, "LEASH_GRACE=1m")...)
 	want := defaults(pid)
 	want.grace = time.Minute
@@ -176,31 +171,6 @@ func TestEmptyVariables(t *testing.T) {
 	clean(t, append(all, "LEASH_GRACE= ")...)
 	if _, err := parse([]string{fmt.Sprint("--worker-pid=", pid)}, io.Discard); err == nil {
 		t.Error("a blank grace was taken")
-	}
-}
-
-func TestHelp(t *testing.T) {
-	words := append(variables(t), "--grace", "3s", "--stop-signal", "--kill-mode=\"mixed\"", "--parent-fd", "--heartbeat=", "--notify-socket", "--on-hang-command")
-	for _, args := range []string{"--help", "guard --help", "run --help", "-h"} {
-		for _, env := range [][]string{nil, {"LEASH_GRACE=", "LEASH_MAX_MISSED=5"}} {
-			text := help(t, args, env...)
-			for _, word := range words {
-				if n := strings.Count(text, "($"+word+")"); n != 1 && strings.HasPrefix(word, "LEASH_") {
-					t.Errorf("%s names %s %d times:\n%s", args, word, n, text)
-				} else if !strings.Contains(text, word) {
-					t.Errorf("%s says nothing of %s:\n%s", args, word, text)
-				}
-			}
-		}
-	}
-	// Each command has its own flags.
-	for word, guards := range map[string]bool{"  --worker-pid=": true, "  --restart=\"never\"": false, "  --max-restarts=3": false} {
-		if strings.Contains(help(t, "guard --help"), word) != guards || strings.Contains(help(t, "run --help"), word) == guards {
-			t.Errorf("%s belongs to one of guard and run, and is not told there, or told elsewhere", word)
-		}
-	}
-	if !strings.Contains(help(t, "--help"), "124") {
-		t.Error("no word of exit status 124")
 	}
 }
 
@@ -214,7 +184,7 @@ func help(t *testing.T, args string, env ...string) string {
 	return out.String()
 }
 
-// freePIDs are three that nobody has: the highest are seldom given.
+// freePIDs are three PIDs that no process has: the highest are seldom used.
 func freePIDs(t *testing.T) (free []int) {
 	t.Helper()
 	b, err := os.ReadFile("/proc/sys/kernel/pid_max")

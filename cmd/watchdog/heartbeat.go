@@ -17,7 +17,7 @@ import (
 	"leash/watch"
 )
 
-// beats is what was asked of the worker; nil: nothing.
+// beats says which heartbeats the worker must send; nil: none.
 func (s *settings) beats() *heartbeat.Config {
 	if s.heartbeat != "notify" {
 		return nil
@@ -44,11 +44,12 @@ func (w *watchdog) listenForBeats() (err error) {
 	return nil
 }
 
-// config is what the machine is to know.
+// config are the settings of the machine.
 func (w *watchdog) config() watch.Config {
 	c := watch.Config{
-		Owns: w.run, Grace: w.grace, StopSignal: w.stop, WorkerFirst: w.mode() == "mixed", Surveys: !w.run || !platform.Holds, Uptime: w.uptime(),
+		Owns: w.run, Grace: w.grace, StopSignal: w.stop, WorkerFirst: w.mode() == "mixed", Scans: !w.run || !platform.Holds, Uptime: w.uptime(),
 		Beats: w.beats(), HangCommand: w.onHangCommand != "", HangWait: w.onHangTimeout, GraceMax: w.graceMax,
+		Labels: !w.run && !w.gone, Record: true,
 		MaxRestarts: w.maxRestarts, Debug: w.logLevel == "debug",
 	}
 	c.BeatEvery = w.managerWants()
@@ -63,13 +64,13 @@ func (w *watchdog) config() watch.Config {
 	}
 	if c.Restart != watch.RestartNever {
 		var b [8]byte
-		platform.Random.Read(b[:]) // without it all rest alike
+		platform.Random.Read(b[:]) // without it all watchdogs wait equally long
 		c.Seed = binary.NativeEndian.Uint64(b[:])
 	}
 	return c
 }
 
-// beatEnv is what a worker must know to beat.
+// beatEnv is the environment that a worker needs to send heartbeats.
 func (w *watchdog) beatEnv() []string {
 	return []string{
 		beatVar + "=" + w.beatsAt,
@@ -78,21 +79,21 @@ func (w *watchdog) beatEnv() []string {
 	}
 }
 
-// managerVars belong to the manager above us and the processes it knows.
+// managerVars are for the watchdog itself, from its service manager or another watchdog.
 var managerVars = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "SYSTEMD_EXEC_PID", heardBy, pipeVar}
 
-// heardBy is the PID of the watchdog that listens at NOTIFY_SOCKET, or at the
-// pipe. Of other watchdogs it is only to hear the one that is its worker.
+// heardBy is the PID of the watchdog that reads NOTIFY_SOCKET, or the pipe. Another watchdog
+// sends messages to it only if it is its worker.
 const heardBy = "LEASH_NOTIFY_PID"
 
-// pipeVar names the pipe where a worker on Windows is heard. It is not
-// NOTIFY_SOCKET: whoever knows that takes it for a socket.
+// pipeVar names the pipe for the heartbeats of a worker on Windows. It is not NOTIFY_SOCKET,
+// which libraries take for a socket.
 const pipeVar = "LEASH_HEARTBEAT_PIPE"
 
-// manager is where the manager above us listens, empty if we are not its
-// business. A variable is inherited by everybody below: the worker of a pool is
-// not the service that systemd watches (SYSTEMD_EXEC_PID, systemd.exec(5)), nor
-// is a watchdog somewhere in a worker's tree that worker.
+// manager is the socket of the watchdog's service manager, empty if it has none. All
+// descendants inherit the variable: the worker of a pool is not the service that systemd
+// watches (SYSTEMD_EXEC_PID, systemd.exec(5)), and a watchdog deeper in a worker's tree is
+// not that worker.
 func (w *watchdog) manager() string {
 	above, main := os.Getenv(heardBy), os.Getenv("SYSTEMD_EXEC_PID")
 	switch {
@@ -104,7 +105,7 @@ func (w *watchdog) manager() string {
 	return os.Getenv("NOTIFY_SOCKET")
 }
 
-// managerWants is how often the manager above us is to hear a beat; 0: never.
+// managerWants is how often the service manager gets a beat; 0: never.
 func (w *watchdog) managerWants() time.Duration {
 	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
 	pid := os.Getenv("WATCHDOG_PID")
@@ -114,7 +115,7 @@ func (w *watchdog) managerWants() time.Duration {
 	return max(time.Duration(usec)*time.Microsecond/3, time.Millisecond)
 }
 
-// PassOn is watch.Host's.
+// PassOn implements watch.Host.
 func (w *watchdog) PassOn(text string) {
 	address := w.manager()
 	if address == "" {
@@ -123,12 +124,12 @@ func (w *watchdog) PassOn(text string) {
 	err := platform.TellManager(address, text+"MAINPID="+strconv.Itoa(os.Getpid()))
 	if err != nil && !w.unheard {
 		w.unheard = true
-		w.Log(watch.Record{Event: event.WatchdogWarning, Text: "NOTIFY_SOCKET: the manager above does not hear", Warn: true,
+		w.Log(watch.Record{Event: event.WatchdogWarning, Text: "NOTIFY_SOCKET: the service manager above does not receive messages", Level: slog.LevelWarn,
 			Attrs: []slog.Attr{slog.String(event.Error, err.Error())}})
 	}
 }
 
-// Hook is watch.Host's.
+// Hook implements watch.Host.
 func (w *watchdog) Hook(reason string) error {
 	pid := strconv.Itoa(w.worker.PID)
 	command := w.onHangCommand
@@ -145,7 +146,7 @@ func (w *watchdog) Hook(reason string) error {
 	return w.RunHook(c)
 }
 
-// Restart is watch.Host's.
+// Restart implements watch.Host.
 func (w *watchdog) Restart() (status int, err error) {
 	if err := w.launch(); err != nil {
 		var c *commandError
@@ -191,7 +192,7 @@ func (w *watchdog) command() (platform.Command, error) {
 	return platform.Command{Path: path, Args: args}, nil
 }
 
-// creation says when the worker began, where that is known.
+// creation is when the worker was started, if that is known.
 func (w *watchdog) creation(attrs []slog.Attr) []slog.Attr {
 	if w.worker.Start == 0 {
 		return attrs

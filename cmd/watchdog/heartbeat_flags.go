@@ -3,21 +3,20 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
 type heartbeatFlags struct {
-	Heartbeat         string        `env:"LEASH_HEARTBEAT" default:"off" help:"off, or notify: the worker says that it is well, as sd_notify does; if it does not, it is hung and is ended. While off, flags that need it are refused, and their variables are passed over."`
-	HeartbeatInterval time.Duration `env:"LEASH_HEARTBEAT_INTERVAL" default:"2s" help:"A beat (WATCHDOG=1) is due this often (1ms to 1h)."`
-	HeartbeatTimeout  time.Duration `env:"LEASH_HEARTBEAT_TIMEOUT" default:"10s" help:"Hung: nothing was heard for so long (1ms to 24h; not shorter than the interval)."`
-	MaxMissed         int           `env:"LEASH_MAX_MISSED" default:"3" help:"Hung: so many beats in a row were missed (1 to 1000). What comes first counts."`
-	StartupTimeout    time.Duration `env:"LEASH_STARTUP_TIMEOUT" default:"0s" help:"READY=1 must come within this time (up to 24h). 0s: it may take for ever."`
-	NotifySocket      string        `env:"LEASH_NOTIFY_SOCKET" placeholder:"SOCKET" help:"Where beats come in: a path, or @NAME for an abstract socket; on Windows a pipe, \\\\.\\pipe\\NAME. guard needs it: what the worker was given as NOTIFY_SOCKET (on Windows LEASH_HEARTBEAT_PIPE). Default with run: an abstract socket, or a pipe, of random name."`
-	OnHangCommand     string        `env:"LEASH_ON_HANG_COMMAND" placeholder:"COMMAND" help:"Run by sh -c (on Windows cmd /c) when the worker hangs, before any signal. It has LEASH_WORKER_PID, LEASH_RUN_ID, LEASH_WORKER_ID and LEASH_REASON; if it ends in --pid or -p, the PID is appended."`
-	OnHangSignal      string        `env:"LEASH_ON_HANG_SIGNAL" placeholder:"SIGNAL" help:"Sent after that to the worker alone, before the stop signal: a name or a number. ABRT makes Python's faulthandler print all stacks."`
-	OnHangTimeout     time.Duration `env:"LEASH_ON_HANG_TIMEOUT" default:"5s" help:"Longest wait for the command to end, then for the worker to end by the signal (0s to 24h)."`
-	GraceMax          time.Duration `env:"LEASH_GRACE_MAX" default:"0s" help:"A worker that is stopping may stretch the grace to this, by EXTEND_TIMEOUT_USEC (from --grace to 24h). 0s: it may not."`
+	Heartbeat         string        `group:"heartbeats" env:"LEASH_HEARTBEAT" enum:"off, notify" default:"off" help:"${enum} (sd_notify)"`
+	HeartbeatInterval time.Duration `group:"heartbeats" env:"LEASH_HEARTBEAT_INTERVAL" default:"2s" help:"One is due this often"`
+	HeartbeatTimeout  time.Duration `group:"heartbeats" env:"LEASH_HEARTBEAT_TIMEOUT" default:"10s" help:"Hung: none for so long"`
+	MaxMissed         int           `group:"heartbeats" env:"LEASH_MAX_MISSED" default:"3" help:"Hung: so many missed in a row"`
+	StartupTimeout    time.Duration `group:"heartbeats" env:"LEASH_STARTUP_TIMEOUT" default:"0s" help:"Time until READY=1; 0s: any"`
+	NotifySocket      string        `group:"heartbeats" env:"LEASH_NOTIFY_SOCKET" placeholder:"SOCKET" help:"A path, @NAME or \\\\.\\pipe\\NAME; guard needs the one that its worker was given"`
+	OnHangCommand     string        `group:"heartbeats" env:"LEASH_ON_HANG_COMMAND" placeholder:"CMD" help:"Shell command: run first"`
+	OnHangSignal      string        `group:"heartbeats" env:"LEASH_ON_HANG_SIGNAL" placeholder:"SIGNAL" help:"Then sent to the worker"`
+	OnHangTimeout     time.Duration `group:"heartbeats" env:"LEASH_ON_HANG_TIMEOUT" default:"5s" help:"Longest wait for each"`
+	GraceMax          time.Duration `group:"heartbeats" env:"LEASH_GRACE_MAX" default:"0s" help:"Worker may extend the grace to"`
 }
 
 func (s *settings) heartbeats(h *heartbeatFlags) {
@@ -28,8 +27,8 @@ func (s *settings) heartbeats(h *heartbeatFlags) {
 }
 
 type restartFlags struct {
-	Restart     string `default:"never" help:"When the worker is started anew: never, on-failure (a status other than 0, a signal, a hang) or always. Waits 0.5s first, then twice as long each time, up to 30s."`
-	MaxRestarts int    `default:"3" help:"So many restarts in a row at most (0 to 1000000); a minute of good health, and they are counted anew."`
+	Restart     string `group:"Worker:" enum:"never, on-failure, always" default:"never" help:"Start it anew: ${enum}"`
+	MaxRestarts int    `group:"Worker:" default:"3" help:"Restarts in a row, at most"`
 }
 
 const (
@@ -40,12 +39,10 @@ const (
 	mostStarts  = 1000000
 )
 
-// checkHeartbeats also checks what is not used while heartbeats are off: a
-// wrong value is a wrong call, and is better told today.
+// checkHeartbeats also checks values that are not used while heartbeats are off: an invalid
+// one should be reported before it matters.
 func (s *settings) checkHeartbeats(given map[string]bool) error {
 	switch {
-	case !slices.Contains([]string{"off", "notify"}, s.heartbeat):
-		return fmt.Errorf("--heartbeat: %q is neither off nor notify", s.heartbeat)
 	case s.beatInterval < minBeat || s.beatInterval > maxInterval:
 		return notBetween("--heartbeat-interval", s.beatInterval, minBeat, maxInterval)
 	case s.beatTimeout < minBeat || s.beatTimeout > maxWait:
@@ -85,8 +82,8 @@ func notBetween[T any](flag string, is, low, high T) error {
 	return fmt.Errorf("%s: %v is not between %v and %v", flag, is, low, high)
 }
 
-// checkNoHeartbeats finds who counts on what nobody will do. A flag speaks of
-// this worker; a variable may be meant for others, and is passed over.
+// checkNoHeartbeats refuses flags that have no effect without heartbeats. A variable may be
+// meant for other workers, and is ignored.
 func (s *settings) checkNoHeartbeats(given map[string]bool) error {
 	for _, f := range []struct {
 		name string
@@ -108,9 +105,6 @@ func (s *settings) checkNoHeartbeats(given map[string]bool) error {
 }
 
 func (s *settings) checkRestarts() error {
-	if !slices.Contains([]string{"never", "on-failure", "always"}, s.restart) {
-		return fmt.Errorf("--restart: %q is none of never, on-failure and always", s.restart)
-	}
 	if s.maxRestarts < 0 || s.maxRestarts > mostStarts {
 		return notBetween("--max-restarts", s.maxRestarts, 0, mostStarts)
 	}

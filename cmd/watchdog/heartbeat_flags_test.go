@@ -35,7 +35,7 @@ func TestGoodHeartbeats(t *testing.T) {
 			s.heartbeat, s.notifySocket, s.beatInterval, s.beatTimeout, s.maxMissed = "notify", "/n", time.Hour, day, 1000
 			s.startupTimeout, s.onHangTimeout, s.grace, s.graceMax, s.onHangSignal = day, day, day, day, "9"
 		},
-		// Of no use without heartbeats, but nobody is misled by them.
+		// Without effect while heartbeats are off, but not misleading.
 		"--heartbeat-interval 1s --heartbeat-timeout 9s --max-missed 4 --on-hang-timeout 1s": func(s *settings) {
 			s.beatInterval, s.beatTimeout, s.maxMissed, s.onHangTimeout = time.Second, 9*time.Second, 4, time.Second
 		},
@@ -56,12 +56,12 @@ func TestGoodRuns(t *testing.T) {
 		"--restart on-failure":                    func(s *settings) { s.restart = "on-failure" },
 		"--restart=always --max-restarts=1000000": func(s *settings) { s.restart, s.maxRestarts = "always", 1000000 },
 	} {
-		clean(t, "LEASH_RESTART=always", "LEASH_MAX_RESTARTS=7") // nobody reads these
+		clean(t, "LEASH_RESTART=always", "LEASH_MAX_RESTARTS=7") // these are not read
 		want := runDefaults(1)
 		with(&want)
 		gives(t, slices.Concat([]string{"run"}, strings.Fields(args), []string{"--", "true"}), want)
 	}
-	// One word, whatever is in it.
+	// One argument, whatever is in it.
 	clean(t)
 	want := runDefaults(1)
 	want.heartbeat, want.onHangCommand = "notify", "echo 'a  b'\n\"$LEASH_WORKER_PID\", -p"
@@ -90,19 +90,19 @@ func TestHeartbeatEnvironment(t *testing.T) {
 	for env, line := range map[string]string{
 		"LEASH_HEARTBEAT=on":          `LEASH_HEARTBEAT: "on" is neither off nor notify`,
 		"LEASH_MAX_MISSED=0":          "LEASH_MAX_MISSED: 0 is not between 1 and 1000",
-		"LEASH_NOTIFY_SOCKET=x":       `LEASH_NOTIFY_SOCKET: "x" is a relative path: begin it with /, or a name with @`,
+		"LEASH_NOTIFY_SOCKET=x":       `LEASH_NOTIFY_SOCKET: "x" is a relative path: begin a path with / and a name with @`,
 		"LEASH_STARTUP_TIMEOUT=25h":   "LEASH_STARTUP_TIMEOUT: 25h0m0s is not between 0s and 24h0m0s",
-		"LEASH_ON_HANG_SIGNAL=FOO":    `LEASH_ON_HANG_SIGNAL: "FOO" is no signal of this system`,
-		"LEASH_ON_HANG_TIMEOUT=never": `LEASH_ON_HANG_TIMEOUT: "never" is no duration, or too long a one: write it like 3s, 500ms or 5m`,
+		"LEASH_ON_HANG_SIGNAL=FOO":    `LEASH_ON_HANG_SIGNAL: "FOO" is not a signal of this system`,
+		"LEASH_ON_HANG_TIMEOUT=never": `LEASH_ON_HANG_TIMEOUT: "never" is not a duration, or is too long: write it like 3s, 500ms or 5m`,
 	} {
 		refused(t, []string{worker}, line, env)
 		refused(t, []string{"run", "--", "true"}, line, env)
 	}
 }
 
-// What is wrong with both commands alike.
+// Errors of both commands.
 func TestBadHeartbeats(t *testing.T) {
-	const relative = " is a relative path: begin it with /, or a name with @"
+	const relative = " is a relative path: begin a path with / and a name with @"
 	long := strings.Repeat("n", 108)
 	for _, c := range []struct{ args, want string }{
 		{"--heartbeat on", `--heartbeat: "on" is neither off nor notify`},
@@ -127,9 +127,9 @@ func TestBadHeartbeats(t *testing.T) {
 		{"--startup-timeout 25h", "--startup-timeout: 25h0m0s is not between 0s and 24h0m0s"},
 		{"--on-hang-timeout=-1ns", "--on-hang-timeout: -1ns is not between 0s and 24h0m0s"},
 		{"--on-hang-timeout 1441m", "--on-hang-timeout: 24h1m0s is not between 0s and 24h0m0s"},
-		{"--on-hang-signal FOO", `--on-hang-signal: "FOO" is no signal of this system`},
-		{"--on-hang-signal 0", `--on-hang-signal: "0" is no signal of this system`},
-		{"--on-hang-signal 65", `--on-hang-signal: "65" is no signal of this system`},
+		{"--on-hang-signal FOO", `--on-hang-signal: "FOO" is not a signal of this system`},
+		{"--on-hang-signal 0", `--on-hang-signal: "0" is not a signal of this system`},
+		{"--on-hang-signal 65", `--on-hang-signal: "65" is not a signal of this system`},
 		{"--grace-max=-1s", "--grace-max: -1s is not between 0s and 24h0m0s"},
 		{"--grace-max 24h1s", "--grace-max: 24h0m1s is not between 0s and 24h0m0s"},
 		{"--grace-max 2s --heartbeat notify", "--grace-max: 2s is shorter than --grace, 3s: lengthen it, or leave it out"},
@@ -139,11 +139,11 @@ func TestBadHeartbeats(t *testing.T) {
 		{"--notify-socket ../@n --heartbeat notify", `--notify-socket: "../@n"` + relative},
 		{"--notify-socket vsock:2:99", `--notify-socket: "vsock:2:99"` + relative},
 		{"--notify-socket " + long, `--notify-socket: "` + long + `"` + relative},
-		{"--notify-socket @", "--notify-socket: @ alone is no name: give one behind it"},
-		{"--notify-socket @" + long, "--notify-socket: the name behind @ has 108 bytes: it may have 107"},
-		{"--notify-socket /" + long, "--notify-socket: the path has 109 bytes: it may have 107"},
-		{"--notify-socket /" + long[1:], "--notify-socket: the path has 108 bytes: it may have 107"},
-		{"--notify-socket /" + strings.Repeat("ä", 54), "--notify-socket: the path has 109 bytes: it may have 107"},
+		{"--notify-socket @", "--notify-socket: @ alone is not a name: add one after it"},
+		{"--notify-socket @" + long, "--notify-socket: the name after @ is 108 bytes long: 107 are allowed"},
+		{"--notify-socket /" + long, "--notify-socket: the path is 109 bytes long: 107 are allowed"},
+		{"--notify-socket /" + long[1:], "--notify-socket: the path is 108 bytes long: 107 are allowed"},
+		{"--notify-socket /" + strings.Repeat("ä", 54), "--notify-socket: the path is 109 bytes long: 107 are allowed"},
 		{"--notify-socket /a\x00b", `--notify-socket: "/a\x00b" holds a NUL byte`},
 		{"--notify-socket @\x00", `--notify-socket: "@\x00" holds a NUL byte`},
 
@@ -159,7 +159,7 @@ func TestBadHeartbeats(t *testing.T) {
 	}
 }
 
-// What is wrong with one command only.
+// Errors of one command only.
 func TestBadGuardsAndRuns(t *testing.T) {
 	const socket = "--heartbeat notify: guard needs --notify-socket too: what the worker was given as NOTIFY_SOCKET"
 	for args, want := range map[string]string{

@@ -7,10 +7,10 @@ import (
 	"leash/platform"
 )
 
-// beatVar tells a worker where he is heard.
+// beatVar has the address for a worker's heartbeats.
 const beatVar = pipeVar
 
-// checkSocket allows what is not given.
+// checkSocket accepts an empty address, which means that none was given.
 func checkSocket(pipe string) error {
 	if pipe == "" {
 		return nil
@@ -18,8 +18,8 @@ func checkSocket(pipe string) error {
 	return platform.CheckBeatAddress(pipe)
 }
 
-// shell runs a command of the user's, whatever quotes are in it: cmd.exe takes
-// the outer ones off (/s), and no command of the registry comes first (/d).
+// shell runs a command line of the user, whatever quotes are in it: cmd.exe removes the outer
+// ones (/s), and runs no AutoRun command of the registry first (/d).
 func shell(command string) platform.Command {
 	path := os.Getenv("COMSPEC")
 	if !filepath.IsAbs(path) {

@@ -9,7 +9,7 @@ import (
 	"leash/internal/testkit"
 )
 
-// hookedVoice is one whose command for last words has so much time.
+// hookedVoice is a voiced watchdog with a hang command that has so much time.
 func hookedVoice(t *testing.T, role, command, within string) *voiced {
 	t.Helper()
 	cmd := watchdogCommand(t, "voice", "run", "--heartbeat", "notify", "--grace", "100ms", "--worker-id", "w1",
@@ -18,7 +18,7 @@ func hookedVoice(t *testing.T, role, command, within string) *voiced {
 	return startVoice(t, cmd)
 }
 
-// The command knows of whom it is to ask, and cmd.exe reads it as it is.
+// The hang command gets the PID of the worker, and cmd.exe gets the command unchanged.
 func TestLastWords(t *testing.T) {
 	v := hookedVoice(t, "", `echo words of %LEASH_WORKER_PID% %LEASH_WORKER_ID% %LEASH_REASON% & echo "a  b" & exit 5`, "1h")
 	v.sayLast("WATCHDOG=trigger")
@@ -50,23 +50,23 @@ func TestLastWordsOfProgram(t *testing.T) {
 	v.endsHung("trigger")
 }
 
-// It is bounded, with all that it starts, and the worker lives until then.
+// The time of the command and its descendants is bounded, and the worker lives until then.
 func TestHookIsBounded(t *testing.T) {
 	v := hookedVoice(t, "tree", `"`+os.Args[0]+`"`, "1h")
 	v.sayLast("WATCHDOG=trigger")
-	ids := printed(t, v.Stderr, treeSize)
+	ids := awaitPIDs(t, v.Stderr, treeSize)
 	testkit.StillAlive(t, append(ids, v.worker)...)
-	v.tell("exit 0") // what nobody waits for any more
+	v.tell("exit 0") // the hang command is not waited for any more
 	v.endsHung("trigger")
 	testkit.AwaitGone(t, ids...)
 
-	v = hookedVoice(t, "tree", `"`+os.Args[0]+`"`, "2s") // mostly enough for all of its tree to be there
+	v = hookedVoice(t, "tree", `"`+os.Args[0]+`"`, "2s") // mostly enough to start its whole tree
 	v.sayLast("WATCHDOG=trigger")
 	v.endsHung("trigger")
-	v.Stderr.AwaitEnd() // of the command and what it started, too: they print there
+	v.Stderr.AwaitEnd() // the command and its descendants have it open too
 }
 
-// Who ends himself because of the signal hung nevertheless.
+// The outcome is a hang also if the hang signal ends the worker.
 func TestHangSignal(t *testing.T) {
 	cmd := voiceCommand(t, "--on-hang-signal INT --on-hang-timeout 1h")
 	cmd.SysProcAttr = detached
@@ -87,9 +87,9 @@ func TestWrongHeartbeats(t *testing.T) {
 	pid := strconv.Itoa(os.Getpid())
 	for want, args := range map[string][]string{
 		"--heartbeat notify: guard needs --notify-socket too: what the worker was given as LEASH_HEARTBEAT_PIPE": {"guard", "--worker-pid", pid, "--heartbeat", "notify"},
-		`--notify-socket: "@x" is no pipe of this machine: begin it with \\.\pipe\`:                              {"run", "--heartbeat", "notify", "--notify-socket", "@x", "--", "x"},
+		`--notify-socket: "@x" is not a pipe of this machine: begin it with \\.\pipe\`:                           {"run", "--heartbeat", "notify", "--notify-socket", "@x", "--", "x"},
 		"--notify-socket: the name has 257 characters: it may have 256":                                          {"run", "--heartbeat", "notify", "--notify-socket", `\\.\pipe\` + strings.Repeat("x", 248), "--", "x"},
-		`--on-hang-signal: "ABRT" is no signal of this system`:                                                   {"run", "--heartbeat", "notify", "--on-hang-signal", "ABRT", "--", "x"},
+		`--on-hang-signal: "ABRT" is not a signal of this system`:                                                {"run", "--heartbeat", "notify", "--on-hang-signal", "ABRT", "--", "x"},
 	} {
 		if status, _, stderr := testkit.Run(t, watchdogCommand(t, "stay", args...)); status != 125 || stderr != "watchdog: "+want {
 			t.Errorf("%q: status %d, %s", args, status, stderr)

@@ -13,18 +13,18 @@ import (
 	"leash/platform"
 )
 
-// The watchdog reads its flags, then executes itself once more in place: reading flags
-// and making help texts leaves a larger heap than watching needs, and the runtime sets
-// up a heap for every core. What the flags said is in a file without a name, which
-// begins with the PID; the variable holds the number of its descriptor. So whatever
-// somebody left in that variable is passed over: it names no such file.
+// The watchdog reads its flags, then executes itself again (execve(2)): reading flags and
+// making help texts leaves a larger heap than watching needs, and the runtime sets up a heap
+// for every core. The settings are in a file without a name, which begins with the PID; the
+// variable has the number of its descriptor. A value that another process left in the
+// variable is ignored, since it names no such file.
 const handover = "LEASH_HANDOVER"
 
-// lean is what the second life runs with: one thread of Go code at a time, and a heap
-// that is first collected at 1 MB (GOGC percent of 4 MB) instead of 4.
+// lean is the environment after the second execve: one thread of Go code at a time, and a
+// heap that is first collected at 1 MB (GOGC percent of 4 MB) instead of 4.
 var lean = []string{"GOMAXPROCS=1", "GOGC=25"}
 
-// takeOver returns the settings of the life before this one; nil if there was none.
+// takeOver returns the settings from before the second execve; nil if there was none yet.
 // again must be passed to secondLife.
 func takeOver() (s *settings, again bool) {
 	text, set := os.LookupEnv(handover)
@@ -47,16 +47,16 @@ func takeOver() (s *settings, again bool) {
 	return s, true
 }
 
-// plausible reports whether settings are as parse leaves them.
+// plausible reports whether settings could have come from parse.
 func (s *settings) plausible() bool {
 	negative := func(n int) bool { return n < 0 }
 	command := !s.run || s.commandAt > 0 && s.commandAt < len(os.Args)
 	return command && !slices.ContainsFunc(s.keepFDs, negative) && !slices.ContainsFunc(s.parents, negative) && s.workerPID >= 0
 }
 
-// secondLife has the program execute itself anew in place. It returns if that is not to
-// be: then this life goes on, made as lean as it can be by now. again: somebody has set
-// the variable, and if it was us after all, there would be no end.
+// secondLife executes the program again. If it returns, that was not possible, and this
+// program goes on, as lean as it can be by now. again: the variable was set; if this program
+// set it after all, another execve could go on for ever.
 func (s *settings) secondLife(again bool) {
 	if s.run && !s.closeFDs {
 		s.keepFDs = slices.DeleteFunc(platform.GivenFDs(), func(fd int) bool { return fd == s.parentFD || fd == s.logFD })
@@ -92,7 +92,7 @@ func (s *settings) replace() {
 	s.lean, s.saved = false, nil
 }
 
-// openFDs lists the descriptors above 2 that the second life needs.
+// openFDs lists the descriptors above 2 that must stay open over the second execve.
 func (s *settings) openFDs() []int {
 	fds := append([]int(nil), s.keepFDs...)
 	for _, fd := range []int{s.parentFD, s.logFD, s.sentinelFD} {

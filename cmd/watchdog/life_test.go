@@ -12,7 +12,7 @@ import (
 	"leash/platform"
 )
 
-// handedOver is a file without a name that holds text.
+// handedOver is a file without a name that has the text.
 func handedOver(t *testing.T, text string) int {
 	t.Helper()
 	fd, err := platform.WriteUnnamed([]byte(text))
@@ -36,8 +36,8 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
-// What somebody left in the variable changes nothing, and the descriptor that it
-// names, if any, is left as it was.
+// A value that another process left in the variable has no effect, and the descriptor that
+// it names, if any, stays open and unread.
 func TestTakeOverRefuses(t *testing.T) {
 	good := newSettings().pack()
 	named := filepath.Join(t.TempDir(), "settings")

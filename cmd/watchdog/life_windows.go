@@ -5,10 +5,10 @@ import (
 	"runtime/debug"
 )
 
-// takeOver: no process can execute another program in place, so there is but one life.
+// takeOver finds no settings: there is no execve on Windows.
 func takeOver() (s *settings, again bool) { return nil, false }
 
-// secondLife makes this life lean, as far as it can be once it has begun.
+// secondLife makes this program as lean as it can be once it runs.
 func (s *settings) secondLife(bool) {
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(25)

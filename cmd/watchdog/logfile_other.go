@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// openLogFile opens it for appending. Go's own way would have the runtime poll
-// the file, which takes epoll; the descriptor stays open for good.
+// openLogFile opens the file for appending. With os.OpenFile the runtime would poll it, for
+// which it needs epoll. The descriptor is never closed.
 func openLogFile(name string) (int, error) {
 	for {
 		fd, err := syscall.Open(name, syscall.O_WRONLY|syscall.O_APPEND|syscall.O_CREAT|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0o600)

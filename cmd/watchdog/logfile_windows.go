@@ -2,7 +2,7 @@ package main
 
 import "os"
 
-// logFiles are kept from being closed.
+// logFiles keeps the files from being closed by the garbage collector.
 var logFiles []*os.File
 
 func openLogFile(name string) (int, error) {

@@ -7,9 +7,8 @@ import (
 	"leash/internal/event"
 )
 
-// autoLevel makes a level of auto, before the settings are handed over: whoever
-// named a form or a place for the events wants to see them, and guard has no
-// other voice. run is as quiet as its worker, until something has to be said.
+// autoLevel replaces auto by a level, before the settings are handed over. It is info for
+// guard, and for run if a format or a place for the events was given; run is quiet otherwise.
 func (s *settings) autoLevel(given map[string]bool) {
 	if s.logLevel != "auto" {
 		return

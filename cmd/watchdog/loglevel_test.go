@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Events are written where they were asked for, and by guard.
+// guard writes events, and so does run if they were asked for.
 func TestAutoLevel(t *testing.T) {
 	for _, c := range []struct{ flags, env, run, guard string }{
 		{"", "", "warn", "info"},

@@ -1,4 +1,4 @@
-// Watchdog ends a worker when the process it works for dies.
+// Watchdog ends a worker when the worker's parent exits.
 package main
 
 import (
@@ -9,19 +9,19 @@ import (
 	"leash/platform"
 )
 
-// Exit statuses beside the worker's own, as timeout, env and docker run use them.
+// Exit statuses besides the worker's own, as of timeout(1), env(1) and docker run.
 const (
 	exitFailed   = 125
 	exitCannot   = 126
 	exitNotFound = 127
 )
 
-// PR_SET_PDEATHSIG belongs to the thread that sets it. Init functions run on
-// the startup thread (package runtime, LockOSThread), which lives as long as the
-// process. It is a hint only: if it fails, nothing is lost.
+// PR_SET_PDEATHSIG belongs to the thread that sets it. Init functions run on the startup
+// thread (package runtime, LockOSThread), which lives as long as the process. The signal only
+// speeds things up: without it a parent's exit is noticed all the same.
 func init() {
-	platform.TakeRole() // where we are only a part of a watchdog, that is all
-	platform.HearRumours()
+	platform.TakeRole() // does not return in a sentinel
+	platform.SetParentDeathSignal()
 }
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -37,7 +37,7 @@ func run(args []string) int {
 		}
 		s.secondLife(again)
 	}
-	platform.CloseOthers(nil) // what we were given on purpose is not the worker's
+	platform.CloseOthers(nil) // descriptors of the watchdog are not for the worker
 	w, err := newWatchdog(s)
 	if err != nil {
 		return fail(err)
@@ -49,7 +49,7 @@ func run(args []string) int {
 	return status
 }
 
-// fail tells a person in one line what went wrong.
+// fail reports the error in one line and returns the exit status.
 func fail(err error) int {
 	oneline.Error(os.Stderr, "watchdog", err)
 	var c *commandError

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Who does not know its parent does not take it for dead.
+// A parent whose PID is unknown is not taken for dead.
 func TestParentThatCannotBeTold(t *testing.T) {
 	w := &watchdog{settings: &settings{parentFD: none, defaultParent: -1}}
 	if dead, err := w.watchParents(); dead != nil || err == nil || !strings.Contains(err.Error(), "--parent-pid") {

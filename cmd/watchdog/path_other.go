@@ -15,9 +15,9 @@ import (
 // defaultPath is searched where PATH is not set ("execvp(3)").
 const defaultPath = "/bin:/usr/bin"
 
-// lookPath finds a command as execvp(3) does, and so env(1) and timeout(1). A
-// file that is there and cannot be executed is passed over for a later one, and
-// is the error if there is none. exec.LookPath would say that nothing was found.
+// lookPath finds a command as execvp(3) does, and so env(1) and timeout(1). A file that
+// cannot be executed is skipped for a later one, and is the error if there is none.
+// exec.LookPath would say that no file was found.
 func lookPath(name string) (string, error) {
 	if strings.Contains(name, "/") {
 		return exec.LookPath(name)
@@ -28,7 +28,7 @@ func lookPath(name string) (string, error) {
 	}
 	failed := exec.ErrNotFound
 	for dir := range strings.SplitSeq(path, ":") {
-		if dir == "" { // by tradition the folder that we are in
+		if dir == "" { // by tradition the current folder
 			dir = "."
 		}
 		file := dir + "/" + name

@@ -14,8 +14,7 @@ import (
 	"leash/internal/testkit"
 )
 
-// A command is found, and not found, where env(1) finds it, by the status of
-// the one and of the other.
+// A command is found exactly where env(1) finds it, with the same exit status.
 func TestCommandsAreFoundAsEnvDoes(t *testing.T) {
 	testkit.Need(t, "env")
 	env, err := exec.LookPath("env")
@@ -77,7 +76,7 @@ func TestCommandsAreFoundAsEnvDoes(t *testing.T) {
 	}
 }
 
-// Who finds the wrong file is told which one.
+// A file that was found but cannot be executed is named.
 func TestWhatCannotBeExecutedIsNamed(t *testing.T) {
 	dir := folders(t)
 	setPath(t, filepath.Join(dir, "plain")+":"+filepath.Join(dir, "folder"), true)
@@ -104,7 +103,7 @@ func statusOf(t *testing.T, name string, err error) int {
 	return c.status
 }
 
-// folders has several, most with an x that is each of another kind.
+// folders makes several folders, most with a file x of different kinds.
 func folders(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -6,13 +6,13 @@ import (
 	"os/exec"
 )
 
-// skipHere keeps exec.LookPath, as the system's own search, from looking in the
-// folder that we are in ("NeedCurrentDirectoryForExePathW function").
+// skipHere keeps exec.LookPath, like the system's own search, from searching the current
+// folder ("NeedCurrentDirectoryForExePathW function").
 const skipHere = "NoDefaultCurrentDirectoryInExePath"
 
-// lookPath finds a command, in PATH before the folder that we are in: whoever
-// may write there, where downloads go say, must not give us his python.exe.
-// exec.ErrDot: it is there and nowhere else.
+// lookPath finds a command, in PATH before the current folder: a python.exe that others may
+// write there, in a folder for downloads for example, must not come first. The error
+// exec.ErrDot means that it is in the current folder only.
 func lookPath(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if !errors.Is(err, exec.ErrDot) {

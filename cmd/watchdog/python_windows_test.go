@@ -14,7 +14,7 @@ import (
 	"leash/internal/testkit"
 )
 
-// The Python client, by a worker in CPython for Windows.
+// The Python client in a worker that runs CPython for Windows.
 func pythonWorker(t *testing.T, args ...string) []string {
 	t.Helper()
 	return append([]string{testkit.Python(t), "-X", "dev", "-u", filepath.Join(clientDir(t), "tests", "windows_child.py")}, args...)
@@ -70,8 +70,8 @@ func TestPythonTalks(t *testing.T) {
 	}
 }
 
-// A thread beats, until C code holds the GIL. Only then does the worker have himself
-// be missed soon: he may be slow before.
+// A thread sends beats until C code holds the GIL. Only then does the worker set a short
+// timeout: its start may be slow.
 func TestPythonHangs(t *testing.T) {
 	cmd := runPython(t, "--heartbeat-interval 1s --heartbeat-timeout 1h --max-missed 1000", "beat")
 	in, err := cmd.StdinPipe()
@@ -91,7 +91,7 @@ func TestPythonHangs(t *testing.T) {
 	}
 }
 
-// A watchdog that does not listen hurts nobody.
+// A watchdog that does not read heartbeats does no harm to the worker.
 func TestPythonUnheard(t *testing.T) {
 	name := func(what string) string { return fmt.Sprintf(`\\.\pipe\leash-test-%d-%s`, os.Getpid(), what) }
 	deafPipe(t, name("full"))
@@ -125,7 +125,7 @@ func TestPythonUnheard(t *testing.T) {
 	}
 }
 
-// deafPipe has one instance and no room, and nobody reads.
+// deafPipe is a pipe with one instance, no buffer and no reader.
 func deafPipe(t *testing.T, name string) {
 	t.Helper()
 	at, err := windows.UTF16PtrFromString(name)
@@ -139,7 +139,7 @@ func deafPipe(t *testing.T, name string) {
 	t.Cleanup(func() { windows.CloseHandle(h) })
 }
 
-// The worker's own guard: the parent's death is told by its handle.
+// The client's guard in the worker notices the parent's exit by its handle.
 func TestPythonGuard(t *testing.T) {
 	for mode, want := range map[string]int{"handler": 9, "stuck": 143} {
 		t.Run(mode, func(t *testing.T) {

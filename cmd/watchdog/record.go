@@ -5,56 +5,50 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"leash/internal/event"
 	"leash/internal/ledger"
 	"leash/internal/proc"
-	"leash/internal/stop"
+	"leash/platform"
 	"leash/watch"
 )
 
-// record is our entry in the ledger. No want of it ever stops the watch.
+// record is the watchdog's entry in the ledger. The watch goes on without it if it cannot be
+// written.
 type record struct {
 	ledger.Record
-	// dir stays open, so that the record is removed where it was written, and
-	// the ending need not look for the place again. nil: there is none.
+	// dir stays open, so that the record is removed where it was written, without
+	// opening the folder again. nil: there is none.
 	dir   *os.File
 	saved bool
-	// renamed: it is not written yet that the worker has other labels.
+	// renamed: the worker's new labels are not written yet.
 	renamed bool
 	warned  bool
-	// due is when the ending is to be written down; 0 if it is not.
-	due time.Duration
 }
-
-// settle is how long an ending may last before it is written down. Most are
-// over by then, and a thousand at once have better things to do.
-const settle = 50 * time.Millisecond
 
 const (
 	noRecord = "the reaper will find no record of this worker: LEASH_STATE_DIR must name a folder of yours " +
-		"that nobody else may write in and that is not full, and the folder above it must exist; the watch goes on"
-	noIdentity  = "the reaper will find no record of this worker, for it cannot be said which process it is; the watch goes on"
+		"that no other user may write in and that is not full, and the folder above it must exist; guarding goes on"
+	noIdentity  = "the reaper will find no record of this worker, because its identity is not known; guarding goes on"
 	staleRecord = "the record of this worker could not be removed: delete it, or leave it to the reaper"
 )
 
-// enter writes the record, before anybody is told that the watch has begun.
-// With a parent that was dead at the start, the worker is being ended already.
+// enter writes the record, before the event that the watch has begun. If a parent was dead at
+// the start the record says that the worker is being ended.
 func (w *watchdog) enter(dead bool) error {
 	r, err := w.Record()
 	if err != nil {
 		return unnamed{err}
 	}
 	r.RunID, r.WorkerID, r.Ending = w.runID, w.label, dead
-	for _, pid := range w.parents { // of the dead only the number is known
+	for _, pid := range w.parents { // only the PID of a dead parent is known
 		if !slices.ContainsFunc(r.Parents, func(id proc.ID) bool { return id.PID == pid }) {
 			r.Parents = append(r.Parents, proc.ID{PID: pid})
 		}
 	}
 	w.record.Record = r
 	if w.record.dir == nil {
-		if w.record.dir, err = w.StateDir(); err != nil {
+		if w.record.dir, err = platform.StateDir(); err != nil {
 			return err
 		}
 	}
@@ -62,17 +56,16 @@ func (w *watchdog) enter(dead bool) error {
 }
 
 func (w *watchdog) save() error {
-	w.record.due = 0
 	err := ledger.Save(w.record.dir, &w.record.Record)
 	w.record.saved = w.record.saved || err == nil
 	w.record.renamed = w.record.renamed && err != nil
 	return err
 }
 
-// unnamed is why a record has nothing to say. The folder is not to blame.
+// unnamed marks an error of Worker.Record, for which the state folder is not the reason.
 type unnamed struct{ error }
 
-// warn tells of the first failure only.
+// warn reports the first failure only.
 func (w *watchdog) warn(text string, err error) {
 	if err == nil || w.record.warned {
 		return
@@ -81,82 +74,53 @@ func (w *watchdog) warn(text string, err error) {
 	if _, ok := err.(unnamed); ok {
 		text = noIdentity
 	}
-	w.Log(watch.Record{Event: event.WatchdogWarning, Text: text, Warn: true, Attrs: []slog.Attr{
+	w.Log(watch.Record{Event: event.WatchdogWarning, Text: text, Level: slog.LevelWarn, Attrs: []slog.Attr{
 		slog.String(event.Error, strings.ReplaceAll(err.Error(), "\n", "; ")),
 	}})
 }
 
-// Survey is watch.Host's.
-func (w *watchdog) Survey() {
-	w.rename()
-	w.Host.Survey()
-	if w.record.dir == nil {
-		return
-	}
-	// What is not written down stays as it was, so that whoever was born before
-	// this look, and not found by it, is still younger than the record next time.
-	fresh := w.record.Record
-	if stale := w.Refresh(&fresh); stale || !w.record.saved || w.record.renamed {
-		w.record.Record = fresh
-		w.warn(noRecord, w.save())
-	}
-}
-
-// Ask, AskWorker and Force are watch.Host's: the signals first, the record afterwards.
-func (w *watchdog) Ask(s proc.Signal) []stop.Sent {
-	w.lastLook()
-	sent := w.Host.Ask(s)
-	w.ends()
-	return sent
-}
-
-func (w *watchdog) AskWorker(s proc.Signal, group bool) []stop.Sent {
-	w.lastLook()
-	sent := w.Host.AskWorker(s, group)
-	w.ends()
-	return sent
-}
-
-// lastLook reads the worker's labels: once it is dead, nothing can be read any more.
-func (w *watchdog) lastLook() {
-	if !w.agreed {
+// ReadLabels implements watch.Host: a wrapper may have executed another program. Before an
+// ending labels are read only if some are missing, or contradict the flags, because reading
+// the memory of a process can take long.
+func (w *watchdog) ReadLabels(last bool) {
+	if !last || !w.agreed {
 		w.rename()
 	}
 }
 
-func (w *watchdog) Force() []stop.Sent {
-	sent := w.Host.Force()
-	w.ends()
-	return sent
-}
-
-func (w *watchdog) ends() {
-	if r := &w.record; r.dir != nil && !r.Ending {
-		r.Ending = true
-		w.Refresh(&r.Record)
-		r.due = w.Now() + settle
+// UpdateRecord writes the record if it is out of date. If it is not written Seen stays as it
+// was, so that a process that was started before this scan, and not found by it, is still
+// younger than the record next time.
+func (w *watchdog) UpdateRecord() {
+	if w.record.dir == nil {
+		return
+	}
+	fresh := w.record.Record
+	if stale := w.known.Refresh(&fresh); stale || !w.record.saved || w.record.renamed {
+		w.record.Record = fresh
+		w.SaveRecord()
 	}
 }
 
-// Wait is watch.Host's.
-func (w *watchdog) Wait(deadline time.Duration, timed bool) ([]watch.Event, error) {
-	if due := w.record.due; due != 0 && (!timed || due < deadline) {
-		if events, err := w.Host.Wait(due, true); err != nil || len(events) > 0 {
-			return events, err
-		}
+// MarkRecord notes that the ending has begun.
+func (w *watchdog) MarkRecord() {
+	if w.record.dir != nil {
+		w.record.Ending = true
+		w.known.Refresh(&w.record.Record)
+	}
+}
+
+// SaveRecord writes the record.
+func (w *watchdog) SaveRecord() {
+	if w.record.dir != nil {
 		w.warn(noRecord, w.save())
 	}
-	return w.Host.Wait(deadline, timed)
 }
 
-// ended removes the record, or keeps it for those who survived.
-func (w *watchdog) ended(survivors bool) {
-	switch {
-	case w.record.dir == nil:
-	case !survivors && w.record.saved:
-		w.record.saved, w.record.due = false, 0
+// RemoveRecord removes the record of a worker whose tree has ended.
+func (w *watchdog) RemoveRecord() {
+	if w.record.saved {
+		w.record.saved = false
 		w.warn(staleRecord, ledger.Remove(w.record.dir, w.record.Name()))
-	case survivors && w.record.due != 0:
-		w.warn(noRecord, w.save())
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"leash/platform"
 )
 
-// settings is what the flags said, checked.
+// settings are the values of the flags, checked.
 type settings struct {
 	run           bool
 	parents       []int
@@ -29,15 +29,16 @@ type settings struct {
 	logLevel     string
 	logFile      string
 	logFD        int
-	// keepFDs are the descriptors above 2 that the worker inherits: all that we were
-	// given but our own, or with closeFDs those of --keep-fd.
+	// keepFDs are the descriptors above 2 that the worker inherits: all that the watchdog
+	// was given except those for itself, or with closeFDs those of --keep-fd.
 	keepFDs  []int
 	closeFDs bool
-	// sentinel is auto or off; the others are one that was started, none if not.
+	// sentinel is auto or off; the others are those of a sentinel that was started, none
+	// if not.
 	sentinel                string
 	sentinelFD, sentinelPID int
-	// lean: this is the second life, and saved are the variables that it was not
-	// to go by.
+	// lean: this is the program after the second execve, and saved are the variables that
+	// were replaced for it.
 	lean  bool
 	saved []string
 	// commandAt is where the worker's command begins in os.Args.
@@ -65,10 +66,10 @@ func newSettings() *settings {
 // startedBy is the process that started the watchdog, as early as it can be asked for.
 var startedBy = os.Getppid()
 
-// sentinelAuto: run has a sentinel, where the system needs one.
+// sentinelAuto: run has a sentinel on systems that need one.
 const sentinelAuto = "auto"
 
-// mode is to whom the stop signal goes on this system.
+// mode is the kill mode on this system: which processes get the stop signal first.
 func (s *settings) mode() string {
 	if !platform.AsksAlone {
 		return "group"
@@ -76,8 +77,8 @@ func (s *settings) mode() string {
 	return s.killMode
 }
 
-// pack writes the settings for the second life. They begin with our PID, so
-// that no inherited variable is ever taken for them.
+// pack writes the settings for the second execve. They begin with the PID of this process, so
+// that those of another process are never used.
 func (s *settings) pack() string {
 	var b strings.Builder
 	b.WriteString(strconv.Itoa(os.Getpid()))
@@ -106,7 +107,7 @@ func (s *settings) pack() string {
 	return b.String()
 }
 
-// unpack is the reverse; nil if the text is not of this process.
+// unpack is the reverse; nil if the text is not from this process.
 func unpack(text string) *settings {
 	rest, ok := strings.CutPrefix(text, strconv.Itoa(os.Getpid())+" ")
 	if !ok {

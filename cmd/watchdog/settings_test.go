@@ -58,7 +58,7 @@ func TestPackRoundTrip(t *testing.T) {
 	}
 }
 
-// A setting that is not handed over would be lost without a word.
+// A setting that is not handed over would be lost without an error.
 func TestEverySettingIsHandedOver(t *testing.T) {
 	s := newSettings()
 	fields := s.fields()
@@ -76,7 +76,7 @@ func TestEverySettingIsHandedOver(t *testing.T) {
 
 func pidPrefix() string { return strconv.Itoa(os.Getpid()) + " " }
 
-// What another process inherited, or somebody made up, is not taken for ours.
+// Settings of another process, or forged ones, are refused.
 func TestUnpackRefuses(t *testing.T) {
 	good := newSettings().pack()
 	if unpack(good) == nil {
@@ -113,15 +113,15 @@ func TestUnpackRefuses(t *testing.T) {
 	}
 }
 
-// FuzzUnpack: whatever is taken means the same when it is written again, and
-// nothing is taken that does not begin with our PID.
+// FuzzUnpack checks that accepted text means the same when it is written again, and that text
+// without the PID of this process is refused.
 func FuzzUnpack(f *testing.F) {
 	f.Add(strings.TrimPrefix(newSettings().pack(), pidPrefix()))
 	f.Add(`true 1,2 3 4 5 "a b" "abc1234" 6 "TERM" "auto" 7 "text" "info" "/x" 8 9,10 11 ` +
 		`"notify" 12 13 14 15 "@a b" "ABRT" "py-spy dump --pid" 16 17 true "auto" 18 19 false "GOGC=off" "always" 20 "mixed"`)
 	f.Fuzz(func(t *testing.T, rest string) {
 		if !strings.HasPrefix(rest, pidPrefix()) && unpack(rest) != nil {
-			t.Errorf("%q was taken without our PID", rest)
+			t.Errorf("%q was accepted without our PID", rest)
 		}
 		s := unpack(pidPrefix() + rest)
 		if s == nil {
@@ -131,12 +131,12 @@ func FuzzUnpack(f *testing.F) {
 			t.Errorf("%q: %+v became %+v", rest, s, again)
 		}
 		if plain := plainUnpack(rest); !reflect.DeepEqual(plain, s) {
-			t.Errorf("%q: %+v, but read plainly it is %+v", rest, s, plain)
+			t.Errorf("%q: %+v, but the plain parser gives %+v", rest, s, plain)
 		}
 	})
 }
 
-// plainUnpack reads one field after the other, nil if it stumbles.
+// plainUnpack parses one field after the other; nil if one is invalid.
 func plainUnpack(text string) *settings {
 	ok := true
 	word := func() (w string) {
@@ -206,7 +206,7 @@ func TestWithout(t *testing.T) {
 	}
 }
 
-// What the second life changes for itself, the worker does not see.
+// The worker does not get the variables that the second execve replaced.
 func TestEnvironmentOfTheWorker(t *testing.T) {
 	for name, c := range map[string]struct {
 		settings
@@ -224,7 +224,7 @@ func TestEnvironmentOfTheWorker(t *testing.T) {
 			slices.Sort(got)
 			slices.Sort(want)
 			if !slices.Equal(got, want) {
-				t.Errorf("the worker sees %q, want %q", got, want)
+				t.Errorf("the worker has %q, want %q", got, want)
 			}
 		})
 	}

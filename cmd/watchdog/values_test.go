@@ -12,10 +12,10 @@ import (
 
 const (
 	noValue  = "the value is empty (an unset variable?): give one, or leave the flag out"
-	notPlain = "is no whole number: write the digits 0 to 9 alone, without a zero before them"
+	notPlain = "is not a whole number: use the digits 0 to 9 only, without a leading zero"
 )
 
-// 010 is ten to a person and eight to C: where a stranger might be hit, it is nothing.
+// 010 is ten for a person and eight in C: it is refused, since another process might be hit.
 func TestNumbersArePlain(t *testing.T) {
 	numbers := []string{"010", "0x10", "1_0", "0b11", "0o7", "+5", "-05", "-0", "--5", "-", " 5", "5 ", "1e3", "2.5", "٣", "x"}
 	for _, flag := range []string{"--worker-pid", "--parent-pid", "--parent-fd", "--log-fd", "--max-missed"} {
@@ -38,15 +38,15 @@ func TestNumbersArePlain(t *testing.T) {
 	}
 }
 
-// A signal by its number is read by the same rule.
+// The number of a signal is parsed by the same rule.
 func TestSignalNumbersArePlain(t *testing.T) {
 	for _, s := range []string{"015", "+15", "0x0f", "1_5", "-15", " 15"} {
-		refused(t, []string{"--worker-pid=1", "--stop-signal=" + s}, fmt.Sprintf("--stop-signal: %q is no signal of this system", s))
-		refused(t, []string{"--worker-pid=1", "--on-hang-signal=" + s}, fmt.Sprintf("--on-hang-signal: %q is no signal of this system", s))
+		refused(t, []string{"--worker-pid=1", "--stop-signal=" + s}, fmt.Sprintf("--stop-signal: %q is not a signal of this system", s))
+		refused(t, []string{"--worker-pid=1", "--on-hang-signal=" + s}, fmt.Sprintf("--on-hang-signal: %q is not a signal of this system", s))
 	}
 }
 
-// A flag that was given with nothing is an unset variable of a script.
+// A flag with an empty value is probably an unset variable in a script.
 func TestEmptyFlagsAreRefused(t *testing.T) {
 	seen := 0
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[flags]()) {
@@ -65,7 +65,7 @@ func TestEmptyFlagsAreRefused(t *testing.T) {
 		t.Errorf("only %d flags were tried", seen)
 	}
 	refused(t, []string{"--worker-pid=1", "--parent-pid=1", "--parent-pid="}, "--parent-pid: "+noValue)
-	// What is given to the worker is the worker's.
+	// The worker's arguments may be empty.
 	clean(t)
 	gives(t, []string{"run", "--", "true", "--grace", ""}, runDefaults(3))
 	gives(t, []string{"run", "true", "", "--run-id="}, runDefaults(3))
@@ -97,9 +97,9 @@ func dashed(name string) string {
 	return strings.ToLower(b.String())
 }
 
-// One log only; a flag goes before the variable of the other.
+// There is one log only; a flag takes precedence over the variable of the other.
 func TestLogByFlagOrVariable(t *testing.T) {
-	const both = "--log-file and --log-fd: give one of them"
+	const both = "--log-file and --log-fd: give only one of them"
 	file, fd := "LEASH_LOG_FILE=/x", "LEASH_LOG_FD=2"
 	want := runDefaults(1)
 	clean(t, file)
@@ -114,14 +114,14 @@ func TestLogByFlagOrVariable(t *testing.T) {
 	refused(t, strings.Fields("run -- true"), both, file, fd)
 	refused(t, strings.Fields("run --log-file=/y --log-fd=2 -- true"), both)
 	refused(t, strings.Fields("run --log-file=/y --log-fd=2 -- true"), both, file)
-	// A flag of the worker is none of ours.
+	// A flag of the worker is not one of the watchdog.
 	refused(t, strings.Fields("run -- true --log-fd=2"), both, file, fd)
-	// A variable that is passed over is still read.
+	// A variable that is ignored must still be valid.
 	refused(t, strings.Fields("run --log-file=/y -- true"), "LEASH_LOG_FD: a descriptor is a number from 0 on", "LEASH_LOG_FD=-5")
 }
 
-// Variables may be meant for other workers: those that heartbeats alone have a
-// use for are passed over where there are none.
+// Variables may be meant for other workers: those for heartbeats are ignored where heartbeats
+// are off.
 func TestHeartbeatVariablesArePassedOver(t *testing.T) {
 	pid := freePIDs(t)[0]
 	vars := []string{"LEASH_STARTUP_TIMEOUT=1m", "LEASH_NOTIFY_SOCKET=@x", "LEASH_ON_HANG_SIGNAL=ABRT",
@@ -134,18 +134,12 @@ func TestHeartbeatVariablesArePassedOver(t *testing.T) {
 		given := strings.Fields(c.flags)
 		gives(t, append([]string{fmt.Sprint("--worker-pid=", pid)}, given...), defaults(pid))
 		gives(t, append(append([]string{"run"}, given...), "--", "true"), runDefaults(1))
-		// It does not matter then that the longest grace is shorter than this one.
+		// Then it does not matter that the longest grace period is shorter than this one.
 		want := runDefaults(1)
 		want.grace = time.Minute
 		gives(t, append(append([]string{"run", "--grace=1m"}, given...), "--", "true"), want)
-		// A flag is still a wrong call.
+		// A flag is still an error.
 		refused(t, append(append([]string{"run", "--startup-timeout=1m"}, given...), "--", "true"),
 			"--startup-timeout: needs --heartbeat notify", append(vars, c.env)...)
-	}
-}
-
-func TestHelpOfPassedOver(t *testing.T) {
-	if text := strings.Join(strings.Fields(help(t, "run --help")), " "); !strings.Contains(text, "variables") {
-		t.Errorf("help does not say what becomes of the variables:\n%s", text)
 	}
 }

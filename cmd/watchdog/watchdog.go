@@ -18,23 +18,23 @@ import (
 	"leash/watch"
 )
 
-// watchdog joins the settings, the host and the machine.
+// watchdog joins the settings, the worker and the machine.
 type watchdog struct {
 	*settings
-	platform.Host
+	*watch.Worker
 	log    *event.Logger // of this worker
 	unborn *event.Logger // without a worker
 	stop   proc.Signal
-	parent int // named in the events
+	parent int // in the events
 	worker proc.Info
-	label  string // of the worker, by which its strays are known
+	label  string // worker ID, by which processes that left the tree are found
 	note   string
 	record record
 	naming
 
 	beatsAt string // the worker's beatVar
-	unheard bool   // by the manager above us, and told so
-	assumed bool   // nobody named the parent
+	unheard bool   // the service manager could not be reached, and that was logged
+	assumed bool   // the parent is the default one
 }
 
 func newWatchdog(s *settings) (*watchdog, error) {
@@ -43,14 +43,12 @@ func newWatchdog(s *settings) (*watchdog, error) {
 	if err := w.openLog(); err != nil {
 		return nil, err
 	}
-	h, err := platform.New(s.backend, s.pollInterval)
+	sys, err := platform.New(s.backend)
 	if err != nil {
 		return nil, err
 	}
-	w.Host = h
-	if s.sentinelFD >= 0 {
-		h.UseSentinel(s.sentinelFD, s.sentinelPID) // else another is started with the worker
-	}
+	w.Worker = watch.NewWorker(sys, s.pollInterval, s.sentinelFD, s.sentinelPID)
+	w.known = w.Worker
 	return w, nil
 }
 
@@ -58,7 +56,7 @@ func (w *watchdog) openLog() error {
 	fd := 2
 	switch {
 	case w.logFile != "":
-		// Non-blocking: a FIFO that nobody reads is an error, not a wait.
+		// Non-blocking: a FIFO without a reader is an error, not a wait.
 		f, err := openLogFile(w.logFile)
 		if err != nil {
 			return fmt.Errorf("--log-file: %w", err)
@@ -77,6 +75,7 @@ func (w *watchdog) openLog() error {
 
 // guard watches until the worker's end and returns the exit status.
 func (w *watchdog) guard() (int, error) {
+	defer w.Sys.Close()
 	defer w.Close()
 	if !w.run {
 		if err := w.CheckWorker(w.workerPID); err != nil {
@@ -106,19 +105,18 @@ func (w *watchdog) guard() (int, error) {
 	if w.worker.PID == 0 {
 		return w.nothingToGuard(first), nil
 	}
-	m := watch.NewMachine(w.config())
-	return watch.Guard(m, w, events...)
+	return watch.Guard(watch.NewMachine(w.config()), w.Worker, w, events...)
 }
 
-// nothingToGuard ends a watch that never began: the worker was gone already,
-// or there is nobody left to start one for. Then the status is that of a
-// worker which the stop signal ended at once.
+// nothingToGuard ends a watch that never began: the worker had ended already, or the parent
+// exited before the worker was started. In that case the status is that of a worker that the
+// stop signal ended at once.
 func (w *watchdog) nothingToGuard(first watch.Event) int {
 	outcome, status := watch.WorkerEnded, 0
 	if dead, ok := first.(watch.ParentDied); ok {
 		outcome = watch.ParentEnded
 		r := watch.ParentDeath(dead)
-		r.Text, r.Warn = "the parent has exited, or never was", true
+		r.Text, r.Level = "the parent has exited, or never existed", slog.LevelWarn
 		if w.run {
 			r.Text += ": no worker is started"
 		}
@@ -131,14 +129,14 @@ func (w *watchdog) nothingToGuard(first watch.Event) int {
 	return status
 }
 
-// watchParents takes a handle on every parent. An event means that one of them
-// is dead already.
+// watchParents takes a handle on every parent. An event means that one of them has exited
+// already.
 func (w *watchdog) watchParents() (watch.Event, error) {
 	w.parent = w.defaultParent
-	// PID 0 is a parent outside our PID namespace: we are the first process of
-	// a container, and its end is ours.
+	// PID 0 is a parent outside this PID namespace: this is the first process of a
+	// container, and ends with it.
 	if len(w.parents) == 0 && w.parentFD < 0 && w.defaultParent != 0 {
-		if w.defaultParent < 0 { // os.Getppid looks for it in a table of all processes on Windows
+		if w.defaultParent < 0 { // on Windows os.Getppid searches the table of all processes
 			return nil, errors.New("it cannot be told which process started the watchdog: name the parent with --parent-pid")
 		}
 		w.parents, w.assumed = []int{w.defaultParent}, true
@@ -152,8 +150,8 @@ func (w *watchdog) watchParents() (watch.Event, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--parent-pid: %w", err)
 		}
-		// The one that started us has no other number for as long as it is our
-		// parent: if it is no more, its number may be another's by now.
+		// The process that started this one keeps its PID while it is the parent. If it
+		// is not the parent any more, its PID may have been reused.
 		if now := os.Getppid(); pid == w.defaultParent && now != pid && now >= 0 {
 			alive = false
 		}
@@ -173,8 +171,8 @@ func (w *watchdog) watchParents() (watch.Event, error) {
 	return dead, nil
 }
 
-// adopt takes the running worker. One that has ended already is no error: what is
-// left of its tree is ended.
+// adopt takes the running worker. A worker that has ended already is no error: what is left of
+// its tree is ended.
 func (w *watchdog) adopt() error {
 	w.flags = names{w.runID, w.workerID}
 	a, err := w.Adopt(w.workerPID)
@@ -207,8 +205,7 @@ type commandError struct {
 
 func (e *commandError) Error() string { return e.err.Error() }
 
-// start starts the worker, unless the parent is dead: then there is nobody to
-// work for.
+// start starts the worker, unless the parent has exited.
 func (w *watchdog) start(dead bool) error {
 	if err := w.ensureRunID(); err != nil {
 		return err
@@ -224,7 +221,7 @@ func (w *watchdog) start(dead bool) error {
 		return err
 	}
 	w.label = w.workerID
-	w.Label(w.runID, w.label)
+	w.known.Label(w.runID, w.label)
 	return nil
 }
 
@@ -234,7 +231,7 @@ func commandFailed(name string, err error) error {
 	}
 	status := exitCannot
 	for _, ours := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN} {
-		if errors.Is(err, ours) { // want of means, not the command's fault
+		if errors.Is(err, ours) { // lack of resources, not the command's fault
 			status = exitFailed
 		}
 	}
@@ -259,12 +256,12 @@ func (w *watchdog) ensureRunID() (err error) {
 	return err
 }
 
-// workerEnv is our own environment, with what the worker is known by and
-// without what was meant for this watchdog alone.
+// workerEnv is the watchdog's environment, with the worker's labels and without the variables
+// that are meant for this watchdog alone.
 func (w *watchdog) workerEnv() []string {
 	env := without(w.originalEnv(), "LEASH_RUN_ID", "LEASH_WORKER_ID", "LEASH_RUN_OWNER", "SPT_NOENV",
 		"LEASH_PARENT_PID", "LEASH_LOG_FD", "LEASH_NOTIFY_SOCKET", "LEASH_ROLE")
-	if w.closeFDs { // and with them the sockets that these speak of (sd_listen_fds(3))
+	if w.closeFDs { // and the variables of inherited sockets, which are closed (sd_listen_fds(3))
 		env = without(env, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 	}
 	env = append(env, "LEASH_RUN_ID="+w.runID, "SPT_NOENV=1")
@@ -280,10 +277,10 @@ func (w *watchdog) workerEnv() []string {
 	return env
 }
 
-// begin reports that the watch has begun. dead: so is a parent.
+// begin logs that the watch has begun. dead: a parent has exited already.
 func (w *watchdog) begin(dead bool) {
 	if w.runID == "" {
-		w.ensureRunID() // a label only: without it the watch goes on
+		w.ensureRunID() // the watch goes on without it
 	}
 	pid := w.worker.PID
 	if pid == 0 {
@@ -309,7 +306,7 @@ func (w *watchdog) begin(dead bool) {
 	w.Log(started)
 	w.warnOrphan()
 	if w.run && w.sentinel == sentinelAuto && platform.Sentinels && w.worker.PID != 0 && !strings.Contains(containment, "sentinel") {
-		w.Log(watch.Record{Event: event.WatchdogWarning, Warn: true,
+		w.Log(watch.Record{Event: event.WatchdogWarning, Level: slog.LevelWarn,
 			Text: "no sentinel could be started: if this watchdog is killed, only the worker itself is sure to end with it"})
 	}
 	w.warn(noRecord, unrecorded)
@@ -318,34 +315,22 @@ func (w *watchdog) begin(dead bool) {
 	}
 }
 
-// Log is watch.Host's.
+// Log implements watch.Host.
 func (w *watchdog) Log(r watch.Record) {
-	level := slog.LevelInfo
-	switch {
-	case r.Debug:
-		level = slog.LevelDebug
-	case r.Error:
-		level = slog.LevelError
-	case r.Warn:
-		level = slog.LevelWarn
-	}
-	rec := slog.NewRecord(time.Now(), level, r.Text, 0)
+	rec := slog.NewRecord(time.Now(), r.Level, r.Text, 0)
 	parent := w.parent
 	if r.Parent != 0 {
 		parent = r.Parent
 	}
 	rec.AddAttrs(slog.String(event.Event, r.Event), slog.Int(event.ParentPID, parent))
 	rec.AddAttrs(r.Attrs...)
-	if r.Event == event.CleanupCompleted {
-		w.ended(r.Error)
-		if r.Error {
-			rec.AddAttrs(slog.String(event.SurvivorPIDs, w.survivors()))
-		}
+	if r.Event == event.CleanupCompleted && r.Level == slog.LevelError {
+		rec.AddAttrs(slog.String(event.SurvivorPIDs, w.survivors()))
 	}
 	w.log.Write(rec)
 }
 
-// survivors says who is left and why, in one line.
+// survivors lists the processes that are left, and why, in one line.
 func (w *watchdog) survivors() string {
 	var b strings.Builder
 	for i, l := range w.Survivors() {

@@ -89,7 +89,7 @@ func (l *life) owed(key [2]int, list []process, reaped bool) (owed []left, excus
 	return owed, excused
 }
 
-// judgeTriggers waits for the units that a fault has condemned, while their
+// judgeTriggers waits for the units that a fault has to end, while their
 // parents may still live.
 func (l *life) judgeTriggers() {
 	l.await("", func(u *unitFacts) bool { return !u.Trigger.IsZero() && !u.Run.Kept }, false)
@@ -116,7 +116,7 @@ func stillThere(list []process) (rest []process) {
 }
 
 // judgeRest waits for all units (without the kept run, or with it) and takes
-// out of the way what nobody promised anything about, once the reaper was there.
+// out of the way what no promise is about, once the reaper has run.
 func (l *life) judgeRest(when string, kept, reaped bool) {
 	l.await(when, func(u *unitFacts) bool { return kept || !u.Run.Kept }, reaped)
 	for key, list := range l.trees() {
@@ -184,8 +184,8 @@ func (l *life) await(when string, which func(*unitFacts) bool, reaped bool) {
 	}
 }
 
-// askOrphan ends a watchdog that nobody's death will end: its parent had died before
-// it could see which process that is.
+// askOrphan ends a watchdog that no death will end: its parent had died before it could
+// see which process that is.
 func (l *life) askOrphan(key [2]int, u *unitFacts) {
 	if u.Unit.Default && !u.hit("watchdog", sigTERM) && l.log(key).Parent == 1 && !l.parents[key[0]].alive() && u.Watchdog.alive() {
 		l.send(u, "watchdog", u.Watchdog, fault{Signal: sigTERM})
@@ -201,7 +201,7 @@ func (l *life) seen() {
 	}
 }
 
-// judgeKept: nobody has touched the run whose parent lives.
+// judgeKept: nothing has touched the run with a living parent.
 func (l *life) judgeKept() {
 	l.events()
 	l.mu.Lock()
@@ -239,7 +239,7 @@ func (l *life) judgeBystanders() {
 	}
 	l.counts["bystanders"] += len(l.watched)
 	l.untouched()
-	// A record stays while anybody speaks of its run.
+	// A record stays while a process names its run.
 	for id := range l.watched {
 		id.signal(unix.SIGKILL)
 	}
@@ -272,7 +272,7 @@ func (l *life) judgeFiles() {
 	}
 }
 
-// judgeLogs looks for traces and errors, and judges exit statuses.
+// judgeLogs searches for traces and errors, and checks exit statuses.
 func (l *life) judgeLogs() {
 	l.events()
 	for key, u := range l.units {
@@ -327,7 +327,7 @@ func (l *life) plant() {
 		}
 	case "file":
 		os.MkdirAll(l.stateDir(), 0o700)
-		os.WriteFile(filepath.Join(l.stateDir(), "record-of-nobody"), nil, 0o600)
+		os.WriteFile(filepath.Join(l.stateDir(), "record-of-none"), nil, 0o600)
 	case "cgroup":
 		os.Mkdir(filepath.Join(l.Cgroup, "leash-1-1-1"), 0o755)
 	case "log":

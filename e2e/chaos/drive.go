@@ -138,7 +138,7 @@ func (o options) cgroup(base string) string {
 	return group
 }
 
-// features tells which flags these programs know, and what the kernel has.
+// features returns which flags these programs have, and what the kernel has.
 func (o options) features(base string) map[string]bool {
 	help, _ := exec.Command(filepath.Join(base, "bin", "watchdog"), "run", "--help").CombinedOutput()
 	f := map[string]bool{}

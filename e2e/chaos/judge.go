@@ -38,7 +38,7 @@ type unitFacts struct {
 	Name     string
 	Run      *run
 	Unit     *unit
-	Watchdog ident     // zero if nobody told of it
+	Watchdog ident     // zero if no event named it
 	Worker   ident     // guard: known; run: as found for a fault
 	Since    time.Time // when that was told
 	Born     time.Time // when the first process of its tree was seen
@@ -92,7 +92,7 @@ func (p left) both(u *unitFacts) bool {
 	return u.Unit.Labels && p.RunID == u.Run.ID && p.WorkerID != ""
 }
 
-// excuse says why nobody promised that the process is gone, "" if somebody did.
+// excuse says why it is not promised that the process has ended, "" if it is.
 // reaped tells whether the reaper has been there since. A pure function.
 func excuse(u *unitFacts, p left, log unitLogFacts, life plan, reaped bool) string {
 	ledger := life.Ledger
@@ -110,7 +110,7 @@ func excuse(u *unitFacts, p left, log unitLogFacts, life plan, reaped bool) stri
 			return "guard: the watchdog had not begun"
 		case log.Late && slices.Contains(life.Skip, "dead-worker"):
 			return "guard: the worker was dead when the watchdog began (left out)"
-		case log.Late && u.Unit.Default && log.Parent == 1 && !(log.Group && held): // each orphan may be the next worker of PID 1
+		case log.Late && log.Parent == 1 && !(log.Group && held): // each orphan may be the next worker of PID 1
 			return "guard: the worker was dead and gone, and its parent is PID 1"
 		case log.Late && !(u.Unit.LabelArgs && p.both(u)) && !(log.Group && held):
 			return "guard: the worker was dead and gone when the watchdog began"
@@ -265,7 +265,7 @@ func wrongStatus(u *unitFacts, log unitLogFacts, status int) string {
 		}
 	case status > 128:
 		if !u.maySignal(status - 128) {
-			return fmt.Sprintf("%d, and nobody sent signal %d", status, status-128)
+			return fmt.Sprintf("%d, and no process sent signal %d", status, status-128)
 		}
 	case !slices.Contains(u.ownStatuses(), status):
 		return fmt.Sprintf("%d is no status of its worker's", status)

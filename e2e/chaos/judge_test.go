@@ -78,9 +78,6 @@ func TestExcuse(t *testing.T) {
 	begun := unitLogFacts{Started: true}
 	named := guard()
 	named.Unit.Labels, named.Unit.LabelArgs = true, true
-	unnamedParent := guard()
-	unnamedParent.Unit.Labels, unnamedParent.Unit.LabelArgs, unnamedParent.Unit.Default = true, true, true
-	unnamedParent.Hits = []hit{{What: "watchdog", Signal: sigTERM}}
 	labelled := left{process: process{ident: other}, RunID: "abc", WorkerID: "w0", Mine: true}
 	late := unitLogFacts{Started: true, Late: true, Parent: 7}
 	lateOfInit := late
@@ -111,8 +108,7 @@ func TestExcuse(t *testing.T) {
 		"guard, not begun":              {guard(), left{process: process{ident: worker}, Mine: true}, unitLogFacts{}, "", false, false},
 		"guard, the watchdog itself":    {guard(), left{process: process{ident: ident{5, 1}}}, begun, "", false, true},
 		"guard, late":                   {named, labelled, late, "", false, true},
-		"guard, late, of PID 1":         {unnamedParent, labelled, lateOfInit, "", false, false},
-		"guard, late, PID 1 was named":  {named, labelled, lateOfInit, "", false, true},
+		"guard, late, of PID 1":         {named, labelled, lateOfInit, "", false, false},
 		"guard, killed":                 {killed, left{process: process{ident: worker}, Mine: true}, begun, "", false, false},
 		"guard, killed, reaped":         {killed, left{process: process{ident: worker}, Mine: true}, begun, "", true, true},
 		"guard, killed, no ledger":      {killed, left{process: process{ident: worker}, Mine: true}, begun, "removed", true, false},
@@ -139,24 +135,24 @@ func TestWrongStatus(t *testing.T) {
 		status int
 		wrong  bool
 	}{
-		"stop signal":               {u(nil), none, 143, false},
-		"kill":                      {u(nil), none, 137, false},
-		"its own":                   {u(nil), none, 7, false},
-		"nobody's":                  {u(nil), none, 42, true},
-		"a signal that nobody sent": {u(nil), none, 129, true},
-		"one that was sent":         {u(nil, hit{What: "worker", Signal: 1}), none, 129, false},
-		"not what it told":          {u(nil), unitLogFacts{Code: -1, Stopped: true, Status: 0}, 143, true},
-		"not its worker's":          {u(nil), unitLogFacts{Code: 6}, 7, true},
-		"124 without heartbeats":    {u(nil), none, 124, true},
-		"124 of one that beats":     {u(beats), none, 124, true},
-		"124":                       {u(func(u *unit) { u.Heartbeat, u.Worker.Hang = true, 5 }), none, 124, false},
-		"125":                       {u(nil), none, 125, true},
-		"125, sentinel killed":      {u(nil, hit{What: "sentinel", Signal: 9}), none, 125, false},
-		"killed by us":              {u(nil, hit{What: "watchdog", Signal: 9}), none, 1009, false},
-		"killed by another":         {u(nil), none, 1009, true},
-		"crashed":                   {u(nil), none, 2, true},
-		"guard failed":              {u(func(u *unit) { u.Guard = true }), none, 1, true},
-		"guard":                     {u(func(u *unit) { u.Guard = true }), none, 0, false},
+		"stop signal":                {u(nil), none, 143, false},
+		"kill":                       {u(nil), none, 137, false},
+		"its own":                    {u(nil), none, 7, false},
+		"of no process":              {u(nil), none, 42, true},
+		"a signal that was not sent": {u(nil), none, 129, true},
+		"one that was sent":          {u(nil, hit{What: "worker", Signal: 1}), none, 129, false},
+		"not what it told":           {u(nil), unitLogFacts{Code: -1, Stopped: true, Status: 0}, 143, true},
+		"not its worker's":           {u(nil), unitLogFacts{Code: 6}, 7, true},
+		"124 without heartbeats":     {u(nil), none, 124, true},
+		"124 of one that beats":      {u(beats), none, 124, true},
+		"124":                        {u(func(u *unit) { u.Heartbeat, u.Worker.Hang = true, 5 }), none, 124, false},
+		"125":                        {u(nil), none, 125, true},
+		"125, sentinel killed":       {u(nil, hit{What: "sentinel", Signal: 9}), none, 125, false},
+		"killed by us":               {u(nil, hit{What: "watchdog", Signal: 9}), none, 1009, false},
+		"killed by another":          {u(nil), none, 1009, true},
+		"crashed":                    {u(nil), none, 2, true},
+		"guard failed":               {u(func(u *unit) { u.Guard = true }), none, 1, true},
+		"guard":                      {u(func(u *unit) { u.Guard = true }), none, 0, false},
 	} {
 		if got := wrongStatus(c.u, c.log, c.status); (got != "") != c.wrong {
 			t.Errorf("%s: %q", name, got)

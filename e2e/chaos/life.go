@@ -24,7 +24,7 @@ type settings struct {
 	Plant    string // a fault of the life itself, for tests of the judge
 }
 
-// life is what PID 1 knows.
+// life is the state of one life, as its PID 1 keeps it.
 type life struct {
 	settings
 	mu       sync.Mutex
@@ -166,7 +166,7 @@ func (l *life) start(out *os.File, args ...string) (ident, error) {
 	if len(args) > 1 && args[1] == "host" {
 		attr.Dir = aside
 	}
-	l.mu.Lock() // nobody reaps it before it is known
+	l.mu.Lock() // it is not reaped before it is known
 	defer l.mu.Unlock()
 	pid, err := syscall.ForkExec(args[0], args, attr)
 	if err != nil {

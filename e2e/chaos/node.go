@@ -119,7 +119,7 @@ func (n node) argv() []string {
 func (n node) start() {
 	args := n.argv()
 	if n.Nested {
-		// Where nobody is named, the parent may be PID 1 by the time it looks.
+		// Without --parent-pid, the parent may be PID 1 by the time it is read.
 		args = append([]string{watchdog, "run", "--grace", "100ms", "--log-format", "json",
 			"--parent-pid", strconv.Itoa(os.Getpid()), "--"}, args...)
 	}
@@ -174,7 +174,7 @@ func beat(every, hang int) {
 	}
 }
 
-// countSignals tells of every signal that this process gets, and is not ended
+// countSignals prints every signal that this process gets, and is not ended
 // by any. word begins the line that says that it is ready.
 func countSignals(word string) {
 	got := make(chan os.Signal, 16)
@@ -221,7 +221,7 @@ func runHost(spec string) {
 		go cmd.Wait()
 	}
 	me, _ := stat(os.Getpid())
-	start([]string{"LEASH_RUN_ID=0000000"}) // of a run that nobody owns
+	start([]string{"LEASH_RUN_ID=0000000"}) // of a run without an owner
 	for i, r := range p.Runs {
 		id := r.ID
 		if id == "" {

@@ -96,7 +96,7 @@ type call struct {
 	Args []string
 }
 
-const ordinary = 65534 // nobody, on every system we know
+const ordinary = 65534 // the user nobody, on every system we know
 
 // skippable kinds of faults, for CHAOS_SKIP.
 var kinds = []string{"parent", "aide", "worker", "child", "watchdog", "sentinel", "both", "group",
@@ -275,7 +275,7 @@ func (d dice) shell() string {
 	return strings.Join(parts, "\n")
 }
 
-// kept draws a run whose processes all count their signals.
+// kept draws a run of processes that all count their signals.
 func (d dice) kept() run {
 	r := run{ID: d.id(), Kept: true, Owner: true}
 	for i := range 1 + d.IntN(2) {

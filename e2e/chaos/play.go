@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ptr is what stands at an offset of a structure whose fields are not exported.
+// ptr is what stands at an offset of a structure with fields that are not exported.
 func ptr(info *unix.Siginfo, offset uintptr) unsafe.Pointer {
 	return unsafe.Add(unsafe.Pointer(info), offset)
 }
@@ -53,7 +53,7 @@ func (l *life) play() {
 	}
 	// Everything has its moment from now on.
 	stop := make(chan bool)
-	go func() { // events are read also while everybody waits for a moment
+	go func() { // events are read also while all wait for their moments
 		for {
 			select {
 			case <-stop:
@@ -221,7 +221,7 @@ func (l *life) fault(f fault) {
 			l.send(u, "sentinel", s, f)
 		}
 	case "group":
-		// Only of one that leads it. Its number is not reused while we look at it.
+		// Only of one that leads it. Its number is not reused while we check it.
 		if p, ok := stat(w.PID); ok && p.ident == w && p.PGID == w.PID {
 			l.note(u, "watchdog", unix.SIGKILL, func() error { return unix.Kill(-w.PID, unix.SIGKILL) })
 		}
@@ -261,7 +261,7 @@ func (l *life) note(u *unitFacts, what string, sig unix.Signal, send func() erro
 			u.trigger(time.Now(), l.late, "its watchdog was killed")
 		}
 	case what == "watchdog" && (sig == unix.SIGTERM || sig == unix.SIGINT):
-		u.trigger(time.Now(), l.late, "its watchdog was asked to end")
+		u.trigger(time.Now(), l.late, "its watchdog got the stop signal")
 	case what == "worker" && sig == unix.SIGKILL && !u.Unit.Restart:
 		u.trigger(time.Now(), l.late, "its worker was killed")
 	}

@@ -19,7 +19,7 @@ type ident struct {
 	Start uint64
 }
 
-// process is what /proc says of one that lives.
+// process is what /proc holds of a living process.
 type process struct {
 	ident
 	PPID, PGID, SID int
@@ -40,7 +40,7 @@ func stat(pid int) (p process, alive bool) {
 	n := func(i int) int { v, _ := strconv.Atoi(f[i]); return v }
 	p.PID, p.State, p.PPID, p.PGID, p.SID = pid, f[0][0], n(1), n(2), n(3)
 	p.Start, _ = strconv.ParseUint(f[19], 10, 64)
-	// A zombie whose other threads run is alive.
+	// A zombie leader with other threads that run is alive.
 	return p, p.State != 'X' && (p.State != 'Z' || n(17) > 1)
 }
 
@@ -49,9 +49,12 @@ func (id ident) alive() bool {
 	return ok && p.ident == id
 }
 
-// signal opens the process first and looks at its start time then.
+// signal opens the process first and compares its start time then.
 func (id ident) signal(sig unix.Signal) error {
 	fd, err := unix.PidfdOpen(id.PID, 0)
+	if err == unix.EINVAL || err == unix.ENOENT { // the number is a group's, a session's or a thread's by now
+		return unix.ESRCH
+	}
 	if err != nil {
 		return err
 	}

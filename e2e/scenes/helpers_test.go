@@ -17,24 +17,24 @@ import (
 // grace is what the deaf ones get.
 const grace = "300ms"
 
-// aloneVar is set where nobody else's processes are: there the reaper is called as
-// people do, and else for one run only.
+// aloneVar is set where no other processes are: there the reaper is called as users do, and
+// else for one run only.
 const aloneVar = "LEASH_TEST_ALONE"
 
 // cgroupVar says whether a watchdog can make cgroups here, yes or no, where that
 // is known.
 const cgroupVar = "LEASH_SCENES_CGROUP"
 
-// house is where the programs of one scene keep their records.
-type house struct {
+// stage is where the programs of one scene keep their records.
+type stage struct {
 	t     *testing.T
 	state string
 	runID string
 }
 
-func newHouse(t *testing.T) *house {
+func newStage(t *testing.T) *stage {
 	t.Helper()
-	h := &house{t: t, state: filepath.Join(t.TempDir(), "state")}
+	h := &stage{t: t, state: filepath.Join(t.TempDir(), "state")}
 	status, id, stderr := testkit.Run(t, exec.Command(testkit.Reaper(t), "id"))
 	if status != 0 {
 		t.Fatalf("reaper id: status %d: %s", status, stderr)
@@ -43,15 +43,15 @@ func newHouse(t *testing.T) *house {
 	return h
 }
 
-// command runs with the records of the house and a log in JSON.
-func (h *house) command(args ...string) *exec.Cmd {
+// command runs with the records of the stage and a log in JSON.
+func (h *stage) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "LEASH_STATE_DIR="+h.state, "LEASH_LOG_FORMAT=json", "LEASH_LOG_LEVEL=info")
 	return cmd
 }
 
 // run is the command line of a worker below a watchdog.
-func (h *house) run(flags []string, worker ...string) []string {
+func (h *stage) run(flags []string, worker ...string) []string {
 	args := append([]string{testkit.Watchdog(h.t), "run", "--grace", grace, "--run-id", h.runID, "--worker-id", "w1"}, flags...)
 	return append(append(args, "--"), worker...)
 }
@@ -76,16 +76,16 @@ func ident(t *testing.T, from *testkit.Lines, name string) testkit.Ident {
 	return id
 }
 
-// bystander is a process that looks like one of the run to a program that reads parts of
-// arguments.
-func (h *house) bystander() testkit.Ident {
+// bystander is a process that would be taken for one of the run by a program that matches
+// parts of arguments.
+func (h *stage) bystander() testkit.Ident {
 	h.t.Helper()
 	p := testkit.Start(h.t, h.command(part("stay", "bystander", "text: --run-id "+h.runID)...))
 	p.Stdout.Await("bystander ")
 	return p.Ident
 }
 
-// gone waits until nothing is left, and tells how long that took: two seconds are
+// gone waits until nothing is left, and returns how long that took: two seconds are
 // promised, and machines that emulate others are slow.
 func gone(t *testing.T, since time.Time, ids ...testkit.Ident) {
 	t.Helper()

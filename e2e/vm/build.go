@@ -13,7 +13,7 @@ import (
 	"leash/e2e/vm/plan"
 )
 
-// packages are those whose tests show something of a kernel, and as whom they run.
+// packages are those with tests that depend on the kernel, and the users they run as.
 var packages = []struct {
 	name  string
 	users []plan.User

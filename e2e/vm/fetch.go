@@ -55,7 +55,7 @@ type store struct {
 	updated     bool
 }
 
-// have returns one file of the newest package whose name matches.
+// have returns one file of the newest package with a name that matches.
 func (s *store) have(pattern string, files ...string) (string, error) {
 	file, err := s.fetch(pattern, files)
 	if err != nil && s.update() == nil { // the lists of packages may be old
@@ -87,7 +87,7 @@ func (s *store) fetch(pattern string, files []string) (string, error) {
 	var names []string
 	for line := range strings.Lines(string(out)) {
 		name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-		// The lists also tell of packages that are not to be had any more.
+		// The lists also name packages that cannot be downloaded any more.
 		if v := candidate(name); v != "" {
 			names = append(names, name+"_"+v)
 		}

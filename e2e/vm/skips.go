@@ -12,7 +12,7 @@ import (
 // kernel, as "6.1"; "" is each.
 type skips map[string]map[string]string
 
-// parseSkips reads lines of a package, a test and the users for whom it is skipped
+// parseSkips reads lines of a package, a test and the users that skip it
 // ("all", or some separated by commas; then @ and a kernel, if it is only one).
 // Subtests count as tests; # begins a comment.
 func parseSkips(text string) (skips, error) {

@@ -2,9 +2,8 @@ package event
 
 import "log/slog"
 
-// Level is the least level that is written, by its word: debug, info, warn,
-// error, or auto. Nobody wants to hear of what goes as it should, unless they
-// asked for the events: auto is info then, and else warn.
+// Level is the lowest level that is written, by its name: debug, info, warn, error or auto.
+// auto is info if a log of the events was asked for, otherwise warn.
 func Level(word string, asked bool) slog.Level {
 	switch {
 	case word == "debug":
@@ -17,7 +16,7 @@ func Level(word string, asked bool) slog.Level {
 	return slog.LevelWarn
 }
 
-// IsLevel reports whether Level knows the word.
+// IsLevel reports whether Level knows the name.
 func IsLevel(word string) bool {
 	switch word {
 	case "auto", "debug", "info", "warn", "error":

@@ -6,8 +6,8 @@ import (
 	"log/slog"
 )
 
-// Logger writes events. It never fails: what cannot be written is counted, and
-// the count is told with the next record that can.
+// Logger writes events. It never fails: records that cannot be written are counted, and the
+// next record that can be has the count.
 type Logger struct {
 	handler slog.Handler
 	sink    *counter
@@ -26,7 +26,7 @@ func (c *counter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// New returns a Logger in the format text or json.
+// New returns a Logger that writes records of at least that level as text or json.
 func New(w io.Writer, format string, level slog.Level) *Logger {
 	c := &counter{w: w}
 	o := &slog.HandlerOptions{Level: level}
@@ -39,7 +39,7 @@ func New(w io.Writer, format string, level slog.Level) *Logger {
 	return &Logger{handler: h, sink: c}
 }
 
-// With returns a Logger whose records all carry these attributes.
+// With returns a Logger that adds these attributes to all records.
 func (l *Logger) With(attrs ...slog.Attr) *Logger {
 	return &Logger{handler: l.handler.WithAttrs(attrs), sink: l.sink}
 }
@@ -54,7 +54,7 @@ func (l *Logger) Write(r slog.Record) {
 		r.AddAttrs(slog.Int(Lost, lost))
 	}
 	l.handler.Handle(context.Background(), r)
-	if l.sink.lost == lost { // it got through, and with it the count
+	if l.sink.lost == lost { // it was written, and with it the count
 		l.sink.lost = 0
 	}
 }

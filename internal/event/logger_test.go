@@ -64,7 +64,7 @@ func TestLevel(t *testing.T) {
 	}
 }
 
-// choosy refuses what comes while it is closed.
+// choosy fails while it is closed.
 type choosy struct {
 	bytes.Buffer
 	closed bool
@@ -72,12 +72,12 @@ type choosy struct {
 
 func (c *choosy) Write(b []byte) (int, error) {
 	if c.closed {
-		return 0, errors.New("nobody reads")
+		return 0, errors.New("no reader")
 	}
 	return c.Buffer.Write(b)
 }
 
-// What is lost is told by the next record that gets through, once.
+// The next record that is written reports the lost ones, once.
 func TestLostRecordsAreTold(t *testing.T) {
 	out := &choosy{closed: true}
 	log := New(out, "text", slog.LevelInfo)
@@ -92,14 +92,14 @@ func TestLostRecordsAreTold(t *testing.T) {
 		t.Fatalf("lines: %q", lines)
 	}
 	if !strings.Contains(lines[0], "msg=first") || !strings.HasSuffix(lines[0], " lost_records=1") {
-		t.Errorf("the first record tells of one lost: %s", lines[0])
+		t.Errorf("the first record reports a lost one: %s", lines[0])
 	}
 	if strings.Contains(lines[1], Lost) {
-		t.Errorf("the second tells of none: %s", lines[1])
+		t.Errorf("the second does not report the lost ones: %s", lines[1])
 	}
 }
 
-// Two attributes of one name would make a record that says two things.
+// Two attributes of one name would make a record ambiguous.
 func TestNamesAreDistinct(t *testing.T) {
 	seen := map[string]bool{"time": true, "level": true, "msg": true}
 	for _, name := range []string{
@@ -108,7 +108,7 @@ func TestNamesAreDistinct(t *testing.T) {
 		Survivors, SurvivorPIDs, Method, CleanupDuration, Error, Lost,
 	} {
 		if seen[name] || name == "" {
-			t.Errorf("%q stands twice", name)
+			t.Errorf("%q is there twice", name)
 		}
 		seen[name] = true
 	}

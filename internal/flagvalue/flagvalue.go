@@ -1,5 +1,5 @@
 // Package flagvalue reads the values of flags more strictly than the flag
-// library does: a script's mistake must not become another process's PID.
+// library does: a mistake in a script must not become the PID of another process.
 package flagvalue
 
 import (
@@ -16,8 +16,8 @@ import (
 // Strict makes kong take whole numbers in plain decimal digits only, and no
 // flag without a value. kong puts the flag's name before the error.
 //
-// An empty variable of the environment is an error too, since kong does not
-// tell it from a flag: who lets it count as not set hides it from kong.
+// An empty variable of the environment is an error too, since kong treats it like a flag: a
+// program that lets it count as unset must unset it before kong reads it.
 func Strict() []kong.Option {
 	kongs := kong.NewRegistry().RegisterDefaults()
 	text, span := reflect.TypeFor[string](), reflect.TypeFor[time.Duration]()
@@ -62,7 +62,7 @@ func readSpan(ctx *kong.DecodeContext, target reflect.Value) error {
 	return err
 }
 
-// Span reads a duration. Most of those that are none want only a unit.
+// Span parses a duration. The error for a number says that the unit is missing.
 func Span(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	switch {
@@ -71,10 +71,10 @@ func Span(s string) (time.Duration, error) {
 	case strings.Trim(s, "0123456789") == "" && len(s) < 10:
 		return 0, fmt.Errorf("%q has no unit: %ss are seconds, %sms milliseconds, %sm minutes", s, s, s, s)
 	}
-	return 0, fmt.Errorf("%q is no duration, or too long a one: write it like 3s, 500ms or 5m", s)
+	return 0, fmt.Errorf("%q is not a duration, or is too long: write it like 3s, 500ms or 5m", s)
 }
 
-// readInts adds what stands between commas.
+// readInts parses integers separated by commas.
 func readInts(ctx *kong.DecodeContext, target reflect.Value) error {
 	t, err := ctx.Scan.PopValue("int")
 	if err != nil {
@@ -90,12 +90,12 @@ func readInts(ctx *kong.DecodeContext, target reflect.Value) error {
 	return nil
 }
 
-// Int reads decimal digits, and a minus before them. To others 010 is eight
-// and 0x10 sixteen; what may be read in two ways is an error.
+// Int parses decimal digits, with or without a minus. Text that other parsers read as octal
+// or hexadecimal, such as 010 and 0x10, is an error.
 func Int(s string) (int, error) {
 	digits := strings.TrimPrefix(s, "-")
 	if digits == "" || strings.Trim(digits, "0123456789") != "" || digits[0] == '0' && s != "0" {
-		return 0, fmt.Errorf("%q is no whole number: write the digits 0 to 9 alone, without a zero before them", s)
+		return 0, fmt.Errorf("%q is not a whole number: use the digits 0 to 9 only, without a leading zero", s)
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil { // of digits alone it is ErrRange

@@ -25,7 +25,7 @@ func TestInt(t *testing.T) {
 	}
 }
 
-// What is taken is what was meant: written out again, it is the same text.
+// A number that is accepted, written again, is the same text.
 func FuzzInt(f *testing.F) {
 	f.Add("010")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// What may be read is what the time is worth, however it is cut, and after any
-// rest no more than a burst.
-func TestBudget(t *testing.T) {
-	spendAll := func(b *Budget) (n int) {
+// How many messages may be read depends on the time alone, not on how often Refill is
+// called, and after any pause it is at most a burst.
+func TestRateLimit(t *testing.T) {
+	spendAll := func(b *RateLimit) (n int) {
 		for ; b.Left(); b.Spend() {
 			n++
 		}
 		return n
 	}
 	for _, step := range []time.Duration{time.Microsecond, 333 * time.Microsecond, 700 * time.Microsecond, 10 * time.Millisecond} {
-		var b Budget
+		var b RateLimit
 		if n := spendAll(&b); n != Burst {
 			t.Errorf("at first: %d", n)
 		}
@@ -29,7 +29,7 @@ func TestBudget(t *testing.T) {
 		}
 		b.Refill(now + 1000*24*time.Hour)
 		if n := spendAll(&b); n != Burst {
-			t.Errorf("after a long rest: %d", n)
+			t.Errorf("after a long pause: %d", n)
 		}
 	}
 }

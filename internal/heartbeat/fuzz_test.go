@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// Whatever comes, what is read of it is within bounds.
+// For any input the result is within bounds.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("READY=1\nSTATUS=well\nWATCHDOG=1\nWATCHDOG_USEC=5000000\nEXTEND_TIMEOUT_USEC=7"))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -21,7 +21,7 @@ func FuzzParse(f *testing.F) {
 		}
 		checkMessage(t, b, m, ok)
 		checkSum(t, b, m, ok)
-		// A line feed or one NUL at the end says nothing.
+		// A line feed or one NUL at the end makes no difference.
 		if !bytes.HasSuffix(b, []byte{0}) && len(b) < MaxSize {
 			for _, end := range []string{"\n", "\x00"} {
 				if again, still := Parse(append(bytes.Clone(b), end...)); again != m || still != ok {
@@ -32,8 +32,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// checkSum: a message says what its lines say singly, but for a barrier, which
-// comes alone.
+// checkSum checks that a message means what its lines mean singly, except for a barrier,
+// which must be the only line.
 func checkSum(t *testing.T, b []byte, m Message, ok bool) {
 	text := bytes.TrimSuffix(b, []byte{0})
 	if len(text) > MaxSize || bytes.IndexByte(text, 0) >= 0 {
@@ -66,7 +66,7 @@ func checkSum(t *testing.T, b []byte, m Message, ok bool) {
 	}
 }
 
-// checkNumber: what strconv does not take for a number of 64 bits says nothing.
+// checkNumber checks that a value that strconv does not parse as 64 bits is ignored.
 func checkNumber(t *testing.T, line []byte, one Message) {
 	for _, key := range []string{"EXTEND_TIMEOUT_USEC=", "WATCHDOG_USEC="} {
 		value, is := bytes.CutPrefix(line, []byte(key))
@@ -106,7 +106,7 @@ func checkMessage(t *testing.T, b []byte, m Message, ok bool) {
 		{m.Extend > 0, "EXTEND_TIMEOUT_USEC="}, {m.Rewatch, "WATCHDOG_USEC="}, {m.Status != "", "STATUS="},
 	} {
 		if c.said && !bytes.Contains(b, []byte(c.key)) {
-			t.Errorf("%q: it never said %s, and yet %+v", b, c.key, m)
+			t.Errorf("%q: no %s in it, and yet %+v", b, c.key, m)
 		}
 	}
 }

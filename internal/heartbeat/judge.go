@@ -2,53 +2,53 @@ package heartbeat
 
 import "time"
 
-// Config is what is asked of a worker.
+// Config says which heartbeats a worker must send.
 type Config struct {
-	// A beat is due every Interval. The worker hangs once MaxMissed in a row
-	// are missed, or nothing came for the Timeout.
+	// A beat is due every Interval. The worker is hung once MaxMissed in a row were
+	// missed, or no message came for Timeout.
 	Interval, Timeout time.Duration
 	MaxMissed         int
-	// Startup is how long READY=1 may take; 0: as long as it likes.
+	// Startup is how long READY=1 may take; 0: no limit.
 	Startup time.Duration
-	// Adopted: the worker may have said READY=1 before anybody listened, so a
-	// beat says it too.
+	// Adopted: the worker ran before its watchdog and may have sent READY=1 already, so
+	// a beat counts as READY=1 too.
 	Adopted bool
 }
 
-// Within is what the worker is told (WATCHDOG_USEC): a library that beats at
-// half of it never misses.
+// Within is the value of WATCHDOG_USEC for the worker: a library that beats every half of
+// it never misses.
 func (c Config) Within() time.Duration {
 	return min(2*c.Interval, c.Timeout, c.Interval*time.Duration(c.MaxMissed))
 }
 
-// Verdict is what silence means.
+// Verdict is the result of Tick.
 type Verdict struct {
-	Missed bool // one more beat
+	Missed bool // one more beat was missed
 	Hung   bool
 	Late   bool // not ready in time
 }
 
-// Judge judges the silence of one worker. Times are durations since any fixed
-// moment, on a clock that stands still while the machine sleeps.
+// Judge decides from the messages of one worker whether it timed out. Times are durations
+// since any fixed moment, on a clock that stands still while the machine sleeps.
 //
-// Time in which we did not run ourselves is no silence: beats may have found
-// no room, and whoever stopped us may have stopped the worker too. It shows as
-// a deadline that is noticed late. To notice it soon enough, the silence is
-// looked at once more some time before it is condemned.
+// Time in which this process did not run does not count as silence: beats may have been
+// dropped because the socket was full, and the worker may have been stopped too. Such time
+// is noticed by a deadline that is handled late. For that reason there is one more deadline
+// before the timeout.
 type Judge struct {
 	cfg      Config
 	counting bool // since READY=1 or the first beat
-	over     bool // STOPPING=1, or judged
-	off      bool // WATCHDOG_USEC=0: nobody is to watch
-	starting bool // READY=1 has a time to come
-	checked  bool // we ran late in this silence
+	over     bool // STOPPING=1 came, or the worker timed out
+	off      bool // WATCHDOG_USEC=0: heartbeats are off
+	starting bool // waiting for READY=1, with a limit
+	checked  bool // the deadline before the timeout was handled in this silence
 	missed   int
-	last     time.Duration // sign of life; in the future if more time was asked for
+	last     time.Duration // of the last sign of life; in the future after EXTEND_TIMEOUT_USEC
 	startAt  time.Duration // when READY=1 must have come
-	seen     time.Duration // when we last ran
+	seen     time.Duration // when this process last ran
 }
 
-// NewJudge returns a judge of a worker that begins now.
+// NewJudge returns a Judge for a worker that starts now.
 func NewJudge(cfg Config, now time.Duration) *Judge {
 	return &Judge{cfg: cfg, starting: cfg.Startup > 0, startAt: now + cfg.Startup, last: now, seen: now}
 }
@@ -56,10 +56,11 @@ func NewJudge(cfg Config, now time.Duration) *Judge {
 // Missed is how many beats in a row were missed.
 func (j *Judge) Missed() int { return j.missed }
 
-// Silence is how long there was no sign of life.
+// Silence is the time since the last sign of life.
 func (j *Judge) Silence(now time.Duration) time.Duration { return max(0, now-j.last) }
 
-// Heard takes a message; it returns whether the worker says that it hangs.
+// Heard takes a message. trigger reports whether the worker says that it is hung
+// (WATCHDOG=trigger).
 func (j *Judge) Heard(now time.Duration, m Message) (trigger bool) {
 	if m.Ready || j.cfg.Adopted && m.Beat == Alive {
 		j.starting = false
@@ -81,8 +82,8 @@ func (j *Judge) Heard(now time.Duration, m Message) (trigger bool) {
 	return m.Beat == Trigger && !j.over
 }
 
-// rewatch: a library beats at half of what it announced, and hangs when all of
-// it is over.
+// rewatch takes WATCHDOG_USEC: a beat is due every half of it, and the worker is hung when
+// all of it has passed.
 func (j *Judge) rewatch(within time.Duration) {
 	if j.off = within == 0; !j.off {
 		j.cfg.Interval, j.cfg.Timeout, j.cfg.MaxMissed = within/2, within, 2
@@ -96,26 +97,27 @@ func (j *Judge) alive(now time.Duration) {
 	j.missed, j.checked = 0, false
 }
 
-// Drowned: so much came in that a beat may have been lost among it.
-func (j *Judge) Drowned(now time.Duration) {
+// Overflowed takes the news that messages exceeded the rate limit, so that a beat may have
+// been lost.
+func (j *Judge) Overflowed(now time.Duration) {
 	j.alive(now)
-	j.startAt = max(j.startAt, now+drowned)
+	j.startAt = max(j.startAt, now+overflowed)
 }
 
-const drowned = time.Second
+const overflowed = time.Second
 
-// Stopped: we may have been kept from running since we last ran.
+// Stopped takes the news that this process may have been stopped since it last ran.
 func (j *Judge) Stopped(now time.Duration) {
 	j.shift(now - j.seen)
 	j.seen = now
 }
 
-// Pass is called first whenever we run.
+// Pass is called first whenever this process wakes up.
 func (j *Judge) Pass(now time.Duration) {
 	if due, ok := j.Deadline(); ok && now > due {
 		late, waited := now-due, due-j.seen
 		if late > max(waited/4, lateness) {
-			// So late is who did not run at all, and nobody knows since when.
+			// So late a process did not run at all, and it is not known since when.
 			j.shift(now - j.seen)
 		} else {
 			j.last += late
@@ -125,7 +127,7 @@ func (j *Judge) Pass(now time.Duration) {
 	j.seen = max(j.seen, now)
 }
 
-// lateness of a wake-up is nothing strange up to this on a busy machine.
+// lateness is how late a wake-up may be on a busy machine.
 const lateness = 100 * time.Millisecond
 
 func (j *Judge) shift(d time.Duration) {
@@ -134,13 +136,13 @@ func (j *Judge) shift(d time.Duration) {
 	j.checked = false
 }
 
-// patience is the silence that means a hang.
+// patience is the silence after which the worker is hung.
 func (j *Judge) patience() time.Duration {
 	return min(j.cfg.Timeout, j.until(j.cfg.MaxMissed))
 }
 
-// until is the silence after which that many beats count as missed: half an
-// interval late, so that a beat in every interval is never missed.
+// until is the silence after which that many beats count as missed. It is half an interval
+// longer, so that a worker that beats once in every interval misses none.
 func (j *Judge) until(missed int) time.Duration {
 	return j.cfg.Interval*time.Duration(missed) + j.cfg.Interval/2
 }

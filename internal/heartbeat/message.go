@@ -1,6 +1,5 @@
-// Package heartbeat reads what a worker says of itself by the sd_notify
-// protocol, and judges its silence. It is pure: sockets and clocks are
-// elsewhere.
+// Package heartbeat parses the messages of the sd_notify(3) protocol and decides when a
+// worker has timed out. It is pure: sockets and clocks are elsewhere.
 package heartbeat
 
 import (
@@ -10,18 +9,18 @@ import (
 	"unicode/utf8"
 )
 
-// MaxSize is the longest datagram that is read; systemd's own bound
-// (NOTIFY_BUFFER_MAX, PIPE_BUF). What is longer is dropped whole.
+// MaxSize is the longest datagram that is read, in bytes; systemd has the same bound
+// (NOTIFY_BUFFER_MAX, PIPE_BUF). A longer one is dropped whole.
 const MaxSize = 4096
 
-// Beat is what a message says of the worker's life.
+// Beat is the value of WATCHDOG in a message.
 type Beat uint8
 
 const (
 	NoBeat Beat = iota
 	// Alive: WATCHDOG=1.
 	Alive
-	// Trigger: WATCHDOG=trigger, the worker itself says that it is stuck.
+	// Trigger: WATCHDOG=trigger, the worker itself says that it is hung.
 	Trigger
 )
 
@@ -31,29 +30,28 @@ type Message struct {
 	Beat                       Beat
 	// Extend is EXTEND_TIMEOUT_USEC; 0 if it was not given.
 	Extend time.Duration
-	// Within is WATCHDOG_USEC, if Rewatch: 0 means that nobody is to watch.
+	// Within is WATCHDOG_USEC, if Rewatch; 0 turns heartbeats off.
 	Within  time.Duration
 	Rewatch bool
-	// Status is a line for people, without control characters.
+	// Status is STATUS, one line for a reader, without control characters.
 	Status string
 	// Barrier: BARRIER=1 and nothing else. The sender waits until the
 	// descriptor that came with it is closed.
 	Barrier bool
 }
 
-// Longest bounds the times that a message may ask for.
+// Longest bounds the times in a message; a longer one counts as Longest.
 const Longest = 24 * time.Hour
 
 // maxStatus bounds what is kept of STATUS, in bytes.
 const maxStatus = 1024
 
-// Parse reads a datagram. As systemd does, it takes each line by itself, and a
-// carriage return for the end of one too (manager_invoke_notify_message). Passed
-// over is a line that is no KEY=VALUE, one whose key is unknown, one whose value
-// makes no sense. ok is false if the whole is no message at all: too long, with a
-// NUL inside, or without any KEY=VALUE line.
+// Parse parses a datagram. Like systemd (manager_invoke_notify_message) it takes each line
+// by itself, and also ends a line at a carriage return. A line that is not KEY=VALUE, or
+// has an unknown key or an invalid value, is ignored. ok is false if the datagram is no
+// message: longer than MaxSize, with a NUL inside, or without any KEY=VALUE line.
 func Parse(b []byte) (m Message, ok bool) {
-	// Some senders count the terminating NUL (sd_notify of old, C libraries).
+	// Some senders include the terminating NUL (old sd_notify, C libraries).
 	b = bytes.TrimSuffix(b, []byte{0})
 	if len(b) > MaxSize || bytes.IndexByte(b, 0) >= 0 {
 		return m, false
@@ -87,7 +85,8 @@ func cutLine(b []byte) (line, rest []byte) {
 	return b, nil
 }
 
-// isKey: as environment variables are named (sd_notify(3) lists none else).
+// isKey reports whether b could be the name of an environment variable, as all keys in
+// sd_notify(3) are.
 func isKey(b []byte) bool {
 	for _, c := range b {
 		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && (c < 'a' || c > 'z') {
@@ -126,12 +125,13 @@ func (m *Message) set(key, value []byte) {
 	}
 }
 
-// minWithin keeps a slip of a unit from ending a worker at once.
+// minWithin is the least WATCHDOG_USEC but 0: a value in the wrong unit must not end a
+// worker at once.
 const minWithin = time.Millisecond
 
-// usec reads microseconds; more than Longest is Longest. What is no number of 64
-// bits is no value at all, as for systemd (safe_atou64): it may be a slip or an
-// attack, and must not keep anybody from being judged for a day.
+// usec parses microseconds; more than Longest is Longest. A number of more than 64 bits is
+// invalid, as for systemd (safe_atou64): it may be a mistake or an attack, and must not
+// turn the timeout off for a day.
 func usec(b []byte) (time.Duration, bool) {
 	if len(b) == 0 {
 		return 0, false
@@ -150,7 +150,7 @@ func usec(b []byte) (time.Duration, bool) {
 	return time.Duration(min(n, uint64(Longest/time.Microsecond))) * time.Microsecond, true
 }
 
-// printable makes one line of valid UTF-8 out of whatever was said.
+// printable returns the value as one line of valid UTF-8, with blanks for control characters.
 func printable(b []byte) string {
 	if len(b) > maxStatus {
 		b = b[:maxStatus]

@@ -29,25 +29,25 @@ func TestParse(t *testing.T) {
 		"BARRIER=1":                         {Barrier: true},
 		"BARRIER=1\n":                       {Barrier: true},
 
-		// A barrier comes alone.
+		// A barrier must be the only line.
 		"BARRIER=1\nREADY=1":   {Ready: true},
 		"BARRIER=1\nBARRIER=1": {},
 		"BARRIER=0":            {},
 		"X_BARRIER=1":          {},
 
-		// Values that make no sense, and keys that nobody knows, are passed over.
+		// Invalid values and unknown keys are ignored.
 		"READY=0": {}, "READY=": {}, "READY=11": {}, "READY= 1": {}, "ready=1": {}, "WATCHDOG=0": {}, "WATCHDOG=TRIGGER": {},
 		"EXTEND_TIMEOUT_USEC=0": {}, "EXTEND_TIMEOUT_USEC=": {}, "EXTEND_TIMEOUT_USEC=-1": {}, "EXTEND_TIMEOUT_USEC=1.5": {},
 		"EXTEND_TIMEOUT_USEC=1e6": {}, "WATCHDOG_USEC=": {}, "WATCHDOG_USEC=x": {}, "WATCHDOG_USEC=999": {}, "WATCHDOG_USEC=+5000": {},
 		"FDSTORE=1\nFDNAME=x": {}, "a_b9=": {}, "9=9": {}, "ERRNO=2\nSTATUS==x=y": {Status: "=x=y"},
 
-		// The last word counts, where there can be one only.
+		// Of several values of a key the last counts.
 		"EXTEND_TIMEOUT_USEC=5\nEXTEND_TIMEOUT_USEC=7": {Extend: 7 * time.Microsecond},
 		"EXTEND_TIMEOUT_USEC=5\nEXTEND_TIMEOUT_USEC=x": {Extend: 5 * time.Microsecond},
 		"WATCHDOG_USEC=5000\nWATCHDOG_USEC=0":          {Rewatch: true},
 		"STATUS=a\nSTATUS=b":                           {Status: "b"},
 
-		// Nobody asks for more than a day, whatever the number.
+		// A time of more than a day counts as a day.
 		"EXTEND_TIMEOUT_USEC=86400000000":                      {Extend: Longest},
 		"EXTEND_TIMEOUT_USEC=86399999999":                      {Extend: Longest - time.Microsecond},
 		"EXTEND_TIMEOUT_USEC=86400000001":                      {Extend: Longest},
@@ -57,7 +57,7 @@ func TestParse(t *testing.T) {
 		"EXTEND_TIMEOUT_USEC=" + strings.Repeat("0", 4000):     {},
 		"EXTEND_TIMEOUT_USEC=" + strings.Repeat("0", 99) + "3": {Extend: 3 * time.Microsecond},
 
-		// What is no number of 64 bits is passed over.
+		// A number of more than 64 bits is ignored.
 		"EXTEND_TIMEOUT_USEC=18446744073709551616":                            {},
 		"EXTEND_TIMEOUT_USEC=18446744073709551620":                            {},
 		"WATCHDOG_USEC=18446744073709551616":                                  {},
@@ -75,7 +75,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// What one line has wrong with it takes nothing from the others.
+// An invalid line does not affect the others.
 func TestLinesCountSingly(t *testing.T) {
 	beat := Message{Beat: Alive}
 	for text, want := range map[string]Message{
@@ -98,7 +98,7 @@ func TestLinesCountSingly(t *testing.T) {
 		"READY=1\r\nX.Y=1":          {Ready: true},
 		"STATUS=a\rb":               {Status: "a"},
 		"BARRIER=1\r\n":             {Barrier: true},
-		// A barrier comes alone, whatever the other line is.
+		// A barrier must be the only line, whatever the other line is.
 		"BARRIER=1\nBAZ": {},
 		"=\nBARRIER=1":   {},
 	} {
@@ -123,7 +123,7 @@ func TestNoMessage(t *testing.T) {
 
 func TestLongest(t *testing.T) {
 	fits := "STATUS=" + strings.Repeat("x", MaxSize-len("STATUS="))
-	for _, text := range []string{fits, fits + "\x00"} { // systemd counts no NUL either
+	for _, text := range []string{fits, fits + "\x00"} { // systemd does not count the NUL either
 		if m, ok := Parse([]byte(text)); !ok || m.Status != strings.Repeat("x", maxStatus) {
 			t.Errorf("%d bytes: %t, a status of %d bytes", len(text), ok, len(m.Status))
 		}
@@ -144,7 +144,7 @@ func TestStatus(t *testing.T) {
 		"a\u2028b\u2029c":          "a b c",
 		"a\xffb\xc3(c\xed\xa0\x80": "a b (c",
 		"a\ufffdb":                 "a\ufffdb",
-		// A letter that the bound cuts through is left out.
+		// A character that the bound cuts in two is left out.
 		strings.Repeat("x", maxStatus-1) + "ü": strings.Repeat("x", maxStatus-1),
 		strings.Repeat("x", maxStatus) + "y":   strings.Repeat("x", maxStatus),
 	} {

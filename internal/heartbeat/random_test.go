@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// life is a worker and its watchdog in random times.
+// life is a worker and its watchdog with random times.
 type life struct {
 	*rand.Rand
 	cfg Config
 	j   *Judge
 	now time.Duration
 
-	due     []time.Duration // beats that were sent and not read
+	due     []time.Duration // beats that were sent and not read yet
 	beatAt  time.Duration   // the next
 	silent  bool
-	hung    time.Duration // 0: not
+	hung    time.Duration // 0: not hung
 	missed  int
-	stalled time.Duration // and what the judge may lose with each stall
+	stalled time.Duration // and what the Judge may lose with each stall
 	log     []string
 }
 
@@ -35,8 +35,8 @@ func newLife(seed uint64) *life {
 	return l
 }
 
-// pause is between two beats of a healthy worker: half of what he was told, and
-// up to a quarter of the interval more, for he has other things to do too.
+// pause is the time between two beats of a healthy worker: half of WATCHDOG_USEC, and up to
+// a quarter of the interval more, since it has other things to do too.
 func (l *life) pause() time.Duration {
 	return l.cfg.Within()/2 + time.Duration(l.Int64N(int64(l.cfg.Interval/4)))
 }
@@ -54,7 +54,7 @@ func (l *life) pass(then time.Duration) {
 	l.now = max(l.now, then)
 }
 
-// wake is one turn of the watchdog: it hears, then judges.
+// wake is one wake-up of the watchdog: it reads messages, then calls Tick.
 func (l *life) wake() {
 	for range l.due {
 		l.j.Pass(l.now)
@@ -76,7 +76,7 @@ func (l *life) wake() {
 	}
 }
 
-// next is when the watchdog wakes, if nobody hinders it.
+// next is when the watchdog wakes up if it is not stopped.
 func (l *life) next() time.Duration {
 	at := l.beatAt
 	if l.silent {
@@ -88,7 +88,7 @@ func (l *life) next() time.Duration {
 	return max(at, l.now)
 }
 
-// frozen: the whole of it stands still, and nobody but a clock can tell.
+// frozen stops worker and watchdog; only the clock shows it.
 func (l *life) frozen(d time.Duration) {
 	l.note("all stood still for %v", d)
 	l.now += d
@@ -96,7 +96,7 @@ func (l *life) frozen(d time.Duration) {
 	l.stalled += d + l.cfg.Timeout
 }
 
-// hindered: the watchdog alone does not run.
+// hindered stops the watchdog alone.
 func (l *life) hindered(d time.Duration) {
 	l.note("the watchdog did not run for %v", d)
 	l.pass(l.now + d)
@@ -107,17 +107,17 @@ func (l *life) some(most time.Duration) time.Duration {
 	return time.Duration(l.Int64N(int64(most) + 1))
 }
 
-// mishap is one of what may befall us.
+// mishap is one of the ways in which the watchdog does not run for some time.
 func (l *life) mishap() {
 	// Some of the time until the next wake-up has passed.
 	if next := l.next(); next < 1<<61 {
 		l.pass(l.now + l.some(next-l.now))
 	}
 	switch l.IntN(4) {
-	case 0: // SIGSTOP to all, and SIGCONT, which is heard
+	case 0: // SIGSTOP to all, then SIGCONT, which the watchdog handles
 		l.frozen(l.some(3 * l.cfg.Timeout))
 		l.j.Stopped(l.now)
-	case 1: // nobody tells, but it was long
+	case 1: // no signal, but a long time
 		l.frozen(2*l.cfg.Timeout + time.Second + l.some(time.Hour))
 	case 2:
 		l.hindered(l.some(3 * l.cfg.Timeout))
@@ -138,7 +138,7 @@ func (l *life) fail(t *testing.T, seed uint64, what string) {
 
 const lives = 20_000
 
-// Whatever befalls the watchdog, or both: a worker that beats is never hung.
+// A worker that beats is never hung, whatever stops the watchdog, or both.
 func TestHealthyIsNeverHung(t *testing.T) {
 	wakes := 0
 	for seed := range uint64(lives) {
@@ -158,7 +158,7 @@ func TestHealthyIsNeverHung(t *testing.T) {
 	t.Logf("%d lives, %d wake-ups", lives, wakes)
 }
 
-// If nothing befalls anybody, none of his beats is missing either.
+// If neither is stopped no beat is missed either.
 func TestHealthyMissesNothing(t *testing.T) {
 	for seed := range uint64(lives / 4) {
 		l := newLife(seed)
@@ -171,8 +171,8 @@ func TestHealthyMissesNothing(t *testing.T) {
 	}
 }
 
-// A silent one is hung when his time is over, not earlier, not later, and each
-// beat that he owes is told of, one by one.
+// A silent worker is hung when its time is over, not earlier and not later, and each
+// missed beat is reported singly.
 func TestSilentIsHungInTime(t *testing.T) {
 	for seed := range uint64(lives) {
 		l := newLife(seed)
@@ -197,8 +197,8 @@ func TestSilentIsHungInTime(t *testing.T) {
 	}
 }
 
-// Each mishap costs the watchdog no more than its own time and what it had
-// counted until then.
+// Each mishap delays the timeout by at most its own duration and the silence counted until
+// then.
 func TestSilentIsHungAtLast(t *testing.T) {
 	for seed := range uint64(lives) {
 		l := newLife(seed)

@@ -1,3 +1,3 @@
-// Package house has nothing but a test, which keeps the rooms of this module
-// in order: who may import whom, and how long a file may be.
+// Package house has only tests: which packages of this module may import which, how long
+// a file may be, and what the pages and scripts must hold.
 package house

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// scripts/retry.sh tries three times at most, says so, and hides no failure.
+// scripts/retry.sh tries at most three times, says so, and fails if all three fail.
 func TestRetry(t *testing.T) {
 	script, err := filepath.Abs("../../scripts/retry.sh")
 	if err != nil {
@@ -30,7 +30,7 @@ func TestRetry(t *testing.T) {
 			t.Errorf("%d failures: status %d, want %d, after %q", c.fails, got, c.status, lines)
 		}
 		if n := strings.Count(string(said), "once more soon"); n != c.tries-1 {
-			t.Errorf("%d failures are told as %q", c.fails, said)
+			t.Errorf("%d failures are reported as %q", c.fails, said)
 		}
 	}
 }

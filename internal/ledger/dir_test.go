@@ -85,7 +85,7 @@ func TestSaveReadRemove(t *testing.T) {
 	if err != nil || info.Mode() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
-	for range 2 { // the second time it is gone already
+	for range 2 { // the second time it is removed already
 		must(t, Remove(dir, first.Name()))
 	}
 	if got := names(t, dir); !slices.Equal(got, []string{second.Name()}) {
@@ -93,7 +93,7 @@ func TestSaveReadRemove(t *testing.T) {
 	}
 }
 
-// Whoever was killed while he wrote left a file that stops nobody.
+// The unfinished file of a killed watchdog does not keep another from writing.
 func TestSaveOverALeftover(t *testing.T) {
 	dir, r := open(t), sample()
 	leftover := filepath.Join(dir.Name(), r.Name()+torn)
@@ -103,7 +103,7 @@ func TestSaveOverALeftover(t *testing.T) {
 		t.Errorf("%v, %q, %v", entries, unfinished, problems)
 	}
 	save(t, dir, r)
-	// Nor is a link followed that stands there.
+	// A link in its place is not followed.
 	victim := filepath.Join(t.TempDir(), "victim")
 	must(t, os.WriteFile(victim, []byte("precious"), 0o600))
 	must(t, os.Symlink(victim, leftover))
@@ -140,8 +140,8 @@ func TestWhatCannotBeSaved(t *testing.T) {
 	}
 }
 
-// What is no record is reported, once each, and never followed, opened for
-// long, or in the way of the others.
+// A file that is no record is reported once, is neither followed nor blocks, and does not
+// affect the others.
 func TestReadPassesOver(t *testing.T) {
 	dir, r := open(t), sample()
 	save(t, dir, r)
@@ -188,7 +188,7 @@ func TestReadPassesOver(t *testing.T) {
 		}
 		must(t, os.Remove(path(name)))
 	}
-	for _, name := range []string{"table", "table.new", "table.lock"} { // no business of the ledger
+	for _, name := range []string{"table", "table.new", "table.lock"} { // not the ledger's
 		must(t, os.WriteFile(path(name), nil, 0o600))
 	}
 	if entries, _, problems := Read(dir); len(entries) != 1 || problems != nil {
@@ -205,7 +205,7 @@ func bindSocket(name string) error {
 	return unix.Bind(fd, &unix.SockaddrUnix{Name: name})
 }
 
-// Root reads the records of others, and is told whose they are.
+// Root reads the records of other users, and learns their owners.
 func TestOwnerOfTheFile(t *testing.T) {
 	testkit.NeedRoot(t)
 	dir, r := open(t), sample()
@@ -217,7 +217,7 @@ func TestOwnerOfTheFile(t *testing.T) {
 	}
 }
 
-// Of another user's directory less is read than of our own.
+// Fewer files are read of another user's directory than of our own.
 func TestForeignDirectoryIsBounded(t *testing.T) {
 	testkit.NeedRoot(t)
 	dir, r := open(t), sample()

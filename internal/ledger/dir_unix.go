@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Save writes the record's file, whole or not at all.
+// Save writes the record's file atomically.
 func Save(dir *os.File, r *Record) error {
 	if err := r.check(); err != nil {
 		return fmt.Errorf("the record of worker %d: %w", r.Worker.PID, err)
@@ -23,7 +23,7 @@ func Save(dir *os.File, r *Record) error {
 	at := int(dir.Fd())
 	flags := unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := unix.Openat(at, name+torn, flags, 0o600)
-	if errors.Is(err, unix.EEXIST) { // of one that was killed while it wrote, and had our number
+	if errors.Is(err, unix.EEXIST) { // of a watchdog with this PID that was killed while it wrote
 		unix.Unlinkat(at, name+torn, 0)
 		fd, err = unix.Openat(at, name+torn, flags, 0o600)
 	}
@@ -46,7 +46,7 @@ func Save(dir *os.File, r *Record) error {
 	return nil
 }
 
-// Remove deletes a record's file, or what is left of writing one.
+// Remove deletes a record's file, or an unfinished one.
 func Remove(dir *os.File, name string) error {
 	if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
 		return &os.PathError{Op: "remove", Path: dir.Name() + "/" + name, Err: err}
@@ -60,17 +60,18 @@ func rewound(dir *os.File) (*os.File, error) {
 	return dir, err
 }
 
-// foreign reports whether a directory is another user's, or may be, and whose.
+// foreign reports whether a directory belongs, or may belong, to another user, and its
+// owner.
 func foreign(dir *os.File) (owner uint32, is bool) {
 	var st unix.Stat_t
 	err := unix.Fstat(int(dir.Fd()), &st)
 	return st.Uid, err != nil || int(st.Uid) != os.Geteuid()
 }
 
-// openRecord opens a file and says whose it is.
+// openRecord opens a file and returns its owner.
 func openRecord(dir *os.File, name string) (f *os.File, uid uint32, err error) {
 	var st unix.Stat_t
-	// Looked at before it is opened: to open a device may do something.
+	// Checked before it is opened: opening a device may have side effects.
 	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return nil, 0, err
 	}

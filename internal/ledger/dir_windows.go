@@ -13,10 +13,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Save writes the record's file, whole or not at all: a rename replaces what is
-// there in one step ("MoveFileExW function", MOVEFILE_REPLACE_EXISTING). The
-// directory is named, not held, so its opener has seen to it that nobody else
-// can put another in its place.
+// Save writes the record's file atomically: a rename replaces an older file in one step
+// ("MoveFileExW function", MOVEFILE_REPLACE_EXISTING). The directory is used by name, not
+// by handle: when it was opened it was made sure that no other user can replace it.
 func Save(dir *os.File, r *Record) error {
 	if err := r.check(); err != nil {
 		return fmt.Errorf("the record of worker %d: %w", r.Worker.PID, err)
@@ -30,7 +29,7 @@ func Save(dir *os.File, r *Record) error {
 		return err
 	}
 	err := os.Rename(name+torn, name)
-	for n := 0; n < patience && inUse(err); n++ { // a reaper reads it just now
+	for n := 0; n < patience && inUse(err); n++ { // a reaper is reading it
 		pause()
 		err = os.Rename(name+torn, name)
 	}
@@ -40,9 +39,8 @@ func Save(dir *os.File, r *Record) error {
 	return err
 }
 
-// patience is how often a file that somebody has open is tried again: half a
-// second in all. Some systems replace no file that is open, whatever its openers
-// allow.
+// patience is how often a file that another process has open is tried again, half a second
+// in all. Some systems do not replace an open file, whatever sharing its handles allow.
 const patience = 50
 
 var pause = func() { time.Sleep(10 * time.Millisecond) }
@@ -54,7 +52,7 @@ func inUse(err error) bool {
 func write(name string, b []byte) error {
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
 	f, err := os.OpenFile(name, flags, 0o600)
-	if errors.Is(err, fs.ErrExist) { // of one that was killed while it wrote, and had our number
+	if errors.Is(err, fs.ErrExist) { // of a watchdog with this PID that was killed while it wrote
 		os.Remove(name)
 		f, err = os.OpenFile(name, flags, 0o600)
 	}
@@ -68,7 +66,7 @@ func write(name string, b []byte) error {
 	return err
 }
 
-// Remove deletes a record's file, or what is left of writing one.
+// Remove deletes a record's file, or an unfinished one.
 func Remove(dir *os.File, name string) error {
 	path := filepath.Join(dir.Name(), name)
 	if info, err := os.Lstat(path); err == nil && info.IsDir() {

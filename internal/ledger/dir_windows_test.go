@@ -37,7 +37,7 @@ func TestSaveRemove(t *testing.T) {
 	if left, _ := os.ReadDir(dir.Name()); len(left) != 1 {
 		t.Errorf("there are %v", left)
 	}
-	for range 2 { // the second time it is gone already
+	for range 2 { // the second time it is removed already
 		if err := Remove(dir, r.Name()); err != nil {
 			t.Error(err)
 		}

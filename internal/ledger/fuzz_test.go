@@ -10,7 +10,7 @@ import (
 	"leash/internal/proc"
 )
 
-// Whatever is read as a record has a sum that fits, and is as it is written.
+// Every text that parses has the right checksum, and is the text that Append writes.
 func FuzzParse(f *testing.F) {
 	r := sample()
 	f.Add(r.Append(nil))
@@ -30,7 +30,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// The same with a sum that fits, which chance would not find.
+// The same with the right checksum added, which fuzzing would not find.
 func FuzzParseSummed(f *testing.F) {
 	f.Add([]byte(sampleText))
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -21,22 +21,21 @@ type Entry struct {
 const (
 	// maxFiles bounds what is read of one directory.
 	maxFiles = 20_000
-	// maxForeign is the bound for a directory of another user, who may mean ill:
-	// each record has root look for the processes that it names.
+	// maxForeign is the bound for a directory of another user, which may be hostile: root
+	// reads the processes that each record names.
 	maxForeign = 2_000
-	// maxProblems bounds what is told of it.
+	// maxProblems bounds how many problems are returned.
 	maxProblems = 50
 )
 
-// What is passed over, and why.
+// Why a file is skipped.
 var (
 	errNotRegular = errors.New("no regular file")
 	errForeign    = errors.New("it belongs to another user")
 )
 
-// Read reads every record of a directory. What is no record is named among the
-// problems and passed over: no link is followed, no device opened, and a FIFO
-// does not block.
+// Read reads every record of a directory. A file that is no record is skipped and named in
+// problems: links are not followed, devices not opened, and a FIFO does not block.
 func Read(dir *os.File) (entries []Entry, unfinished []string, problems []error) {
 	entries, unfinished, problems = readAll(dir)
 	if more := len(problems) - maxProblems; more > 0 {
@@ -56,7 +55,7 @@ func readAll(dir *os.File) (entries []Entry, unfinished []string, problems []err
 	most, check := maxFiles, func(uint32) error { return nil }
 	if owner, is := foreign(dir); is {
 		most, check = maxForeign, func(uid uint32) error {
-			if uid != owner && os.Geteuid() == 0 { // it speaks of its owner's processes alone
+			if uid != owner && os.Geteuid() == 0 { // it is evidence for its owner's processes alone
 				return errForeign
 			}
 			return nil
@@ -74,7 +73,7 @@ func readAll(dir *os.File) (entries []Entry, unfinished []string, problems []err
 				if err == nil {
 					err = check(r.UID)
 				}
-				if errors.Is(err, fs.ErrNotExist) { // its watchdog ended just now
+				if errors.Is(err, fs.ErrNotExist) { // its watchdog has ended meanwhile
 					continue
 				}
 				if err != nil {
@@ -97,7 +96,7 @@ func readAll(dir *os.File) (entries []Entry, unfinished []string, problems []err
 	}
 }
 
-// Others reports whether a file of the state directory is known and no record.
+// Others reports whether a file of the state directory is known not to be a record.
 func Others(name string) bool {
 	return name == "table" || name == "table.new" || name == "table.lock"
 }

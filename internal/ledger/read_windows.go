@@ -8,23 +8,22 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// rewound opens the directory once more: Wine lists for ever what was there when
-// a handle was first asked.
+// rewound opens the directory again: with Wine a handle keeps listing the files of its
+// first listing.
 func rewound(dir *os.File) (*os.File, error) { return os.Open(dir.Name()) }
 
 // tries is how often a file that cannot be opened is tried again.
 const tries = 5
 
-// foreign: who opened the directory has seen to it that it is ours.
+// foreign is false: when the directory was opened it was made sure that it is our own.
 func foreign(*os.File) (owner uint32, is bool) { return 0, false }
 
-// openRecord opens a file of our own user. There are no user numbers here: whose
-// it is, is said as 0, and the reader sets what he calls us.
+// openRecord opens a file of our own user. Windows has no user IDs: the owner is 0, and the
+// caller sets its own.
 //
-// It is opened as itself if it is a link or a mount point, and a folder too
-// ("CreateFileW function", FILE_FLAG_OPEN_REPARSE_POINT and
-// FILE_FLAG_BACKUP_SEMANTICS), and looked at behind the handle. Nobody is kept
-// from renaming and deleting it meanwhile.
+// A link or mount point is not followed, and a folder is opened too ("CreateFileW
+// function", FILE_FLAG_OPEN_REPARSE_POINT and FILE_FLAG_BACKUP_SEMANTICS), and the type is
+// checked by the handle. Others may rename and delete the file meanwhile.
 func openRecord(dir *os.File, name string) (f *os.File, uid uint32, err error) {
 	path := filepath.Join(dir.Name(), name)
 	wide, err := windows.UTF16PtrFromString(path)
@@ -34,7 +33,7 @@ func openRecord(dir *os.File, name string) (f *os.File, uid uint32, err error) {
 	const share = windows.FILE_SHARE_READ | windows.FILE_SHARE_WRITE | windows.FILE_SHARE_DELETE
 	const flags = windows.FILE_FLAG_OPEN_REPARSE_POINT | windows.FILE_FLAG_BACKUP_SEMANTICS
 	h, err := windows.CreateFile(wide, windows.GENERIC_READ, share, nil, windows.OPEN_EXISTING, flags, 0)
-	for n := 0; n < tries && inUse(err); n++ { // it is being removed, or looked at by a virus scanner
+	for n := 0; n < tries && inUse(err); n++ { // it is being removed, or read by a virus scanner
 		pause()
 		h, err = windows.CreateFile(wide, windows.GENERIC_READ, share, nil, windows.OPEN_EXISTING, flags, 0)
 	}
@@ -51,7 +50,7 @@ func openRecord(dir *os.File, name string) (f *os.File, uid uint32, err error) {
 
 func acceptable(h windows.Handle) error {
 	if kind, err := windows.GetFileType(h); err != nil || kind != windows.FILE_TYPE_DISK {
-		return errNotRegular // a device, by one of the names that stand for devices anywhere
+		return errNotRegular // a device, whose name is reserved in every folder
 	}
 	var info windows.ByHandleFileInformation
 	if err := windows.GetFileInformationByHandle(h, &info); err != nil {
@@ -79,8 +78,8 @@ func regular(attributes uint32) bool {
 	return attributes&special == 0
 }
 
-// ours: what administrators make may belong to all of them, and they could do
-// anything to us anyway.
+// ours reports whether a file is our own. Files of administrators may belong to their
+// group, which is trusted anyway.
 func ours(owner *windows.SID) error {
 	me, err := windows.GetCurrentProcessToken().GetTokenUser()
 	if err != nil {

@@ -53,8 +53,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// While a file is read it can be removed, and replaced a moment later.
-func TestReadHoldsNobodyUp(t *testing.T) {
+// A file that is being read can be removed, and replaced a moment later.
+func TestReadBlocksNoWriter(t *testing.T) {
 	dir, r := openDir(t), sample()
 	if err := Save(dir, &r); err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func TestReadHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-// Who has a file for himself for a moment is waited for, and not for ever.
+// A file that another process has open exclusively is waited for, but not for ever.
 func TestReadWaits(t *testing.T) {
 	dir, r := openDir(t), sample()
 	if err := Save(dir, &r); err != nil {
@@ -109,8 +109,8 @@ func TestReadWaits(t *testing.T) {
 	}
 }
 
-// What is no record is reported, once each, and never followed, nor in the way
-// of the others.
+// A file that is no record is reported once, is not followed, and does not affect the
+// others.
 func TestReadPassesOver(t *testing.T) {
 	dir, r := openDir(t), sample()
 	if err := Save(dir, &r); err != nil {
@@ -166,7 +166,7 @@ func junction(path, to string) error {
 	return exec.Command("cmd", "/c", "mklink", "/J", path, to).Run()
 }
 
-// givenAway makes a file that belongs to everybody.
+// givenAway makes a file that belongs to all users.
 func givenAway(path string, b []byte) error {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		return err
@@ -202,7 +202,7 @@ func TestRegular(t *testing.T) {
 	}
 }
 
-// Who counts as ourselves.
+// Which users count as our own.
 func TestOurs(t *testing.T) {
 	me, err := windows.GetCurrentProcessToken().GetTokenUser()
 	if err != nil {

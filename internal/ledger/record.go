@@ -1,8 +1,8 @@
-// Package ledger keeps one small file per guarded worker, so that what dead
-// watchdogs leave behind can be found even if it carries no label any more.
+// Package ledger keeps one small file per guarded worker, so that processes that dead
+// watchdogs left can be found even without labels.
 //
-// Nothing here is synced to disk: what outlives the machine's power is of
-// another boot, and such a record only says that it may be thrown away.
+// No file is synced to disk: after a power failure all records are of an earlier boot, and
+// may be removed anyway.
 package ledger
 
 import (
@@ -18,25 +18,25 @@ import (
 	"leash/internal/runid"
 )
 
-// Record says who guards whom for whom.
+// Record says which watchdog guards which worker, and for which parents.
 type Record struct {
 	RunID, WorkerID string
-	// Parents are those whose death ends the worker; none with a lifeline only.
+	// Parents are the processes at whose exit the worker is ended; none with a lifeline
+	// only.
 	Parents          []proc.ID
 	Watchdog, Worker proc.ID
 	// Group and Session are the worker's process group and session.
 	Group, Session int
 	// Cgroup is the directory of the worker's own cgroup; empty if it has none.
 	Cgroup string
-	// Boot and NS say where and when all the PIDs hold (see package owner).
+	// Boot and NS are the boot and the PID namespace of all the PIDs (see package owner).
 	Boot string
 	NS   uint64
 	// Ending: the watchdog is ending the worker.
 	Ending  bool
 	Started time.Time // of the watch, to the millisecond
-	// Seen is when the worker was last known to live, in the unit of
-	// proc.ID.Start. Until then its PID, and the group and session of that
-	// number, were its own.
+	// Seen is when the worker was last known to live, in the unit of proc.ID.Start. Until
+	// then its PID, and a group and session with that ID, were its own.
 	Seen uint64
 
 	// UID owns the file; set when it was read.
@@ -45,17 +45,17 @@ type Record struct {
 
 const (
 	head = "leash 1\n"
-	// maxSize bounds a file, and with maxFiles what another user can make root
+	// maxSize bounds a file in bytes, and with maxFiles what another user can make root
 	// read. A worker ID and a path of 4 KiB each, and some parents, fit.
 	maxSize = 16 << 10
-	// maxParents bounds how many processes one file has the reaper look for.
+	// maxParents bounds how many processes the reaper must read because of one file.
 	maxParents = 16
 )
 
 var errRecord = errors.New("not a record of this version")
 
-// Append writes the record in its file's form: a line for each field, and last
-// a checksum that tells a torn file from a whole one.
+// Append appends the text of the record's file: a line for each field, and last a checksum
+// by which a truncated file is detected.
 func (r *Record) Append(b []byte) []byte {
 	from := len(b)
 	b = append(b, head...)
@@ -94,16 +94,16 @@ func (r *Record) Append(b []byte) []byte {
 	return b
 }
 
-// checksum is 64-bit FNV-1a: each step is a bijection of the state, so no change
-// of a single byte goes unseen. Package hash/crc32 would have made a table of
-// 8 KiB in every watchdog.
+// checksum is 64-bit FNV-1a: each step is a bijection of the state, so that every change of
+// a single byte is detected. Package hash/crc32 would make a table of 8 KiB in every
+// watchdog.
 func checksum(b []byte) uint64 {
 	h := fnv.New64a()
 	h.Write(b)
 	return h.Sum64()
 }
 
-// Parse reads what Append writes. Anything else, torn or made up, is an error.
+// Parse parses the text that Append writes. Any other text is an error.
 func Parse(b []byte) (Record, error) {
 	var r Record
 	if len(b) > maxSize {
@@ -126,7 +126,7 @@ func Parse(b []byte) (Record, error) {
 	if err := r.check(); err != nil {
 		return r, err
 	}
-	if !bytes.Equal(r.Append(make([]byte, 0, len(b))), b) { // a line is missing, or stands twice
+	if !bytes.Equal(r.Append(make([]byte, 0, len(b))), b) { // a line is missing, or there twice
 		return r, fmt.Errorf("not as it is written: %w", errRecord)
 	}
 	return r, nil
@@ -181,7 +181,7 @@ func (r *Record) setNumber(name string, n uint64) bool {
 	return true
 }
 
-// check refuses what no watchdog would have written.
+// check returns an error for values that no watchdog writes.
 func (r *Record) check() error {
 	switch {
 	case !runid.Valid(r.RunID):
@@ -222,13 +222,13 @@ func unquote(b []byte) (string, bool) {
 	return s, err == nil && len(b) > 0 && b[0] == '"'
 }
 
-// Name is the file name of the watchdog's record: no other has it in this boot.
+// Name is the file name of the watchdog's record, unique in this boot.
 func (r *Record) Name() string {
 	return strconv.FormatUint(r.NS, 10) + "-" + strconv.Itoa(r.Watchdog.PID) + "-" +
 		strconv.FormatUint(r.Watchdog.Start, 10) + suffix
 }
 
-// Writer reads a record's file name, finished or not.
+// Writer parses a record's file name, finished or not.
 func Writer(name string) (ns uint64, watchdog proc.ID, ok bool) {
 	f := strings.Split(strings.TrimSuffix(strings.TrimSuffix(name, torn), suffix), "-")
 	if len(f) != 3 {
@@ -246,7 +246,7 @@ const (
 	torn = ".new"
 )
 
-// Leads says whether group and session of the worker's number are its own.
+// Leads reports whether the worker leads its group and its session.
 func (r *Record) Leads() (group, session bool) {
 	return r.Group == r.Worker.PID, r.Session == r.Worker.PID
 }

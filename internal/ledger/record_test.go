@@ -60,7 +60,7 @@ func TestForm(t *testing.T) {
 	}
 }
 
-// Whatever the strings hold, what is read is what was written.
+// Any strings are read as they were written.
 func TestWhatIsWrittenIsRead(t *testing.T) {
 	same := func(worker, cgroup, boot []byte, parents []uint32, ids [6]uint64, ns, seen uint64, ms uint32, ending bool) bool {
 		r := Record{RunID: "abc1234", WorkerID: string(worker), Cgroup: string(cgroup), Boot: "b" + string(boot), NS: ns, Ending: ending,
@@ -94,7 +94,7 @@ func TestTruncatedIsRefused(t *testing.T) {
 	}
 }
 
-// No change of a single byte is taken for a record.
+// A record with any single byte changed is refused.
 func TestChangedIsRefused(t *testing.T) {
 	r := sample()
 	whole := r.Append(nil)
@@ -114,7 +114,7 @@ func TestChangedIsRefused(t *testing.T) {
 	}
 }
 
-// With a sum that fits, but as no watchdog writes it.
+// With the right checksum, but not as a watchdog writes it.
 func TestMadeUpIsRefused(t *testing.T) {
 	for _, c := range []struct{ old, new string }{
 		{"leash 1\n", "leash 2\n"},
@@ -169,7 +169,7 @@ func TestMadeUpIsRefused(t *testing.T) {
 	}
 }
 
-// A number proves something only where it is the worker's own.
+// A group or session ID is evidence only if it is the worker's PID.
 func TestLeads(t *testing.T) {
 	for _, c := range []struct {
 		group, session          int

@@ -1,4 +1,4 @@
-// Package oneline writes what went wrong as the one line that a person reads.
+// Package oneline writes an error as one line for a person.
 package oneline
 
 import (
@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// Error writes "program: text" and a line feed. Both programs end with it where
-// they fail, so that nothing in an argument, a variable or a file name steers a
-// terminal or begins a line of a log.
+// Error writes "program: text" and a line feed. Both programs report errors with it, so that
+// no argument, variable or file name can send escape sequences to a terminal or begin a line
+// of a log.
 func Error(w io.Writer, program string, err error) {
 	fmt.Fprintln(w, program+": "+Plain(err.Error()))
 }

@@ -2,7 +2,7 @@
 // after the one that started it had ended. No system says so.
 package orphan
 
-// Facts are what can be seen of a process whose parent may not be its own.
+// Facts is what can be read of a process and its parent.
 type Facts struct {
 	PID, Session, Group int
 	Parent              int
@@ -15,16 +15,18 @@ type Facts struct {
 	// LeaderParent is the parent of the leader of the process's group, 0 if
 	// there is none.
 	LeaderParent int
-	// Service: the parent is a manager that says that it started the process.
+	// Service: the parent is a service manager, and the environment says that it started
+	// the process.
 	Service bool
 }
 
-// Likely reports whether nobody's death may ever be noticed through this parent:
-// it is PID 1, or a user's systemd, and did not plainly start the process itself.
+// Likely reports whether the parent probably did not start the process, so that its exit
+// means nothing: it is PID 1, or a user's systemd, and there is no sign that it started
+// the process.
 //
-// A session is inherited, so a child of PID 1's is of its session. One that leads
-// a session of its own may be either (setsid -f; an application that is PID 1 and
-// starts its children so): it counts, for a needless warning does less harm.
+// A session is inherited, so a process in the session of PID 1 was started by it. One that
+// leads its own session may be either (setsid -f; an application that runs as PID 1 and
+// starts its children so): it counts as likely, since a needless warning does less harm.
 func Likely(f Facts) bool {
 	switch {
 	case f.Service:
@@ -33,7 +35,7 @@ func Likely(f Facts) bool {
 		return f.ParentName == "systemd"
 	case f.Session != f.ParentSession:
 		return true
-	case f.Group != f.PID && f.Group != f.ParentGroup: // of the group of a process that was between the two
+	case f.Group != f.PID && f.Group != f.ParentGroup: // in the group of a process that was between the two
 		return !f.ParentTerminal || f.LeaderParent != f.Parent
 	}
 	return false

@@ -1,5 +1,5 @@
-// Package owner reads and writes LEASH_RUN_OWNER: who a worker works for, so
-// that a look at the process table alone tells whether its run is dead.
+// Package owner reads and writes LEASH_RUN_OWNER, the identity of a worker's parent, so
+// that the process table alone shows whether the worker's run is dead.
 package owner
 
 import (
@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// Owner is the identity of a parent, good for any process of the machine that
-// wants to know whether it still lives.
+// Owner is the identity of a parent, by which any process of the machine can check whether
+// it lives.
 type Owner struct {
 	PID int
-	// Start is proc.ID's: clock ticks since boot on Linux.
+	// Start is as in proc.ID: clock ticks since boot on Linux.
 	Start uint64
 	// Boot is the system's name for this boot
 	// (/proc/sys/kernel/random/boot_id, random(4)).
@@ -21,7 +21,7 @@ type Owner struct {
 	NS uint64
 }
 
-// maxLen bounds what is read: environments are hostile input.
+// maxLen bounds the text in bytes: an environment may be hostile.
 const maxLen = 128
 
 // String is PID:START:BOOT:NS.

@@ -1,6 +1,6 @@
-// Package proc holds the plain values that every part of Leash shares: who a
-// process is, what was seen of it, and the signals it may be sent. It decides
-// nothing about a system and imports nothing of ours.
+// Package proc has the plain values that all packages of Leash share: the identity of a
+// process, what was read of it, and signals. It depends on no system and imports no other
+// package of this module.
 package proc
 
 import (
@@ -8,14 +8,14 @@ import (
 	"fmt"
 )
 
-// ErrGone says that the process no longer exists, or that its number now
-// belongs to another one.
+// ErrGone means that the process no longer exists, or that its PID was reused.
 var ErrGone = errors.New("the process is gone")
 
-// ErrDenied says that the system refused access. It is never taken for death.
+// ErrDenied means that the system refused access. It does not mean that the process is
+// dead.
 var ErrDenied = errors.New("access denied")
 
-// ID says which process is meant, beyond its reusable number.
+// ID identifies a process even if its PID is reused.
 //
 // Start is in the system's own unit and only ever compared: clock ticks since
 // boot on Linux (field 22 of /proc/PID/stat, proc(5); usually 10 ms), microseconds
@@ -35,8 +35,8 @@ type Match int
 const (
 	// Different processes, for certain.
 	Different Match = iota
-	// Perhaps the same: the numbers agree, but start times are too coarse to
-	// prove it. Further evidence is needed.
+	// Perhaps the same: PID and start time agree, but start times are too coarse to prove
+	// it. Further evidence is needed.
 	Perhaps
 	// Same process, for certain.
 	Same
@@ -60,7 +60,7 @@ func (a ID) Match(b ID) Match {
 
 func (a ID) String() string { return fmt.Sprintf("%d@%d", a.PID, a.Start) }
 
-// Info is what one look at a process showed.
+// Info is what one read of a process returned.
 type Info struct {
 	ID
 	PPID, PGID, SID int
@@ -73,8 +73,8 @@ type Info struct {
 	Leash bool
 }
 
-// Dead reports whether nothing of the process runs any more. A zombie is dead;
-// one whose first thread has ended while others run shows state Z and lives.
+// Dead reports whether all threads of the process have ended. A zombie is dead; a process
+// whose first thread has ended while others run has state Z too, and lives.
 func (i Info) Dead() bool {
 	switch i.State {
 	case 'X', 'x':
@@ -91,7 +91,7 @@ type Signal struct {
 	Name string
 }
 
-// Signals that every POSIX system numbers alike.
+// Signals with the same number on every POSIX system.
 var (
 	INT  = Signal{2, "SIGINT"}
 	QUIT = Signal{3, "SIGQUIT"}
@@ -116,9 +116,9 @@ func (e Exit) Status() int {
 	return e.Code
 }
 
-// Adopted is what was learnt of a worker that was running already.
+// Adopted is what was read of a worker that was running already.
 type Adopted struct {
 	Info     Info
-	RunID    string // from its arguments or environment, if there
+	RunID    string // from its arguments or environment, if it is there
 	WorkerID string // from its environment
 }

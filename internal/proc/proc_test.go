@@ -12,7 +12,7 @@ func TestMatch(t *testing.T) {
 		want Match
 	}{
 		{"one inode", ID{7, 100, 5}, ID{7, 100, 5}, Same},
-		// A start time may be read a tick apart; the inode knows better.
+		// Start times may differ by a tick between two reads; the inode decides.
 		{"one inode, two starts", ID{7, 100, 5}, ID{7, 101, 5}, Same},
 		{"two inodes in one tick", ID{7, 100, 5}, ID{7, 100, 6}, Different},
 		{"two numbers", ID{7, 100, 5}, ID{8, 100, 5}, Different},
@@ -33,7 +33,7 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// Never certain without an inode on both sides; never two numbers as one.
+// Match is never certain without an inode on both sides, and different PIDs never match.
 func TestMatchClaimsNoMoreThanIsKnown(t *testing.T) {
 	rule := func(pids [2]bool, starts, inodes [2]uint8) bool {
 		id := func(i int) ID {

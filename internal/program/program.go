@@ -1,5 +1,5 @@
-// Package program tells the programs of this project from others of the same name:
-// Debian has a watchdog of its own, and a reaper too.
+// Package program tells the programs of this project from others of the same name: Debian
+// has a watchdog too, and a reaper.
 package program
 
 import (
@@ -8,8 +8,8 @@ import (
 	"os"
 )
 
-// mark is in the data of every program that looks for it, and so in watchdog and
-// reaper, of whatever version.
+// mark is in the data of every program that searches for it, and so in watchdog and reaper,
+// whatever their version.
 var mark = []byte("leash: this file is a watchdog or a reaper, and no member of any run")
 
 // Named reports whether a file has the name of one of the programs, on Windows without
@@ -22,8 +22,8 @@ func Named(name string) bool {
 	return false
 }
 
-// Marked reports whether an executable is one of the programs. What cannot be read is
-// not: its name alone proves nothing.
+// Marked reports whether an executable is one of the programs. It is false for a file that
+// cannot be read: its name alone proves nothing.
 func Marked(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -36,11 +36,11 @@ func Marked(path string) bool {
 // limit is far above the size of a program of this project, 4 to 5 MB.
 const limit = 64 << 20
 
-// Holds reports whether the mark is in what r gives.
+// Holds reports whether the mark is in the data of r.
 func Holds(r io.Reader) bool {
 	r = io.LimitReader(r, limit)
 	buf := make([]byte, 64<<10)
-	kept := 0 // from the part before, in which the mark may begin
+	kept := 0 // bytes of the previous part, in which the mark may begin
 	for {
 		n, err := r.Read(buf[kept:])
 		if bytes.Contains(buf[:kept+n], mark) {

@@ -1,11 +1,11 @@
 // Package runid makes run IDs and finds them in arguments and environments.
 //
 // A run ID is 7 characters of [0-9a-z], 36⁷ ≈ 7.8·10¹⁰ of them, drawn at
-// random. Others take five of them from a clock, microseconds modulo 36⁵, and
-// draw two. That is as good for runs that start at any moment, and far worse for
-// others: its clock part repeats every 60.466176 s, and runs that start together
-// share it. Of ten million draws so many repeated an earlier ID, and by the
-// birthday bound so many should (TestCollisions):
+// random. The other scheme takes five of them from a clock, microseconds modulo 36⁵, and
+// draws two. That is as good for runs that start at random times, and far worse for others:
+// the clock part repeats every 60.466176 s, and runs that start together share it. How many
+// of ten million draws repeated an earlier ID, and how many are expected by the birthday
+// bound (TestCollisions):
 //
 //	runs that start                        clock and 2          7 at random
 //	at any moment                          641 (638)            648 (638)
@@ -35,7 +35,7 @@ func New(random io.Reader) (string, error) {
 			return "", err
 		}
 		for _, c := range b {
-			// 252 is 7·36: what lies above would favour the low digits.
+			// 252 is 7·36: higher bytes would favour the low digits.
 			if c < 252 && n < Len {
 				id[n] = digits[c%36]
 				n++
@@ -89,9 +89,9 @@ func decimal(s string, least, most int) bool {
 
 var flags = [][]byte{[]byte("--run-id"), []byte("--snakepit-run-id")}
 
-// FromArgs finds the ID in an argument vector as /proc/PID/cmdline shows it:
-// each argument ended by NUL. Only whole arguments count, never text inside
-// one. The first argument is the program's name and is passed over.
+// FromArgs finds the ID in an argument vector as in /proc/PID/cmdline: each argument ends
+// with NUL. Only whole arguments count, never text inside one. The first argument is the
+// program's name and is skipped.
 func FromArgs(cmdline []byte) string {
 	if all := AllFromArgs(cmdline); len(all) > 0 {
 		return all[0]
@@ -99,7 +99,7 @@ func FromArgs(cmdline []byte) string {
 	return ""
 }
 
-// AllFromArgs finds every ID, each once: more than one contradict each other.
+// AllFromArgs finds every ID, each once; several contradict each other.
 func AllFromArgs(cmdline []byte) (all []string) {
 	_, rest, _ := bytes.Cut(cmdline, []byte{0})
 	for len(rest) > 0 {
@@ -114,8 +114,8 @@ func AllFromArgs(cmdline []byte) (all []string) {
 	return all
 }
 
-// enough contradict each other as well as a hundred thousand would, with which
-// another user could keep us busy.
+// enough bounds how many IDs are returned: two contradict each other already, and another
+// user could keep the caller busy with a hundred thousand.
 const enough = 8
 
 func add(all []string, value []byte) []string {
@@ -141,7 +141,7 @@ func flagValue(arg, rest, flag []byte) ([]byte, bool) {
 	return bytes.CutPrefix(after, []byte("="))
 }
 
-// Labels are what an environment says of a process.
+// Labels are the values in an environment that concern a process's run.
 type Labels struct {
 	// Runs are the run IDs, each once, that of LEASH_RUN_ID before that of
 	// SNAKEPIT_RUN_ID: more than one contradict each other.
@@ -156,7 +156,7 @@ func ReadEnviron(env []byte) (l Labels) {
 	for len(env) > 0 {
 		var entry []byte
 		entry, env, _ = bytes.Cut(env, []byte{0})
-		// Few entries begin so, and no string is made of the others.
+		// No string is allocated for other entries.
 		if v, ok := bytes.CutPrefix(entry, []byte("LEASH_RUN_ID=")); ok {
 			l.Runs = add(l.Runs, v)
 		} else if v, ok := bytes.CutPrefix(entry, []byte("SNAKEPIT_RUN_ID=")); ok {

@@ -6,14 +6,14 @@ import (
 	"leash/internal/proc"
 )
 
-// deepest is how far above a process the worker is looked for.
+// deepest is how many ancestors of a process are searched for the worker.
 const deepest = 64
 
-// Contains reports whether a process is the worker or one of its tree, without
-// following the tree anew: it is known, it has the worker's marks, or one of
-// those above it is or has. What has been reaped cannot be told any more.
+// Contains reports whether a process is the worker or in its tree, without a new
+// scan: the process or one of its ancestors is known to be, or has the worker's
+// group, session or labels. It is false for a process that has been reaped.
 func (t *Tree) Contains(h Handle) bool {
-	info, err := h.Look()
+	info, err := h.Info()
 	if err != nil || t.Root == nil || t.never(info.ID) || t.fosters(info.PID) { // without a root: between two workers
 		return false
 	}
@@ -38,13 +38,13 @@ func (t *Tree) Contains(h Handle) bool {
 			return false
 		}
 		above = append(above, p)
-		parent, err := p.Look()
+		parent, err := p.Info()
 		if err != nil || t.never(parent.ID) {
 			return false
 		}
-		// Had the number changed hands before it was opened, the child would
-		// have another parent by now.
-		again, err := h.Look()
+		// If the PID had been reused before it was opened, the child would have
+		// another parent by now.
+		again, err := h.Info()
 		if err == nil && again.PPID != info.PPID {
 			info = again
 			continue
@@ -60,12 +60,13 @@ func (t *Tree) Contains(h Handle) bool {
 	return false
 }
 
-// marked reports whether a process belongs by what is known of itself.
+// marked reports whether a process belongs by its own identity, group, session or
+// labels, whatever its ancestors are.
 func (t *Tree) marked(h Handle, info proc.Info) bool {
 	if info.PID == t.root.PID {
 		return is(t.Root, t.root.ID, info.ID)
 	}
-	if info.Leash { // held, if at all, to look below it; below the worker it is found by its parents
+	if info.Leash { // kept, if at all, to find its children; one in the tree is found by its ancestors
 		return false
 	}
 	if m := t.members[info.PID]; m != nil && is(m.h, m.info.ID, info.ID) {
@@ -79,22 +80,23 @@ func (t *Tree) marked(h Handle, info proc.Info) bool {
 	return t.Claims(info, run, worker)
 }
 
-// is reports whether a process is the one that is held. Where only numbers tell,
-// they tell as long as the one that is held has not been reaped.
+// is reports whether a process is the one that is held. Without inodes a PID and a
+// start time identify it only until the process that is held has been reaped.
 func is(held Handle, known, found proc.ID) bool {
 	switch known.Match(found) {
 	case proc.Same:
 		return true
 	case proc.Perhaps:
-		_, err := held.Look()
+		_, err := held.Info()
 		return !errors.Is(err, proc.ErrGone)
 	}
 	return false
 }
 
-// Shock sends a signal to the worker itself, then SIGCONT, so that one who is
-// stopped hears it.
-func (t *Tree) Shock(sig proc.Signal) []Sent {
+// SignalHung sends a signal to the worker alone, then SIGCONT, so that a stopped
+// worker handles it.
+func (t *Tree) SignalHung(sig proc.Signal) []Sent {
+	t.asking()
 	t.sent = t.sent[:0]
 	if t.lookAtRoot(false); !t.rootDead {
 		t.one(t.Root, t.root.PID, sig)

@@ -6,34 +6,34 @@ import (
 	"leash/internal/proc"
 )
 
-// Of a worker that was reaped only the labels count: its number, and that of its
-// group and session, may be another's. What a living parent has started may be the
-// next worker of the same name, or of it.
+// Only labels identify the tree of a worker that was reaped: its PID, and the IDs of its
+// group and session, may be another process's. What a living parent has started may be
+// the next worker with the same ID, or in that worker's tree.
 func TestAdoptGone(t *testing.T) {
 	k := table{}
 	k.add(1, 0, 1)
 	k.add(shell, 1, shell)
 	next := k.add(41, shell, 41) // the next worker
-	below := k.add(42, 41, 42)   // of it
+	below := k.add(42, 41, 42)   // its child
 	stray := k.add(50, 1, 50)
 	another := k.add(51, 1, 51)
 	user := k.add(52, 1, 52)
 	user.UID = 8
-	k.add(worker, 1, worker) // the number anew
+	k.add(worker, 1, worker) // the PID, reused
 	k.add(53, 1, worker)
 	for _, e := range []*entry{next, below, stray, another, user} {
 		e.run, e.worker = "r4nd0m7", "w1"
 	}
 	another.worker = "w2"
 	gone := &entry{reaped: true}
-	tree := &Tree{Kernel: k, Employers: []proc.Info{k[shell].Info}, RunID: "r4nd0m7", WorkerID: "w1",
+	tree := &Tree{Kernel: k, Parents: []proc.Info{k[shell].Info}, RunID: "r4nd0m7", WorkerID: "w1",
 		Search: func() ([]int, error) { return []int{worker, 41, 42, 50, 51, 52, 53, shell}, nil }}
 	tree.AdoptGone(held{gone}, worker, 7)
 	if c := tree.Count(); c.Living != 1 || !c.Ended {
 		t.Errorf("%+v", c)
 	}
-	tree.Ask(proc.TERM)
-	tree.Force()
+	tree.SignalAll(proc.TERM)
+	tree.Kill()
 	for pid, e := range k {
 		if got := len(e.got) > 0; got != (e == stray) {
 			t.Errorf("%d was sent %v", pid, e.got)
@@ -51,14 +51,14 @@ func TestAdoptGone(t *testing.T) {
 	}
 }
 
-// A watched parent that is of the worker's session is no member of its tree.
+// A watched parent in the worker's session does not belong to the worker's tree.
 func TestClaimsNoParent(t *testing.T) {
 	k, tree := scene(t)
 	k[shell].SID = worker
 	tree.Search = func() ([]int, error) { return []int{shell}, nil }
-	tree.Employers, tree.Never = []proc.Info{k[shell].Info}, nil
+	tree.Parents, tree.Protected = []proc.Info{k[shell].Info}, nil
 	tree.Count()
-	tree.Force()
+	tree.Kill()
 	if got := k[shell].got; len(got) > 0 {
 		t.Errorf("the parent was sent %v", got)
 	}

@@ -6,23 +6,23 @@ import (
 )
 
 // How often EndNow scans the tree: at first at once, at last twice a second, for
-// about half a minute in all. What is left then, no signal ends.
+// about half a minute in all. What is left then cannot be ended by a signal.
 const (
 	endRounds    = 64
 	endPause     = time.Millisecond
 	endPauseLong = 500 * time.Millisecond
 )
 
-// ErrSurvivors says that something of the tree could not be ended.
+// ErrSurvivors means that some process of the tree could not be ended.
 var ErrSurvivors = errors.New("some processes could not be ended")
 
-// EndNow kills the whole tree without a grace period, and again until nothing of
-// it is left. A sentinel ends the tree of a watchdog that was killed with it. pause
-// waits for that long, or until a child has ended.
+// EndNow kills the whole tree without a grace period, repeatedly until no process of
+// it is left, or returns ErrSurvivors. A sentinel uses it after its watchdog was
+// killed. pause waits for the given time, or until a child has ended.
 func EndNow(t *Tree, pause func(time.Duration)) error {
 	wait, empty := endPause, 0
 	for range endRounds {
-		t.Force()
+		t.Kill()
 		c := t.Count()
 		if c.Living > 0 {
 			empty = 0

@@ -1,6 +1,6 @@
-// Package stop ends a tree of processes: ask, wait, force, count, and again,
-// until none is left or what is left cannot be ended. Sequence decides and is
-// pure; Tree performs, over a Kernel.
+// Package stop ends a process tree: stop signal, grace period, kill, count, and
+// again, until no process is left or the rest cannot be ended. Sequence decides and
+// is pure; Tree performs, through a Kernel.
 package stop
 
 import "time"
@@ -8,64 +8,65 @@ import "time"
 // Phase is where a Sequence stands.
 //
 //	        Begin               grace over
-//	Idle ───────────► Asking ────────────────► Forcing ──┐ Force, Count,
+//	Idle ───────────► Stopping ────────────────► Killing ──┐ Kill, Count,
 //	                    │  ▲ Count: some live     │  ▲   │ again
 //	                    ▼  │                      ▼  └───┘
 //	               Count: none (twice, or proven) ───► Done
 //	                                                    ▲
 //	                all that is left cannot be ended, or the bound is reached
 //
-// BeginWithWorker asks the worker alone. The rest of the tree is asked when a
-// count finds that the worker has ended; the grace is one and the same.
+// After BeginWithWorker the stop signal goes to the worker alone, and to the rest of
+// the tree when a count finds that the worker has ended, all in one grace period.
 type Phase int
 
 const (
 	Idle Phase = iota
-	Asking
-	Forcing
+	Stopping
+	Killing
 	Done
 )
 
-func (p Phase) String() string { return [...]string{"idle", "asking", "forcing", "done"}[p] }
+func (p Phase) String() string { return [...]string{"idle", "stopping", "killing", "done"}[p] }
 
 // Do is what the sequence wants done next.
 type Do int
 
 const (
-	// Ask everyone politely. Newcomers found later are asked by AskNew.
-	Ask Do = iota
-	AskNew
-	// Force ends everyone who is found, at once.
-	Force
-	// Count says how many live; its answer goes to Counted.
+	// SignalAll sends the stop signal to the whole tree, SignalNew to processes
+	// found since.
+	SignalAll Do = iota
+	SignalNew
+	// Kill sends SIGKILL to every process that is found.
+	Kill
+	// Count scans the tree; its answer goes to Counted.
 	Count
-	// AskWorker asks the worker and nobody else.
-	AskWorker
+	// SignalWorker sends the stop signal to the worker alone.
+	SignalWorker
 )
 
 func (d Do) String() string {
-	return [...]string{"ask", "ask-new", "force", "count", "ask-worker"}[d]
+	return [...]string{"signal-all", "signal-new", "kill", "count", "signal-worker"}[d]
 }
 
 // Census is the answer to Count.
 type Census struct {
-	// Living members, zombies not among them.
+	// Living is how many processes live; zombies do not count.
 	Living int
-	// Unasked of the living have not been asked yet.
-	Unasked int
+	// Unsignalled of the living have not had the stop signal yet.
+	Unsignalled int
 	// Denied of the living may not be signalled by us (another user's).
 	Denied int
-	// Ended: nothing of the worker itself is left.
+	// Ended: the worker itself has ended.
 	Ended bool
-	// Proven says that Living == 0 needs no second look.
+	// Proven: Living == 0 is certain and needs no second count.
 	Proven bool
 }
 
 const (
-	// ForceBound is how long forcing goes on before what is left is reported:
+	// KillBound is how long kills are repeated before what is left is reported:
 	// a process that frees 100 GB needs seconds to die.
-	ForceBound = 10 * time.Second
-	// forceRounds are needed besides: we may have been stopped for all that time.
+	KillBound = 10 * time.Second
+	// forceRounds are needed besides: this process may have been stopped all that time.
 	// They take 2.2 s.
 	forceRounds = 10
 
@@ -73,7 +74,7 @@ const (
 	askRecountMax = time.Second
 	forceAgain    = 5 * time.Millisecond
 	forceAgainMax = 500 * time.Millisecond
-	// emptyCounts in a row are needed where no single count is a proof.
+	// emptyCounts in a row are needed where a single count proves nothing.
 	emptyCounts = 2
 )
 
@@ -87,32 +88,32 @@ type Sequence struct {
 	again   time.Duration // the next recount
 	backoff time.Duration
 	empty   int
-	rounds  int // of force
+	rounds  int // of kills
 	asked   bool
-	alone   bool // only the worker was asked so far
+	alone   bool // only the worker has had the stop signal
 	forced  bool
 	living  int
 }
 
-// Begin starts the sequence. With look it counts before it asks: the tree may
-// well be empty. Beginning again changes nothing.
-func (s *Sequence) Begin(now, grace time.Duration, look bool) []Do {
+// Begin starts the sequence. With count it counts before it sends stop signals, for
+// a tree that may be empty. A second call has no effect.
+func (s *Sequence) Begin(now, grace time.Duration, count bool) []Do {
 	if s.phase != Idle {
 		return nil
 	}
-	s.phase, s.grace = Asking, grace
+	s.phase, s.grace = Stopping, grace
 	s.graceAt = now + grace
 	s.backoff, s.again = askRecount, now+askRecount
-	if look {
+	if count {
 		return []Do{Count}
 	}
 	s.asked = true
-	return []Do{Ask}
+	return []Do{SignalAll}
 }
 
-// KillNow kills at once, without a stop signal or what is left of the grace period.
+// KillNow kills at once, without a stop signal or the rest of the grace period.
 func (s *Sequence) KillNow(now time.Duration) []Do {
-	if s.phase == Forcing || s.phase == Done {
+	if s.phase == Killing || s.phase == Done {
 		return nil
 	}
 	return s.force(now)
@@ -126,19 +127,19 @@ func (s *Sequence) BeginWithWorker(now, grace time.Duration) []Do {
 	}
 	s.Begin(now, grace, false)
 	s.alone = true
-	return []Do{AskWorker}
+	return []Do{SignalWorker}
 }
 
 // Extend moves the end of the grace period; it never shortens it.
 func (s *Sequence) Extend(until time.Duration) {
-	if s.phase == Asking && until > s.graceAt {
+	if s.phase == Stopping && until > s.graceAt {
 		s.graceAt = until
 	}
 }
 
-// Quiet says that every process known to live has ended since the last count.
+// Quiet takes the news that every process counted last has ended since.
 func (s *Sequence) Quiet() []Do {
-	if s.phase == Asking || s.phase == Forcing {
+	if s.phase == Stopping || s.phase == Killing {
 		return []Do{Count}
 	}
 	return nil
@@ -146,7 +147,7 @@ func (s *Sequence) Quiet() []Do {
 
 // Counted takes the answer to Count.
 func (s *Sequence) Counted(now time.Duration, c Census) []Do {
-	if s.phase != Asking && s.phase != Forcing {
+	if s.phase != Stopping && s.phase != Killing {
 		return nil
 	}
 	s.living = c.Living
@@ -159,7 +160,7 @@ func (s *Sequence) Counted(now time.Duration, c Census) []Do {
 		return []Do{Count}
 	}
 	s.empty = 0
-	if s.phase == Asking {
+	if s.phase == Stopping {
 		return s.askMore(now, c)
 	}
 	if c.Denied == c.Living || now >= s.boundAt && s.rounds >= forceRounds {
@@ -173,12 +174,12 @@ func (s *Sequence) Counted(now time.Duration, c Census) []Do {
 }
 
 func (s *Sequence) askMore(now time.Duration, c Census) []Do {
-	if c.Denied == c.Living { // waiting for what cannot hear us is no use
+	if c.Denied == c.Living { // no process is left that could be signalled
 		return s.force(now)
 	}
 	if !s.asked { // even if there is no grace at all
 		s.asked = true
-		return []Do{Ask}
+		return []Do{SignalAll}
 	}
 	if now >= s.graceAt {
 		return s.force(now)
@@ -186,33 +187,33 @@ func (s *Sequence) askMore(now time.Duration, c Census) []Do {
 	if s.alone {
 		return s.askRest(now, c)
 	}
-	if c.Unasked > 0 {
-		return []Do{AskNew}
+	if c.Unsignalled > 0 {
+		return []Do{SignalNew}
 	}
 	return nil
 }
 
-// askRest asks what the worker has left behind, once it has ended.
+// askRest has the rest of the tree signalled once the worker has ended.
 func (s *Sequence) askRest(now time.Duration, c Census) []Do {
 	if !c.Ended {
 		return nil
 	}
 	s.alone = false
-	s.backoff, s.again = askRecount, now+askRecount // newcomers are looked for as after a first signal
-	return []Do{Ask}
+	s.backoff, s.again = askRecount, now+askRecount // recount as often as after a first signal
+	return []Do{SignalAll}
 }
 
 func (s *Sequence) force(now time.Duration) []Do {
-	if s.phase != Forcing {
-		s.phase, s.boundAt, s.backoff = Forcing, now+ForceBound, forceAgain
+	if s.phase != Killing {
+		s.phase, s.boundAt, s.backoff = Killing, now+KillBound, forceAgain
 	}
-	// Entered before the signals go out, so that a crash in between errs on
-	// the safe side.
+	// Set before the signals are sent: a crash in between must not leave a kill
+	// unrecorded.
 	s.forced = true
 	s.rounds++
 	s.again = now + s.backoff
 	s.backoff = min(2*s.backoff, forceAgainMax)
-	return []Do{Force}
+	return []Do{Kill}
 }
 
 // Tick is called when Deadline has passed.
@@ -221,10 +222,10 @@ func (s *Sequence) Tick(now time.Duration) []Do {
 	if !ok || now < at {
 		return nil
 	}
-	if s.phase == Asking && s.asked && now >= s.graceAt {
+	if s.phase == Stopping && s.asked && now >= s.graceAt {
 		return s.force(now)
 	}
-	if s.phase == Asking {
+	if s.phase == Stopping {
 		s.backoff = min(2*s.backoff, askRecountMax)
 		s.again = now + s.backoff
 	}
@@ -234,9 +235,9 @@ func (s *Sequence) Tick(now time.Duration) []Do {
 // Deadline is when Tick wants to be called next.
 func (s *Sequence) Deadline() (at time.Duration, ok bool) {
 	switch s.phase {
-	case Asking:
+	case Stopping:
 		return min(s.graceAt, s.again), true
-	case Forcing:
+	case Killing:
 		return s.again, true
 	}
 	return 0, false
@@ -245,9 +246,11 @@ func (s *Sequence) Deadline() (at time.Duration, ok bool) {
 // Phase says where the sequence stands.
 func (s *Sequence) Phase() Phase { return s.phase }
 
-// Asked and Forced say which means were used so far.
-func (s *Sequence) Asked() bool  { return s.asked }
-func (s *Sequence) Forced() bool { return s.forced }
+// Signalled reports whether a stop signal was sent.
+func (s *Sequence) Signalled() bool { return s.asked }
 
-// Left is how many lived at the last count.
+// Killed reports whether a kill was sent.
+func (s *Sequence) Killed() bool { return s.forced }
+
+// Left is how many processes lived at the last count.
 func (s *Sequence) Left() int { return s.living }

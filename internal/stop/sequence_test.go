@@ -9,8 +9,8 @@ import (
 
 const ms = time.Millisecond
 
-// drive feeds a sequence as a host would: at each deadline it ticks, and each
-// Count is answered by the world.
+// drive feeds a sequence as a host does: it ticks at each deadline, and the world
+// answers each Count.
 type drive struct {
 	Sequence
 	t     *testing.T
@@ -57,7 +57,7 @@ func (d *drive) want(phase Phase, dos ...Do) {
 	}
 }
 
-// always answers every Count alike.
+// always gives the same answer to every Count.
 func always(c Census) func(*drive, Do) Census { return func(*drive, Do) Census { return c } }
 
 func TestNothingIsThere(t *testing.T) {
@@ -68,14 +68,15 @@ func TestNothingIsThere(t *testing.T) {
 	twice := &drive{t: t, world: always(Census{})}
 	twice.follow(twice.Begin(0, time.Second, true))
 	twice.want(Done, Count, Count)
-	if twice.Asked() || twice.Forced() || twice.Left() != 0 {
-		t.Error("nobody was there to be signalled")
+	if twice.Signalled() || twice.Killed() || twice.Left() != 0 {
+		t.Error("signalled, although the tree is empty")
 	}
 }
 
-// One count of none proves nothing: a child may be between two lists.
+// One empty count proves nothing: a process may have moved from one list to another
+// during it.
 func TestNoneMustBeFoundTwiceInARow(t *testing.T) {
-	answers := []Census{{}, {Living: 1, Unasked: 1}, {}, {Living: 1}, {}, {}}
+	answers := []Census{{}, {Living: 1, Unsignalled: 1}, {}, {Living: 1}, {}, {}}
 	d := &drive{t: t, world: func(d *drive, do Do) Census {
 		if do == Count {
 			return answers[len(d.asked)]
@@ -84,19 +85,19 @@ func TestNoneMustBeFoundTwiceInARow(t *testing.T) {
 	}}
 	d.follow(d.Begin(0, time.Second, false))
 	d.follow(d.Quiet())
-	d.want(Asking, Ask, Count, Count, AskNew)
+	d.want(Stopping, SignalAll, Count, Count, SignalNew)
 	d.follow(d.Quiet())
-	d.want(Asking, Ask, Count, Count, AskNew, Count, Count)
+	d.want(Stopping, SignalAll, Count, Count, SignalNew, Count, Count)
 	d.follow(d.Quiet())
-	d.want(Done, Ask, Count, Count, AskNew, Count, Count, Count, Count)
+	d.want(Done, SignalAll, Count, Count, SignalNew, Count, Count, Count, Count)
 }
 
-func TestForceWhenTheGraceIsOver(t *testing.T) {
+func TestKillAfterTheGracePeriod(t *testing.T) {
 	for _, grace := range []time.Duration{0, ms, 100 * ms, time.Second, 300 * time.Second} {
 		forcedAt := time.Duration(-1)
 		d := &drive{t: t, now: 7 * time.Second}
 		d.world = func(d *drive, do Do) Census {
-			if do == Force && forcedAt < 0 {
+			if do == Kill && forcedAt < 0 {
 				forcedAt = d.now
 			}
 			if forcedAt >= 0 {
@@ -106,42 +107,42 @@ func TestForceWhenTheGraceIsOver(t *testing.T) {
 		}
 		d.follow(d.Begin(d.now, grace, false))
 		d.run()
-		if forcedAt != 7*time.Second+grace || d.done[0] != Ask || d.Phase() != Done {
-			t.Errorf("grace %v: forced at %v, %v", grace, forcedAt, d.done)
+		if forcedAt != 7*time.Second+grace || d.done[0] != SignalAll || d.Phase() != Done {
+			t.Errorf("grace period %v: killed at %v, %v", grace, forcedAt, d.done)
 		}
 	}
 }
 
-// What cannot be ended is reported in bounded time.
-func TestForcingIsBounded(t *testing.T) {
+// Processes that cannot be ended are reported in bounded time.
+func TestKillingIsBounded(t *testing.T) {
 	d := &drive{t: t, world: always(Census{Living: 3, Denied: 1})}
 	d.follow(d.Begin(0, time.Second, false))
 	d.run()
-	if d.Phase() != Done || d.Left() != 3 || !d.Forced() {
+	if d.Phase() != Done || d.Left() != 3 || !d.Killed() {
 		t.Errorf("%v, %d left", d.Phase(), d.Left())
 	}
-	if d.now < time.Second+ForceBound || d.now > time.Second+ForceBound+forceAgainMax {
+	if d.now < time.Second+KillBound || d.now > time.Second+KillBound+forceAgainMax {
 		t.Errorf("reported after %v", d.now)
 	}
 	forces := 0
 	for _, do := range d.done {
-		if do == Force {
+		if do == Kill {
 			forces++
 		}
 	}
 	if forces < 10 || forces > 100 {
-		t.Errorf("forced %d times", forces)
+		t.Errorf("killed %d times", forces)
 	}
 }
 
-// Who stood still himself while the time for forcing went by has forced nobody
-// in it: whoever was born meanwhile is ended, and not reported.
-func TestForcingGoesOnAfterAStandstill(t *testing.T) {
+// A watchdog that was stopped while KillBound passed sent no kill in that time: it still
+// makes all rounds, so that processes started meanwhile are killed, not reported.
+func TestKillingGoesOnAfterAStandstill(t *testing.T) {
 	const until = 20 * time.Second
 	late := false
 	d := &drive{t: t}
 	d.world = func(d *drive, do Do) Census {
-		if do == Force && !late {
+		if do == Kill && !late {
 			late, d.now = true, until
 		}
 		return Census{Living: 1}
@@ -150,28 +151,28 @@ func TestForcingGoesOnAfterAStandstill(t *testing.T) {
 	d.run()
 	var forces int
 	for _, do := range d.done {
-		if do == Force {
+		if do == Kill {
 			forces++
 		}
 	}
 	if d.Phase() != Done || forces != forceRounds || d.now > until+3*time.Second {
-		t.Errorf("%v at %v: forced %d times, %v", d.Phase(), d.now, forces, d.done)
+		t.Errorf("%v at %v: killed %d times, %v", d.Phase(), d.now, forces, d.done)
 	}
 }
 
-// Waiting for those who cannot hear us is no use, however long the grace.
+// If no process may be signalled the grace period is not waited for.
 func TestAllDenied(t *testing.T) {
 	d := &drive{t: t, world: always(Census{Living: 2, Denied: 2})}
 	d.follow(d.Begin(0, time.Hour, true))
 	d.run()
-	d.want(Done, Count, Force, Count)
+	d.want(Done, Count, Kill, Count)
 	if d.now > time.Second {
 		t.Errorf("reported after %v", d.now)
 	}
 
-	some := &drive{t: t, world: always(Census{Living: 2, Denied: 1, Unasked: 2})}
+	some := &drive{t: t, world: always(Census{Living: 2, Denied: 1, Unsignalled: 2})}
 	some.follow(some.Begin(0, time.Hour, true))
-	some.want(Asking, Count, Ask)
+	some.want(Stopping, Count, SignalAll)
 }
 
 func TestExtend(t *testing.T) {
@@ -180,11 +181,11 @@ func TestExtend(t *testing.T) {
 	s.Begin(0, time.Second, false)
 	s.Extend(500 * ms) // never shorter
 	s.Extend(2 * time.Second)
-	if dos := s.Tick(1999 * ms); slices.Contains(dos, Force) {
-		t.Errorf("forced before the grace was over: %v", dos)
+	if dos := s.Tick(1999 * ms); slices.Contains(dos, Kill) {
+		t.Errorf("killed before the end of the grace period: %v", dos)
 	}
-	if dos := s.Tick(2 * time.Second); !slices.Equal(dos, []Do{Force}) {
-		t.Errorf("grace over: %v", dos)
+	if dos := s.Tick(2 * time.Second); !slices.Equal(dos, []Do{Kill}) {
+		t.Errorf("after the grace period: %v", dos)
 	}
 	s.Extend(time.Hour) // too late
 	if at, ok := s.Deadline(); !ok || at > 3*time.Second {
@@ -216,7 +217,7 @@ func TestDoneIsDone(t *testing.T) {
 	s.Counted(0, Census{Proven: true})
 	s.Extend(time.Hour)
 	for _, dos := range [][]Do{
-		s.Begin(1, 1, false), s.Quiet(), s.Tick(time.Hour), s.Counted(time.Hour, Census{Living: 9, Unasked: 9}),
+		s.Begin(1, 1, false), s.Quiet(), s.Tick(time.Hour), s.Counted(time.Hour, Census{Living: 9, Unsignalled: 9}),
 	} {
 		if len(dos) > 0 {
 			t.Errorf("after the end: %v", dos)
@@ -227,11 +228,11 @@ func TestDoneIsDone(t *testing.T) {
 	}
 }
 
-// The worker comes first: whatever is counted, nobody else is asked before it has
-// ended. Then all are, at once, and newcomers as ever.
-func TestTheRestIsAskedWhenTheWorkerHasEnded(t *testing.T) {
-	answers := []Census{{Living: 3, Unasked: 2}, {Living: 4, Unasked: 3}, {Living: 2, Unasked: 2, Ended: true},
-		{Living: 3, Unasked: 1, Ended: true}, {Ended: true, Proven: true}}
+// With the worker first, no other process gets the stop signal before the worker has
+// ended, whatever is counted. Then all get it at once, and processes found later too.
+func TestTheRestIsSignalledWhenTheWorkerHasEnded(t *testing.T) {
+	answers := []Census{{Living: 3, Unsignalled: 2}, {Living: 4, Unsignalled: 3}, {Living: 2, Unsignalled: 2, Ended: true},
+		{Living: 3, Unsignalled: 1, Ended: true}, {Ended: true, Proven: true}}
 	d := &drive{t: t, world: func(d *drive, do Do) Census {
 		if do == Count {
 			return answers[len(d.asked)]
@@ -241,43 +242,43 @@ func TestTheRestIsAskedWhenTheWorkerHasEnded(t *testing.T) {
 	d.follow(d.BeginWithWorker(0, time.Hour))
 	d.follow(d.Quiet())
 	d.follow(d.Quiet())
-	d.want(Asking, AskWorker, Count, Count)
+	d.want(Stopping, SignalWorker, Count, Count)
 	d.now = 30 * time.Minute
 	d.follow(d.Quiet())
-	d.want(Asking, AskWorker, Count, Count, Count, Ask)
+	d.want(Stopping, SignalWorker, Count, Count, Count, SignalAll)
 	if at, _ := d.Deadline(); at != d.now+askRecount {
-		t.Errorf("the next count is due at %v: newcomers would hear of it late", at)
+		t.Errorf("the next count is due at %v: processes found later would be signalled late", at)
 	}
 	d.follow(d.Quiet())
 	d.follow(d.Quiet())
-	d.want(Done, AskWorker, Count, Count, Count, Ask, Count, AskNew, Count)
+	d.want(Done, SignalWorker, Count, Count, Count, SignalAll, Count, SignalNew, Count)
 }
 
-// The grace is one: it begins with the first signal, and the worker's end does not
-// begin it anew.
-func TestOneGraceForTheWorkerAndTheRest(t *testing.T) {
+// There is one grace period: it begins with the first signal, and the end of the worker
+// does not start another.
+func TestOneGracePeriodForTheWorkerAndTheRest(t *testing.T) {
 	for _, endsAt := range []time.Duration{0, 100 * ms, 600 * ms, time.Hour} {
 		forcedAt := time.Duration(-1)
 		d := &drive{t: t}
 		d.world = func(d *drive, do Do) Census {
-			if do == Force && forcedAt < 0 {
+			if do == Kill && forcedAt < 0 {
 				forcedAt = d.now
 			}
 			if forcedAt >= 0 {
 				return Census{Ended: true, Proven: true}
 			}
-			return Census{Living: 2, Unasked: 1, Ended: d.now >= endsAt}
+			return Census{Living: 2, Unsignalled: 1, Ended: d.now >= endsAt}
 		}
 		d.follow(d.BeginWithWorker(0, time.Second))
 		d.run()
-		if asked := slices.Contains(d.done, Ask); forcedAt != time.Second || asked != (endsAt < time.Second) {
-			t.Errorf("the worker ends at %v: forced at %v, the rest was asked: %t, %v", endsAt, forcedAt, asked, d.done)
+		if asked := slices.Contains(d.done, SignalAll); forcedAt != time.Second || asked != (endsAt < time.Second) {
+			t.Errorf("the worker ends at %v: killed at %v, the rest was signalled: %t, %v", endsAt, forcedAt, asked, d.done)
 		}
 	}
 }
 
-// Any world at all: processes end, fork and refuse at random, the host is late,
-// and tells of quiet at random. The rules hold in each.
+// In random worlds processes end, fork and refuse signals, and the host is late and calls
+// Quiet at random. The rules must hold in each.
 func TestAnyWorld(t *testing.T) {
 	var ends struct{ proven, twice, denied, bound int }
 	for seed := range uint64(20_000) {
@@ -298,7 +299,7 @@ func TestAnyWorld(t *testing.T) {
 			return
 		}
 	}
-	// A world in which one of these never happens would not test it.
+	// If one of these never happened, it was not tested.
 	if min(ends.proven, ends.twice, ends.denied, ends.bound) < 100 {
 		t.Errorf("too few of a kind: %+v", ends)
 	}
@@ -312,9 +313,9 @@ type randomWorld struct {
 	living, denied, unasked int
 	stubborn, immortal      bool
 	proof                   bool
-	// worker: it comes first, and ended: by now it has.
+	// worker: the worker comes first; ended: it has ended.
 	worker, ended bool
-	owed          bool // a count in time has found what it left behind
+	owed          bool // a count before the deadline found processes that the worker left
 }
 
 func newWorld(t *testing.T, seed uint64, r *rand.Rand) *randomWorld {
@@ -341,18 +342,18 @@ func (w *randomWorld) errorf(format string, args ...any) {
 	w.t.Errorf("seed %d: "+format, append([]any{w.seed}, args...)...)
 }
 
-// answer performs, and judges what it was told to do.
+// answer performs what the sequence wants, and checks that it may want it.
 func (w *randomWorld) answer(_ *drive, do Do) Census {
 	switch do {
-	case Force:
+	case Kill:
 		w.judgeForce()
 		w.unasked = 0
 		if !w.immortal {
 			w.living -= w.r.IntN(w.living - w.denied + 1)
 		}
-	case Ask, AskNew:
+	case SignalAll, SignalNew:
 		if w.firstForce >= 0 {
-			w.errorf("%v after force", do)
+			w.errorf("%v after a kill", do)
 		}
 		if w.worker && !w.counted().Ended {
 			w.errorf("%v while the worker lives: %v", do, w.done)
@@ -370,10 +371,10 @@ func (w *randomWorld) answer(_ *drive, do Do) Census {
 	w.unasked = min(w.unasked, w.living)
 	w.ended = w.ended || w.living == 0 || w.r.IntN(6) == 0
 	w.owed = w.owed || do == Count && w.ended && w.living > w.denied && w.now < w.graceAt
-	return Census{Ended: w.ended, Living: w.living, Denied: w.denied, Unasked: w.unasked, Proven: w.living == 0 && w.proof}
+	return Census{Ended: w.ended, Living: w.living, Denied: w.denied, Unsignalled: w.unasked, Proven: w.living == 0 && w.proof}
 }
 
-// counted is the last census, before any an empty one.
+// counted is the last census; before the first, an empty one.
 func (w *randomWorld) counted() (c Census) {
 	if n := len(w.asked); n > 0 {
 		c = w.asked[n-1]
@@ -385,20 +386,20 @@ func (w *randomWorld) judgeForce() {
 	if w.firstForce < 0 {
 		w.firstForce = w.now
 	}
-	if w.worker && w.owed && !slices.Contains(w.done, Ask) {
-		w.errorf("the worker had ended in time, and the rest was never asked: %v", w.done)
+	if w.worker && w.owed && !slices.Contains(w.done, SignalAll) {
+		w.errorf("the worker had ended in time, and the rest was never signalled: %v", w.done)
 	}
 	if w.now >= w.graceAt {
 		return
 	}
-	// Earlier only if the last count found somebody, and all of them denied.
+	// Earlier only if every process of the last count was denied.
 	if len(w.asked) == 0 {
-		w.errorf("forced at %v before a count, grace until %v", w.now, w.graceAt)
+		w.errorf("killed at %v before a count, grace period until %v", w.now, w.graceAt)
 		return
 	}
 	c := w.asked[len(w.asked)-1]
-	if forced := slices.Contains(w.done[:len(w.done)-1], Force); !forced && (c.Living == 0 || c.Denied < c.Living) {
-		w.errorf("forced at %v, grace until %v, last count %+v", w.now, w.graceAt, c)
+	if forced := slices.Contains(w.done[:len(w.done)-1], Kill); !forced && (c.Living == 0 || c.Denied < c.Living) {
+		w.errorf("killed at %v, grace period until %v, last count %+v", w.now, w.graceAt, c)
 	}
 }
 
@@ -412,7 +413,7 @@ func (w *randomWorld) run() {
 		switch {
 		case w.r.IntN(5) == 0:
 			w.follow(w.Quiet())
-		case w.r.IntN(8) == 0 && w.Phase() == Asking:
+		case w.r.IntN(8) == 0 && w.Phase() == Stopping:
 			until := w.now + time.Duration(w.r.IntN(500))*ms
 			w.Extend(until)
 			w.graceAt = max(w.graceAt, until)
@@ -432,14 +433,14 @@ func (w *randomWorld) judgeEnd() {
 	switch {
 	case last.Living == 0:
 		if n := len(w.asked); !last.Proven && (n < 2 || w.asked[n-2].Living != 0) {
-			w.errorf("done after one count of none: %+v", w.asked)
+			w.errorf("done after one empty count: %+v", w.asked)
 		}
 	case w.firstForce < 0:
-		w.errorf("given up without force: %+v", last)
-	case last.Denied < last.Living && w.now < w.firstForce+ForceBound:
+		w.errorf("given up without a kill: %+v", last)
+	case last.Denied < last.Living && w.now < w.firstForce+KillBound:
 		w.errorf("given up after %v: %+v", w.now-w.firstForce, last)
 	}
-	if slices.Contains(w.done, Force) != w.Forced() || (slices.Contains(w.done, Ask) || slices.Contains(w.done, AskWorker)) != w.Asked() {
-		w.errorf("asked %t, forced %t: %v", w.Asked(), w.Forced(), w.done)
+	if slices.Contains(w.done, Kill) != w.Killed() || (slices.Contains(w.done, SignalAll) || slices.Contains(w.done, SignalWorker)) != w.Signalled() {
+		w.errorf("signalled %t, killed %t: %v", w.Signalled(), w.Killed(), w.done)
 	}
 }

@@ -7,14 +7,15 @@ import (
 	"leash/internal/proc"
 )
 
-// Ask sends the polite signal to the whole tree, then SIGCONT, so that who is
-// stopped hears it too. After AskWorker it goes to those who have not had it.
-func (t *Tree) Ask(sig proc.Signal) []Sent {
-	t.Survey(false)
+// SignalAll sends the stop signal to the whole tree, then SIGCONT, so that a stopped
+// process handles it too. After SignalWorker it goes to those that have not had it.
+func (t *Tree) SignalAll(sig proc.Signal) []Sent {
+	t.asking()
+	t.Scan(false)
 	if t.awaitsWorker {
 		t.awaitsWorker, t.searched = false, false
 		if slices.ContainsFunc(t.list, func(m *member) bool { return m.asked }) {
-			return t.AskNew(sig)
+			return t.SignalNew(sig)
 		}
 	}
 	t.sent = t.sent[:0]
@@ -25,10 +26,12 @@ func (t *Tree) Ask(sig proc.Signal) []Sent {
 	return t.sent
 }
 
-// AskWorker sends the polite signal to the worker alone or, with group, to its
-// process group, as a terminal does; then SIGCONT to the whole tree. Ask sends it to the rest later.
-func (t *Tree) AskWorker(sig proc.Signal, group bool) []Sent {
-	t.Survey(false) // what loses its parent when the worker ends must be known before
+// SignalWorker sends the stop signal to the worker alone or, with group, to its
+// process group, as a terminal does; then SIGCONT to the whole tree. SignalAll sends
+// the stop signal to the rest later.
+func (t *Tree) SignalWorker(sig proc.Signal, group bool) []Sent {
+	t.asking()
+	t.Scan(false) // find the worker's children before they become orphans
 	t.awaitsWorker = true
 	t.sent = t.sent[:0]
 	switch {
@@ -45,8 +48,14 @@ func (t *Tree) AskWorker(sig proc.Signal, group bool) []Sent {
 	return t.sent
 }
 
-// AskNew sends it to those who were found since.
-func (t *Tree) AskNew(sig proc.Signal) []Sent {
+func (t *Tree) asking() {
+	if t.BeforeSignals != nil {
+		t.BeforeSignals()
+	}
+}
+
+// SignalNew sends the stop signal, then SIGCONT, to processes that were found since.
+func (t *Tree) SignalNew(sig proc.Signal) []Sent {
 	t.sent = t.sent[:0]
 	for _, m := range t.list {
 		if m.counts() && !m.asked {
@@ -65,21 +74,25 @@ func (t *Tree) markAsked() {
 	t.notify()
 }
 
-// notify has the end of everyone who is waited for wake the host.
+// notify asks for an event at the end of every process of the tree.
 func (t *Tree) notify() {
-	t.Root.Notify()
+	if t.Watch == nil {
+		return
+	}
+	t.Watch(t.Root)
 	for _, m := range t.list {
 		if m.counts() {
-			m.h.Notify()
+			t.Watch(m.h)
 		}
 	}
 }
 
-// Forward sends a signal to the worker's group, or to the worker alone where
-// it leads none. A watchdog in the group is passed over.
+// Forward sends a signal to the worker's group, or to the worker alone where it
+// leads none. A watchdog in the group does not get it.
 func (t *Tree) Forward(sig proc.Signal) []Sent {
+	t.asking()
 	t.sent = t.sent[:0]
-	t.Survey(false)
+	t.Scan(false)
 	t.toGroup(sig)
 	return t.sent
 }
@@ -98,16 +111,17 @@ func (t *Tree) toGroup(sig proc.Signal) {
 	}
 }
 
-// Force ends everyone that can be found.
-func (t *Tree) Force() []Sent {
+// Kill sends SIGKILL to every process of the tree that can be found, by KillAll
+// first if there is one.
+func (t *Tree) Kill() []Sent {
 	t.sent = t.sent[:0]
-	t.Survey(false)
+	t.Scan(false)
 	if t.KillAll != nil && !t.leashInside() && t.KillAll() {
-		t.sent = append(t.sent, Sent{Signal: proc.KILL, Target: "cgroup", PID: t.root.PID})
+		t.sent = append(t.sent, Sent{Signal: proc.KILL, Target: t.Means, PID: t.root.PID})
 	}
 	t.follow(true)
 	t.toAll(proc.KILL)
-	if known := len(t.list); t.Search != nil { // which may have to wait for others
+	if known := len(t.list); t.Search != nil { // after the kill, since a search may block
 		if t.search(); len(t.list) > known {
 			t.follow(true)
 			t.toAll(proc.KILL)
@@ -126,8 +140,8 @@ func (t *Tree) leashInside() bool {
 	return false
 }
 
-// toAll signals the group in one stroke where the worker leads it, and
-// everyone else one by one.
+// toAll signals the group at once where the worker leads it, and every other
+// process singly.
 func (t *Tree) toAll(sig proc.Signal) {
 	grouped := t.Leads() && !t.leashInGroup() && t.group(sig)
 	if !grouped && !t.rootDead {
@@ -159,7 +173,11 @@ func (t *Tree) group(sig proc.Signal) bool {
 }
 
 func (t *Tree) one(h Handle, pid int, sig proc.Signal) {
-	if err := h.Signal(sig); !errors.Is(err, proc.ErrGone) {
+	err := h.Signal(sig)
+	if errors.Is(err, errors.ErrUnsupported) && (sig == CONT || sig == STOP) {
+		return // no job control here
+	}
+	if !errors.Is(err, proc.ErrGone) {
 		t.sent = append(t.sent, Sent{Signal: sig, Target: "process", PID: pid, Err: err})
 	}
 }

@@ -4,7 +4,8 @@ package stop
 
 import "leash/internal/proc"
 
-// There is no stopping and continuing here; the host passes these over.
+// This system cannot stop and continue a process; Handle.Signal returns
+// errors.ErrUnsupported for these.
 var (
 	CONT = proc.Signal{Num: 18, Name: "SIGCONT"}
 	STOP = proc.Signal{Num: 19, Name: "SIGSTOP"}

@@ -10,34 +10,32 @@ import (
 
 // Kernel is what ending needs of an operating system.
 type Kernel interface {
-	// Open takes a handle on whoever has the number now. proc.ErrGone if
-	// nobody has. Who it is, only a Look through the handle tells.
+	// Open takes a handle on the process that has the PID now, or returns
+	// proc.ErrGone if none has. Only Info through the handle identifies it.
 	Open(pid int) (Handle, error)
 	// Children lists the children of a process, appended to buf. The list may
 	// be stale the moment it is returned, and may miss a sibling of a child
-	// that exits meanwhile (proc_pid_task(5), "children"). An error says that it
-	// may have children that are not in the list; that the process is gone is none.
+	// that exits meanwhile (proc_pid_task(5), "children"). An error means that it
+	// may have children that are not in the list; a process that has exited is no error.
 	Children(pid int, buf []int) ([]int, error)
 	// Tick is the present in the unit of proc.ID.Start.
 	Tick() uint64
 }
 
-// Handle stands for one process and never for a later one of its number.
+// Handle refers to one process, never to a later one with the same PID.
 type Handle interface {
-	// Look reads who the process is and what it does. proc.ErrGone once it has
-	// been reaped.
-	Look() (proc.Info, error)
-	// Signal sends to the process only; signal 0 only probes.
+	// Info reads the identity and state of the process. It returns proc.ErrGone
+	// once the process has been reaped.
+	Info() (proc.Info, error)
+	// Signal sends to this process only; signal 0 only checks permission.
 	Signal(proc.Signal) error
-	// SignalGroup sends to the process group that this process leads or led.
-	// errors.ErrUnsupported if that cannot be done without the risk of hitting
-	// a group that took the number anew.
+	// SignalGroup sends to the process group that this process leads or led. It
+	// returns errors.ErrUnsupported where it might reach a later group with the
+	// same ID.
 	SignalGroup(proc.Signal) error
-	// Labels are the run ID and worker ID in the environment; empty if they
-	// are not there, cannot be read, or the process is of another PID namespace.
+	// Labels returns the run ID and worker ID in the environment; empty if they are
+	// absent or unreadable, or the process is in another PID namespace.
 	Labels() (run, worker string)
-	// Notify asks that the end of this process wake the host's wait.
-	Notify()
 	Close()
 }
 
@@ -63,8 +61,8 @@ type member struct {
 	unlisted error
 }
 
-// counts reports whether it is part of the tree. Watchdogs and reapers are
-// held only to look below them: they are neither signalled nor counted.
+// counts reports whether it is part of the tree. Watchdogs and reapers are kept
+// only to find their children: they are neither signalled nor counted.
 func (m *member) counts() bool { return !m.info.Leash }
 
 func (m *member) denied() bool { return denied(m.h) }
@@ -73,69 +71,83 @@ func denied(h Handle) bool { return errors.Is(h.Signal(probe), proc.ErrDenied) }
 
 var probe proc.Signal
 
-// Tree finds and signals everything that belongs to one worker. Each process
-// is opened first, looked at second, and signalled through its handle third.
+// Hold is how a system keeps a worker's process tree together, and what it can
+// prove about it. With the zero value the tree is only what scans find.
+type Hold struct {
+	// Parent, if not 0, is the PID of the subreaper of the tree (this process, or its
+	// sentinel): orphans of the tree become its children.
+	Parent int
+	// Beside, if not 0, is another process whose children belong to the tree too, and
+	// which is given the orphans among their descendants.
+	Beside int
+	// KillAll kills the whole tree at once (cgroup.kill, a job object) and reports
+	// whether it did; nil if the system cannot. Means is its name in Sent.Target.
+	KillAll func() bool
+	Means   string
+	// Inside lists the PIDs in the tree's own cgroup or job; nil where following
+	// parents and children finds all.
+	Inside func() []int
+	// Empty reports whether it is certain that no process is left (the subreaper has
+	// no children); nil if the system cannot tell.
+	Empty func() bool
+	// Vacant reports, after a scan that found no process, whether the tree's own
+	// cgroup is empty; nil if there is none.
+	Vacant func() bool
+	// BeforeSignals, if not nil, is called before a round of stop signals.
+	BeforeSignals func()
+}
+
+// Tree finds and signals the process tree of one worker. Each process is opened,
+// then verified, then signalled through its handle: to verify before opening would
+// allow the PID to be reused in between.
 type Tree struct {
 	Kernel Kernel
 	// Root is the worker.
 	Root Handle
-	// Parent, if not 0, is our own PID: as the subreaper of the tree we are
-	// the parent of all that lost theirs.
-	Parent int
-	// Beside, if not 0, is another process whose children belong to the tree too, and
-	// which is the parent of all of them that lost theirs.
-	Beside int
-	// Never lists who must not be signalled: ourselves and our ancestors.
-	Never []proc.Info
+	// Hold is how the system keeps the tree together.
+	Hold
+	// Watch asks for an event when a process ends; nil if none is wanted.
+	Watch func(Handle)
+	// Protected are never signalled: this process and its ancestors.
+	Protected []proc.Info
 	// Run and Worker, if both are set, are the labels that make a process of
-	// the same user part of this tree wherever it went.
+	// the same user part of this tree, whatever its group, session or parent.
 	RunID, WorkerID string
-	// Employers are the parents that are watched.
-	Employers []proc.Info
-	// Search lists processes of the whole table that may belong: candidates
-	// only, each is verified. An error says that some may be missing. nil where
-	// the walk alone is complete.
-	Search func() ([]int, error)
-	// KillAll ends everything at once (cgroup.kill); nil if there is no such
-	// means. It reports whether it did.
-	KillAll func() bool
-	// Inside lists who is in the tree's own cgroup; nil where the walk finds
-	// everybody.
-	Inside func() []int
-	// Empty proves that nothing is left, where the system can (no child is
-	// left to the subreaper); nil if it cannot.
-	Empty func() bool
-	// Vacant proves, when nobody was found, that nobody is in the tree's own
-	// cgroup; nil if there is none.
-	Vacant func() bool
-
+	// Parents are the parents that are watched.
+	Parents []proc.Info
+	// Search lists candidates from the whole process table, each of which is
+	// verified. An error means that some may be missing. nil where following the
+	// tree finds all.
+	Search   func() ([]int, error)
 	root     proc.Info
-	rootDead bool // at the last look
+	rootDead bool // at the last scan
 	rootGone bool // reaped too: another process may have its number
 	searched bool
-	// awaitsWorker: the worker alone was asked, and the rest is when it has ended.
+	// awaitsWorker: the stop signal went to the worker alone; the rest of the tree
+	// gets it when the worker has ended.
 	awaitsWorker bool
-	restless     bool            // a process was listed, and dead before it was looked at
+	restless     bool            // a process was listed, but had ended before it was read
 	rootTick     uint64          // when the root was last seen to exist
 	members      map[int]*member // by PID
-	list         []*member       // the same in the order found, so that runs can be replayed
-	// What could not be found out, for want of descriptors, say. It counts:
-	// unknown is not dead.
-	unopened     map[int]unopened // PIDs that could not be opened or looked at
+	list         []*member       // the same in the order found, so that simulations can be replayed
+	// What could not be read, for lack of descriptors, for example. It counts as
+	// living, since it may be.
+	unopened     map[int]unopened // PIDs that could not be opened or read
 	rootUnlisted error            // as member.unlisted, of the worker
-	selfUnlisted error            // and of the process that adopts
+	selfUnlisted error            // the same, of the subreaper
 	unsearched   error            // the last search was incomplete
-	lost         []Left           // ended when their children were not known
+	lost         []Left           // ended before their children were known
 	buf          []int
 	queue        []int
 	sent         []Sent
 }
 
-// Adopt makes the worker known. It must succeed before anything is signalled.
+// Adopt reads the worker's identity through Root. It must succeed before any signal
+// is sent.
 func (t *Tree) Adopt() (proc.Info, error) {
 	t.members, t.unopened = make(map[int]*member), make(map[int]unopened)
 	tick := t.Kernel.Tick()
-	info, err := t.Root.Look()
+	info, err := t.Root.Info()
 	if err != nil {
 		return info, err
 	}
@@ -143,22 +155,22 @@ func (t *Tree) Adopt() (proc.Info, error) {
 	return info, nil
 }
 
-// Leads reports whether signals go to the worker's process group: it leads it,
-// and neither we and our ancestors nor a parent are in it.
+// Leads reports whether the worker's process group can be signalled: the worker
+// leads it, and neither this process, nor an ancestor, nor a parent is in it.
 func (t *Tree) Leads() bool {
 	if t.root.PGID != t.root.PID || t.root.PGID <= 1 {
 		return false
 	}
 	shared := func(p proc.Info) bool { return p.PGID == t.root.PGID }
-	return !slices.ContainsFunc(t.Never, shared) && !slices.ContainsFunc(t.Employers, shared)
+	return !slices.ContainsFunc(t.Protected, shared) && !slices.ContainsFunc(t.Parents, shared)
 }
 
 // Worker is the worker as last seen.
 func (t *Tree) Worker() proc.Info { return t.root }
 
-// Survey follows the tree from everyone known. With freeze each process is
-// stopped before its children are listed, so that none can fork away.
-func (t *Tree) Survey(freeze bool) {
+// Scan follows the tree from all processes known so far. With freeze each process
+// is stopped (SIGSTOP) before its children are listed, so that it cannot fork.
+func (t *Tree) Scan(freeze bool) {
 	t.retry()
 	t.follow(freeze)
 }
@@ -179,7 +191,7 @@ func (t *Tree) follow(freeze bool) {
 		t.list = append(t.list, m)
 		t.queue = append(t.queue, m.info.PID)
 	}
-	if !t.rootDead { // the dead have no children
+	if !t.rootDead { // a dead process has no children
 		t.rootUnlisted = t.relist(t.root.PID, t.Root, t.rootUnlisted)
 	} else {
 		t.lose(t.root.ID, t.rootUnlisted, unlistedBefore)
@@ -207,7 +219,7 @@ func (t *Tree) follow(freeze bool) {
 
 func (t *Tree) lookAtRoot(freeze bool) {
 	tick := t.Kernel.Tick()
-	info, err := t.Root.Look()
+	info, err := t.Root.Info()
 	t.rootGone = errors.Is(err, proc.ErrGone)
 	t.rootDead = t.rootGone || err == nil && info.Dead()
 	if err != nil {
@@ -221,7 +233,7 @@ func (t *Tree) lookAtRoot(freeze bool) {
 
 // refresh reports whether a member still lives.
 func (t *Tree) refresh(m *member) bool {
-	info, err := m.h.Look()
+	info, err := m.h.Info()
 	if errors.Is(err, proc.ErrGone) || err == nil && info.Dead() {
 		return false
 	}
@@ -231,9 +243,9 @@ func (t *Tree) refresh(m *member) bool {
 	return true
 }
 
-// walk lists the children of one process and takes in those that are proven to
-// be: born before the list was read (so the number cannot have changed hands
-// since), or still a child of the same parent. An error says that there may be more.
+// walk lists the children of one process and adds those that are certain to be its
+// own: started before the list was read, so that the PID was not reused since, or
+// still a child of that parent. An error means that there may be more.
 func (t *Tree) walk(pid int, h Handle) error {
 	tick := t.Kernel.Tick()
 	var failed error
@@ -241,8 +253,8 @@ func (t *Tree) walk(pid int, h Handle) error {
 		return failed
 	}
 	if h != nil {
-		if _, err := h.Look(); errors.Is(err, proc.ErrGone) {
-			return failed // the list may be that of the number's next owner
+		if _, err := h.Info(); errors.Is(err, proc.ErrGone) {
+			return failed // the list may be that of a later process with this PID
 		}
 	}
 	for _, c := range t.buf {
@@ -251,7 +263,7 @@ func (t *Tree) walk(pid int, h Handle) error {
 				return true
 			}
 			if t.fosters(info.PPID) {
-				return true // its parent ended meanwhile, and it came to us
+				return true // its parent exited meanwhile, and the subreaper has it
 			}
 			if info.PPID != pid {
 				return false
@@ -259,20 +271,20 @@ func (t *Tree) walk(pid int, h Handle) error {
 			if h == nil {
 				return true
 			}
-			_, err := h.Look()
+			_, err := h.Info()
 			return !errors.Is(err, proc.ErrGone)
 		})
 	}
 	return failed
 }
 
-// fosters reports whether a process is the parent of all of the tree that lost theirs.
+// fosters reports whether orphans of the tree become children of this process.
 func (t *Tree) fosters(pid int) bool {
 	return pid != 0 && (pid == t.Parent || pid == t.Beside)
 }
 
-// consider opens a candidate, looks, and keeps it if it belongs. from, if not 0,
-// is an instant before it was listed as a child.
+// consider opens a candidate, reads it, and keeps it if it belongs to the tree.
+// from, if not 0, is an instant before it was listed as a child.
 func (t *Tree) consider(pid int, from uint64, belongs func(Handle, proc.Info) bool) {
 	if pid <= 1 || t.fosters(pid) || pid == t.root.PID && !t.rootGone || t.members[pid] != nil {
 		return
@@ -284,7 +296,7 @@ func (t *Tree) consider(pid int, from uint64, belongs func(Handle, proc.Info) bo
 		}
 		return
 	}
-	info, err := h.Look()
+	info, err := h.Info()
 	if err != nil && !errors.Is(err, proc.ErrGone) {
 		t.unopen(pid, from, err)
 	}
@@ -300,7 +312,7 @@ func (t *Tree) consider(pid int, from uint64, belongs func(Handle, proc.Info) bo
 }
 
 func (t *Tree) never(id proc.ID) bool {
-	for _, n := range t.Never {
+	for _, n := range t.Protected {
 		if n.PID == id.PID && n.Match(id) != proc.Different {
 			return true
 		}
@@ -308,8 +320,8 @@ func (t *Tree) never(id proc.ID) bool {
 	return false
 }
 
-// search takes in what the walk cannot reach: processes that left the tree
-// before anyone saw them, found by group, session or labels.
+// search adds what following the tree cannot reach: processes that left it before
+// a scan saw them, found by group, session or labels.
 func (t *Tree) search() {
 	if t.Search == nil {
 		return
@@ -332,10 +344,10 @@ func (t *Tree) search() {
 
 // Claims reports whether a process of the table belongs to this tree.
 func (t *Tree) Claims(info proc.Info, run, worker string) bool {
-	if slices.ContainsFunc(t.Employers, func(p proc.Info) bool { return p.Match(info.ID) != proc.Different }) {
-		return false // a parent may well be of the worker's session
+	if slices.ContainsFunc(t.Parents, func(p proc.Info) bool { return p.Match(info.ID) != proc.Different }) {
+		return false // a parent may be in the worker's session
 	}
-	if info.PGID == t.root.PID && t.Leads() && t.pinned(info) {
+	if info.PGID == t.root.PID && t.Leads() && t.sameSession(info) && t.pinned(info) {
 		return true
 	}
 	if info.SID == t.root.PID && t.root.SID == t.root.PID && t.pinned(info) {
@@ -345,10 +357,17 @@ func (t *Tree) Claims(info proc.Info, run, worker string) bool {
 		info.UID == t.root.UID && !t.successor(info)
 }
 
-// successor reports whether a parent that lives has started this process since
-// the worker was last seen: then it is the next worker of the same name.
+// sameSession reports whether a process may be in the worker's process group: all of a
+// group are in one session (setpgid(2)). A process of another session is in a later
+// group that reuses the PID. 0 is unknown.
+func (t *Tree) sameSession(info proc.Info) bool {
+	return info.SID == t.root.SID || info.SID == 0 || t.root.SID == 0
+}
+
+// successor reports whether a living parent has started this process since the
+// worker was last seen: then it is the next worker with the same ID.
 func (t *Tree) successor(info proc.Info) bool {
-	for _, p := range t.Employers {
+	for _, p := range t.Parents {
 		if info.PPID == p.PID && info.Start >= t.rootTick {
 			return true
 		}
@@ -356,11 +375,11 @@ func (t *Tree) successor(info proc.Info) bool {
 	return false
 }
 
-// pinned reports whether the number of the worker's group and session cannot
-// have been taken anew: the worker still holds it, somebody of his group does,
-// or the process was born while the worker did.
+// pinned reports whether the ID of the worker's group and session was not reused:
+// the worker or a process of its group still holds it, or this process was started
+// while the worker lived.
 func (t *Tree) pinned(info proc.Info) bool {
-	if _, err := t.Root.Look(); err == nil {
+	if _, err := t.Root.Info(); err == nil {
 		return true
 	}
 	if err := t.Root.SignalGroup(probe); err == nil || errors.Is(err, proc.ErrDenied) {
@@ -369,16 +388,16 @@ func (t *Tree) pinned(info proc.Info) bool {
 	return info.Start != 0 && info.Start < t.rootTick
 }
 
-// Count surveys the tree and says how many live.
+// Count scans the tree and counts the living processes.
 func (t *Tree) Count() Census {
 	if t.Empty != nil && t.Empty() {
 		return Census{Proven: true, Ended: true}
 	}
-	t.Survey(false)
+	t.Scan(false)
 	c := t.census()
-	// Strays are looked for when nobody else is left who could be ended, and once
-	// early: else they would hear of the end only when the last stubborn one has
-	// used up the grace. What the worker has left behind is asked before that.
+	// The whole table is searched when no other process is left that can be
+	// signalled, and once early: otherwise a process that left the tree would get
+	// the stop signal only after the grace period of the rest.
 	early := !t.searched && !(t.awaitsWorker && t.rootDead)
 	if t.Search != nil && (c.Living == c.Denied || early || t.unsearched != nil) {
 		t.searched = true
@@ -396,11 +415,11 @@ func (t *Tree) Count() Census {
 	return c
 }
 
-// chase looks for who is there, because we have children, and yet never seen:
-// processes that fork and end faster than we look. They count as one.
+// chase scans again while the subreaper has children that no scan has found:
+// processes that fork and exit faster than a scan. They count as one.
 func (t *Tree) chase() Census {
 	for range chases {
-		if t.Empty == nil { // the sentinel died while it was asked
+		if t.Empty == nil { // the sentinel died during the call
 			return t.census()
 		}
 		if t.Empty() {
@@ -411,14 +430,14 @@ func (t *Tree) chase() Census {
 			return c
 		}
 	}
-	if t.leashInside() { // which may leave its dead lying about
+	if t.leashInside() { // a watchdog may have zombies
 		return t.census()
 	}
 	return Census{Living: 1, Ended: t.rootDead}
 }
 
-// settled reports whether children that we still have are explained: by a
-// watchdog, and nobody was found dead a moment after he was listed.
+// settled reports whether a watchdog in the tree explains the children that the
+// subreaper still has, and no process ended between being listed and being read.
 func (t *Tree) settled() bool { return t.leashInside() && !t.restless }
 
 const chases = 10
@@ -445,7 +464,7 @@ func (t *Tree) census() Census {
 		}
 		c.Living++
 		if !m.asked {
-			c.Unasked++
+			c.Unsignalled++
 		}
 		if m.denied() {
 			c.Denied++
@@ -454,7 +473,7 @@ func (t *Tree) census() Census {
 	return c
 }
 
-// Survivors says who is left and why.
+// Survivors lists the processes that are left, and why.
 func (t *Tree) Survivors() []Left {
 	var left []Left
 	for _, pid := range slices.Sorted(maps.Keys(t.unopened)) {
@@ -465,7 +484,7 @@ func (t *Tree) Survivors() []Left {
 		left = append(left, Left{proc.ID{PID: t.Parent}, "its children could not be listed: " + t.selfUnlisted.Error()})
 	}
 	if t.unsearched != nil {
-		left = append(left, Left{t.root.ID, "what left its tree could not be searched for: " + t.unsearched.Error()})
+		left = append(left, Left{t.root.ID, "processes outside its tree could not be searched for: " + t.unsearched.Error()})
 	}
 	if t.lookAtRoot(false); !t.rootDead {
 		left = append(left, Left{t.root.ID, Reason(t.root, denied(t.Root))})
@@ -492,7 +511,7 @@ func Reason(info proc.Info, refused bool) string {
 	return "it was sent SIGKILL and has not ended"
 }
 
-// Close lets go of every handle but the root's.
+// Close closes every handle except the root's.
 func (t *Tree) Close() {
 	for _, m := range t.list {
 		m.h.Close()

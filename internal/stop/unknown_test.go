@@ -10,7 +10,7 @@ import (
 
 var errFew = errors.New("too many open files")
 
-// planted is the tree of a worker (200) with a child (201) that has one (202).
+// planted is the tree of a worker (200) with a child (201) and a grandchild (202).
 func planted(t *testing.T) (table, *Tree) {
 	t.Helper()
 	k := table{}
@@ -26,7 +26,7 @@ func planted(t *testing.T) (table, *Tree) {
 	return k, tree
 }
 
-// end makes it a zombie that somebody reaps: its children are init's.
+// end makes it a zombie that is reaped, and its children children of init.
 func (t table) end(pid int) {
 	t[pid].State, t[pid].reaped = 'Z', true
 	for _, e := range t {
@@ -56,18 +56,18 @@ func expect(t *testing.T, tree *Tree, living int, words ...string) {
 	}
 }
 
-// Children that could not be listed while their parent lived may live for ever.
+// Children that could not be listed before their parent exited may live, so they count.
 func TestChildrenThatCouldNotBeListed(t *testing.T) {
 	for _, pid := range []int{200, 201} {
 		k, tree := planted(t)
 		if pid == 201 {
-			tree.Survey(false)
+			tree.Scan(false)
 			k[202].reaped = true // so that it is not known yet
-			tree.Survey(false)
+			tree.Scan(false)
 			k[202].reaped = false
 		}
 		k[pid].unlisted = errFew
-		tree.Survey(false)
+		tree.Scan(false)
 		k.end(200)
 		k.end(201)
 		expect(t, tree, 1, "before it ended")
@@ -75,7 +75,7 @@ func TestChildrenThatCouldNotBeListed(t *testing.T) {
 	}
 }
 
-// A list that is had in time makes it good.
+// If a later list succeeds while the parent lives, no process is missing.
 func TestChildrenThatAreListedLater(t *testing.T) {
 	k, tree := planted(t)
 	k[200].unlisted = errFew
@@ -88,14 +88,14 @@ func TestChildrenThatAreListedLater(t *testing.T) {
 	expect(t, tree, 0)
 }
 
-// Nothing is lost to a subreaper: it comes to us.
+// With a subreaper none is lost: orphans become its children.
 func TestNothingIsLostToASubreaper(t *testing.T) {
 	k, tree := planted(t)
 	tree.Parent = 100
 	k[100] = &entry{Info: proc.Info{ID: proc.ID{PID: 100, Start: 100}, PPID: 1, State: 'S'}}
-	tree.Never = []proc.Info{k[100].Info}
+	tree.Protected = []proc.Info{k[100].Info}
 	k[200].unlisted = errFew
-	tree.Survey(false)
+	tree.Scan(false)
 	k.end(200)
 	k[201].PPID = 100
 	expect(t, tree, 2)
@@ -107,12 +107,12 @@ func TestNothingIsLostToASubreaper(t *testing.T) {
 	expect(t, tree, 0)
 }
 
-// A process that could not be opened is tried again, also when its parent has ended and no
-// list names it any more.
-func TestWhoCouldNotBeOpenedIsNotForgotten(t *testing.T) {
+// A process that could not be opened is tried again, also when its parent has exited and
+// no list names it any more.
+func TestUnopenedProcessIsNotForgotten(t *testing.T) {
 	k, tree := planted(t)
 	k[201].shut = errFew
-	tree.Survey(false)
+	tree.Scan(false)
 	k.end(200)
 	expect(t, tree, 1, "could not be opened")
 	k[201].shut = nil
@@ -122,29 +122,43 @@ func TestWhoCouldNotBeOpenedIsNotForgotten(t *testing.T) {
 	expect(t, tree, 0)
 }
 
-// Its number may be another's by then.
-func TestTheNumberOfWhoCouldNotBeOpened(t *testing.T) {
+// It stays a child in the tree when a search names it too.
+func TestUnopenedChildThatASearchNames(t *testing.T) {
+	k, tree := planted(t)
+	named := []int{201}
+	tree.Search = func() ([]int, error) { return named, nil }
+	k[201].shut = errFew
+	tree.Kill() // follows, then searches
+	named = nil
+	k.end(200)
+	expect(t, tree, 1, "could not be opened")
+	k[201].shut = nil
+	expect(t, tree, 2) // and its child
+}
+
+// By the time it can be opened its PID may have been reused.
+func TestPIDOfAnUnopenedProcess(t *testing.T) {
 	k, tree := planted(t)
 	k[201].shut = errFew
-	tree.Survey(false)
+	tree.Scan(false)
 	k.end(200)
 	k.end(201)
 	k[201] = &entry{Info: proc.Info{ID: proc.ID{PID: 201, Start: k.Tick() + 1}, PPID: 1, State: 'S'}}
 	expect(t, tree, 0)
-	// Of the very moment nobody can tell.
+	// In that very tick it may be either.
 	k, tree = planted(t)
 	k[201].shut, k[201].Start = errFew, k.Tick()
-	tree.Survey(false)
+	tree.Scan(false)
 	k.end(200)
 	k[201].shut = nil
 	expect(t, tree, 1, "before its parent ended")
-	tree.Force()
+	tree.Kill()
 	if len(k[201].got) > 0 {
 		t.Errorf("it was sent %v", k[201].got)
 	}
 }
 
-// A search that missed something proves nothing, and is tried again.
+// An incomplete search proves nothing, and is tried again.
 func TestSearchThatFails(t *testing.T) {
 	k, tree := planted(t)
 	var err error
@@ -158,11 +172,11 @@ func TestSearchThatFails(t *testing.T) {
 	expect(t, tree, 0)
 }
 
-// A watchdog in the tree is not counted, but what is below it is.
+// A watchdog in the tree is not counted, but its children are.
 func TestChildrenOfAWatchdogThatCouldNotBeListed(t *testing.T) {
 	k, tree := planted(t)
 	k[201].Leash = true
-	tree.Survey(false)
+	tree.Scan(false)
 	k.end(202)
 	k.end(200)
 	expect(t, tree, 0)

@@ -5,34 +5,54 @@ package testkit
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 )
 
-// Ident names one process: its PID, and its start time, which tells it from a
-// later process of the same PID: in clock ticks since boot, or on Windows in
-// units of 100 ns since 1601.
+// Ident identifies one process by its PID and its start time, which is different for a
+// later process with the same PID: in clock ticks since boot, or on Windows in units of
+// 100 ns since 1601.
 type Ident struct {
 	PID   int
 	Start uint64
 }
 
-// Identify looks up a process, one that has ended perhaps, a zombie or one that
-// somebody has still open. The test fails if there is none.
+// seen is the program of each process when it was identified, for messages about processes
+// that have ended.
+var seen sync.Map // of Ident to string
+
+// String gives PID, start time and program.
+func (id Ident) String() string {
+	program := id.program()
+	if program == "" {
+		program = "unknown program"
+		if before, ok := seen.Load(id); ok {
+			program = before.(string)
+		}
+	}
+	return fmt.Sprintf("process %d (start %d): %s", id.PID, id.Start, program)
+}
+
+// Identify returns the Ident of the process with a PID. It may be a zombie or, on Windows,
+// have ended while a handle on it is open. The test fails if there is none.
 func Identify(t testing.TB, pid int) Ident {
 	t.Helper()
 	id, ok := Lookup(pid)
 	if !ok {
-		t.Fatalf("there is no process %d", pid)
+		t.Fatalf("expected a process %d, but there is none (log: %s)", pid, logPath(t))
+	}
+	if program := id.program(); program != "" {
+		seen.Store(id, program)
 	}
 	return id
 }
 
-// AwaitGone waits until all the processes have ended. The test fails and
-// names the rest if that takes longer than Patience.
+// AwaitGone waits until all the processes have ended. If that takes longer than Patience the
+// test fails and names the rest.
 func AwaitGone(t testing.TB, ids ...Ident) {
 	t.Helper()
 	if left := awaitGone(ids, Patience); len(left) > 0 {
-		t.Fatalf("%d of %d processes still live:\n%s", len(left), len(ids), list(left))
+		t.Fatalf("expected %d processes to end, but %d still run after %v (log: %s):\n%s", len(ids), len(left), Patience, logPath(t), list(left))
 	}
 }
 
@@ -41,13 +61,13 @@ func StillAlive(t testing.TB, ids ...Ident) {
 	t.Helper()
 	for _, id := range ids {
 		if !id.Alive() {
-			t.Fatalf("process %d should still live", id.PID)
+			t.Fatalf("expected %v to be alive, but it has ended (log: %s)", id, logPath(t))
 		}
 	}
 }
 
-// Adopt ends the process when the test ends. It is for processes that are no
-// children of the test, such as grandchildren which printed their PID.
+// Adopt kills the process when the test ends. It is for processes that are no children of
+// the test, such as grandchildren that printed their PID.
 func Adopt(t testing.TB, ids ...Ident) {
 	t.Helper()
 	t.Cleanup(func() { end(t, ids) })
@@ -64,15 +84,15 @@ func Descendants(t testing.TB, pid int) []Ident {
 	return found
 }
 
-// end kills the processes and waits until they are gone.
+// end kills the processes and waits until they have ended.
 func end(t testing.TB, ids []Ident) {
 	for _, id := range ids {
 		if err := id.Kill(); err != nil {
-			t.Errorf("kill %v: %v", id, err)
+			t.Errorf("cannot kill %v: %v", id, err)
 		}
 	}
 	if left := awaitGone(ids, Patience); len(left) > 0 {
-		t.Errorf("processes survived a kill:\n%s", list(left))
+		t.Errorf("expected the kill to end %d processes, but %d still run after %v (log: %s):\n%s", len(ids), len(left), Patience, logPath(t), list(left))
 	}
 }
 

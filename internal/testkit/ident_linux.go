@@ -16,14 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lookup tells which process has the PID now, if any.
+// Lookup returns the process that has the PID now, and whether there is one.
 func Lookup(pid int) (id Ident, ok bool) {
 	st, err := readStat(pid)
 	return Ident{pid, st.start}, err == nil
 }
 
-// Alive tells whether the process still runs. A zombie is dead, unless other
-// threads of the process run on after the first one has ended.
+// Alive reports whether the process lives. A zombie is dead, unless other threads of the
+// process still run after the first one has ended.
 func (id Ident) Alive() bool {
 	st, err := readStat(id.PID)
 	if err != nil || st.start != id.Start || st.state == 'X' {
@@ -32,8 +32,8 @@ func (id Ident) Alive() bool {
 	return st.state != 'Z' || st.threads > 1
 }
 
-// Signal sends sig through a pidfd, after a look at the start time. A process
-// that is gone gives unix.ESRCH.
+// Signal sends sig through a pidfd, after checking the start time. It returns unix.ESRCH if
+// the process has been reaped.
 func (id Ident) Signal(sig unix.Signal) error {
 	fd, err := id.open()
 	if err != nil {
@@ -43,7 +43,7 @@ func (id Ident) Signal(sig unix.Signal) error {
 	return unix.PidfdSendSignal(fd, sig, nil, 0)
 }
 
-// Kill sends SIGKILL. One that has ended already is no error.
+// Kill sends SIGKILL. A process that has ended already is no error.
 func (id Ident) Kill() error {
 	if err := id.Signal(unix.SIGKILL); !errors.Is(err, unix.ESRCH) {
 		return err
@@ -51,18 +51,20 @@ func (id Ident) Kill() error {
 	return nil
 }
 
-// String gives PID, start time and, while it lives, what the process runs.
-func (id Ident) String() string {
-	args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", id.PID))
-	line := strings.TrimSpace(string(bytes.ReplaceAll(args, []byte{0}, []byte{' '})))
-	return fmt.Sprintf("%d (started at tick %d): %s", id.PID, id.Start, line)
+// program is the program of the process, while it lives.
+func (id Ident) program() string {
+	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", id.PID))
+	if err != nil || !id.Alive() {
+		return ""
+	}
+	return strings.TrimSpace(string(bytes.ReplaceAll(args, []byte{0}, []byte{' '})))
 }
 
 // open takes a pidfd first and checks the start time after, so that the
 // descriptor cannot belong to a later process.
 func (id Ident) open() (int, error) {
 	fd, err := unix.PidfdOpen(id.PID, 0)
-	if err == unix.EINVAL { // gone, but its number still names a group or session (seen on Linux 6.1 and 6.12)
+	if err == unix.EINVAL || err == unix.ENOENT { // ended, and its PID is the ID of a group, session or thread now
 		return -1, unix.ESRCH
 	}
 	if err != nil {
@@ -75,16 +77,15 @@ func (id Ident) open() (int, error) {
 	return fd, nil
 }
 
-// StayAlive watches the processes for a while and fails the test as soon as
-// one of them ends. It is for "this must change nothing", where there is no
-// event to wait for.
+// StayAlive watches the processes for a while and fails the test as soon as one of them
+// ends. It is for tests that something has no effect, where there is no event to wait for.
 func StayAlive(t testing.TB, window time.Duration, ids ...Ident) {
 	t.Helper()
 	end := time.Now().Add(window)
 	for {
 		for _, id := range ids {
 			if !id.Alive() {
-				t.Fatalf("process %d should still live", id.PID)
+				t.Fatalf("expected %v to run on, but it has ended (log: %s)", id, logPath(t))
 			}
 		}
 		left := time.Until(end)
@@ -95,7 +96,13 @@ func StayAlive(t testing.TB, window time.Duration, ids ...Ident) {
 	}
 }
 
-func descendants(of Ident) (found []Ident, err error) { return below(of.PID), nil }
+// descendants of a process that has been reaped are not found: its PID may have been reused.
+func descendants(of Ident) (found []Ident, err error) {
+	if id, ok := Lookup(of.PID); !ok || id != of {
+		return nil, nil
+	}
+	return below(of.PID), nil
+}
 
 func below(pid int) []Ident {
 	var found []Ident
@@ -160,7 +167,7 @@ func await(ids []Ident, patience time.Duration) bool {
 		if err != nil && !id.Alive() {
 			return true
 		}
-		if err != nil { // out of descriptors, say: no answer is possible
+		if err != nil { // out of descriptors, for example
 			panic(fmt.Sprintf("testkit: pidfd of process %d: %v", id.PID, err))
 		}
 		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})

@@ -12,7 +12,7 @@ import (
 // killStatus is the exit status of what these tests kill, as on Linux.
 const killStatus = 137
 
-// Lookup tells which process has the PID now, if any.
+// Lookup returns the process that has the PID now, and whether there is one.
 func Lookup(pid int) (id Ident, ok bool) {
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
 	if err != nil {
@@ -23,7 +23,7 @@ func Lookup(pid int) (id Ident, ok bool) {
 	return Ident{pid, start}, err == nil
 }
 
-// Alive tells whether the process still runs.
+// Alive reports whether the process lives.
 func (id Ident) Alive() bool {
 	h, err := id.open()
 	if err != nil {
@@ -33,7 +33,7 @@ func (id Ident) Alive() bool {
 	return !ended(h, 0)
 }
 
-// Kill ends the process at once. One that has ended already is no error.
+// Kill ends the process at once. A process that has ended already is no error.
 func (id Ident) Kill() error {
 	h, err := id.open()
 	if errors.Is(err, errGone) {
@@ -49,18 +49,19 @@ func (id Ident) Kill() error {
 	return nil
 }
 
-// String gives PID, creation time and the program.
-func (id Ident) String() string {
-	program := "?"
-	if h, err := id.open(); err == nil {
-		defer windows.CloseHandle(h)
-		text := make([]uint16, windows.MAX_LONG_PATH)
-		n := uint32(len(text))
-		if windows.QueryFullProcessImageName(h, 0, &text[0], &n) == nil {
-			program = windows.UTF16ToString(text[:n])
-		}
+// program is the file that the process runs.
+func (id Ident) program() string {
+	h, err := id.open()
+	if err != nil {
+		return ""
 	}
-	return fmt.Sprintf("%d (created at %d): %s", id.PID, id.Start, program)
+	defer windows.CloseHandle(h)
+	text := make([]uint16, windows.MAX_LONG_PATH)
+	n := uint32(len(text))
+	if windows.QueryFullProcessImageName(h, 0, &text[0], &n) != nil {
+		return ""
+	}
+	return windows.UTF16ToString(text[:n])
 }
 
 var errGone = errors.New("the process is gone")
@@ -71,7 +72,7 @@ func (id Ident) open() (windows.Handle, error) {
 	const access = windows.SYNCHRONIZE | windows.PROCESS_TERMINATE | windows.PROCESS_QUERY_LIMITED_INFORMATION
 	h, err := windows.OpenProcess(access, false, uint32(id.PID))
 	if errors.Is(err, windows.ERROR_INVALID_PARAMETER) {
-		return 0, errGone // nobody has this PID
+		return 0, errGone // no process has this PID
 	}
 	if err != nil {
 		return 0, err
@@ -95,9 +96,9 @@ func ended(h windows.Handle, patience time.Duration) bool {
 	return err == nil && event == windows.WAIT_OBJECT_0
 }
 
-// descendants asks for the table of all processes, which names the PID that
-// the parent had. If that parent is gone, the PID may be another's by now: one
-// that was created later than its child is no parent.
+// descendants reads the table of all processes, which has the PID of each one's parent. If
+// that parent has ended its PID may have been reused: a process that was created later than
+// the child is not its parent.
 func descendants(of Ident) (found []Ident, err error) {
 	table, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPPROCESS, 0)
 	if err != nil {
@@ -139,7 +140,7 @@ func awaitGone(ids []Ident, patience time.Duration) (left []Ident) {
 		if errors.Is(err, errGone) {
 			continue
 		}
-		if err != nil { // access denied, say: no answer is possible
+		if err != nil { // access denied, for example
 			panic(fmt.Sprintf("testkit: open process %d: %v", id.PID, err))
 		}
 		if !ended(h, time.Until(late)) {

@@ -19,21 +19,24 @@ import (
 // more than needed: machines that run tests are sometimes very busy.
 const Patience = 3 * time.Minute
 
-// Lines collects what a process prints. Each line is handed out once; lines
-// that nobody asked for yet stay, so the order of asking does not matter.
+// Lines collects what a process prints. Each line is returned once; lines that were not
+// awaited yet are kept, so the order of the calls does not matter.
 type Lines struct {
-	t testing.TB
+	t  testing.TB
+	of string // where they come from
 
 	mu     sync.Mutex
 	all    []string
 	unread []string
 	closed bool
-	change chan struct{} // closed and replaced when a line comes, or the end
+	change chan struct{} // closed and replaced when a line or the end comes
 }
 
 // Collect reads lines from r in the background until its end.
-func Collect(t testing.TB, r io.Reader) *Lines {
-	l := &Lines{t: t, change: make(chan struct{})}
+func Collect(t testing.TB, r io.Reader) *Lines { return collect(t, r, "the output that is collected") }
+
+func collect(t testing.TB, r io.Reader, of string) *Lines {
+	l := &Lines{t: t, of: of, change: make(chan struct{})}
 	go l.read(r)
 	return l
 }
@@ -87,16 +90,16 @@ func (l *Lines) AwaitEvent(name string) Event {
 	return ev
 }
 
-// Happens waits for the event of that name, and tells whether it came before the
-// end of the output.
+// Happens waits for the event of that name, and reports whether it came before the end of
+// the output.
 func (l *Lines) Happens(name string) bool {
 	l.t.Helper()
 	_, ok := l.find("event "+name, func(line string) bool { return parseEvent(line).Name() == name })
 	return ok
 }
 
-// AwaitEnd waits until nobody can print any more: every process that had the
-// other end has ended or closed it. It returns everything.
+// AwaitEnd waits until every process that had the other end of the pipe has ended or closed
+// it. It returns the whole output.
 func (l *Lines) AwaitEnd() string {
 	l.t.Helper()
 	late := time.After(Patience)
@@ -110,7 +113,7 @@ func (l *Lines) AwaitEnd() string {
 		select {
 		case <-change:
 		case <-late:
-			l.t.Fatalf("the output has no end after %v; so far:\n%s", Patience, l.All())
+			l.t.Fatalf("expected the end of %s, but it is still open after %v (log: %s); so far:\n%s", l.of, Patience, logPath(l.t), l.All())
 		}
 	}
 }
@@ -129,7 +132,7 @@ func (l *Lines) await(what string, want func(string) bool) string {
 	l.t.Helper()
 	line, ok := l.find(what, want)
 	if !ok {
-		l.t.Fatalf("the output ended without %s:\n%s", what, l.All())
+		l.t.Fatalf("expected %s in %s, but it ended without (log: %s):\n%s", what, l.of, logPath(l.t), l.All())
 	}
 	return line
 }
@@ -156,7 +159,7 @@ func (l *Lines) find(what string, want func(string) bool) (line string, ok bool)
 		select {
 		case <-change:
 		case <-late:
-			l.t.Fatalf("%v without %s; so far:\n%s", Patience, what, l.All())
+			l.t.Fatalf("expected %s in %s, but none came in %v (log: %s); so far:\n%s", what, l.of, Patience, logPath(l.t), l.All())
 		}
 	}
 }

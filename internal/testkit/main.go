@@ -9,24 +9,19 @@ import (
 	"time"
 )
 
-// dirVar holds the scratch directory of the run. Its presence tells a process
-// that it runs inside Main already.
-const dirVar = "LEASH_TESTKIT_DIR"
-
 // leakPatience is how long Main waits for the last processes to end before it
 // calls them a leak.
 const leakPatience = time.Minute
 
-// Main runs the tests of a package and exits. It runs them in a child of its
-// own, below which it can tell at the end whether anything is left, even after a
-// panic or a timeout. What is left is named, killed, and fails the run.
+// Main runs the tests of a package and exits. It runs them in a child process, and checks at
+// the end that no descendant is left, even after a panic or a timeout. Processes that are
+// left are named and killed, and fail the run.
 //
-// On Linux this process makes itself the subreaper of all: each orphan that a
-// test makes comes to it, which reaps it without taking a child's status away
-// from a test. On Windows all are in a job object; if this process itself is
-// killed, the job ends the rest.
+// On Linux this process is the subreaper of all: each orphan of a test becomes its child,
+// and it reaps the orphan without taking the status of a test's own child. On Windows all
+// are in a job object; if this process itself is killed, the job ends the rest.
 //
-// Code that re-executes the test binary as a helper must branch off first.
+// Code that runs the test binary as a helper process must check for that first.
 func Main(m interface{ Run() int }) {
 	if os.Getenv(dirVar) != "" {
 		os.Exit(m.Run())
@@ -43,7 +38,7 @@ func Main(m interface{ Run() int }) {
 	os.Exit(status)
 }
 
-// supervise runs a program and looks after what it leaves behind.
+// supervise runs a program and ends the processes that it leaves.
 func supervise(patience time.Duration, program string, args ...string) (int, error) {
 	dir, err := os.MkdirTemp("", "leash-test-")
 	if err != nil {
@@ -64,8 +59,8 @@ func supervise(patience time.Duration, program string, args ...string) (int, err
 	return status, endLeaks(patience, left)
 }
 
-// endLeaks waits for all that are left to end. What stays too long is killed and
-// named in the error.
+// endLeaks waits until all processes that are left have ended. Those that take too long are
+// killed and named in the error.
 func endLeaks(patience time.Duration, left func() ([]Ident, error)) error {
 	ids, err := left()
 	if err != nil {
@@ -73,7 +68,7 @@ func endLeaks(patience time.Duration, left func() ([]Ident, error)) error {
 	}
 	awaitGone(ids, patience)
 	var leaks []string
-	for range 10 { // what is killed may have started another at the last moment
+	for range 10 { // a killed process may have started another at the last moment
 		if ids, err = left(); err != nil {
 			return err
 		}

@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gather has all orphans below come to us, and returns what lists who lives there.
+// gather makes this process the subreaper, and returns a function that lists its descendants.
 func gather() (left func() ([]Ident, error), err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("become subreaper: %w", err)
 	}
-	// What the tests were given is not the watchdogs', which pass on all they are given.
-	unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) // before Linux 5.11 nothing is done
+	// Descriptors of the test run must not be inherited by watchdogs, which pass on all.
+	unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) // no effect before Linux 5.11
 	return func() ([]Ident, error) {
 		reapZombies()
 		return below(os.Getpid()), nil
@@ -32,8 +32,8 @@ func runToEnd(cmd *exec.Cmd) (status int, err error) {
 	return reapUntil(cmd.Process.Pid)
 }
 
-// forwardSignals hands on what asks this process to stop, so that the tests
-// stop (and show their goroutines on QUIT) and the leak check still runs.
+// forwardSignals passes on signals that stop this process, so that the tests stop (and show
+// their goroutines on SIGQUIT) and the leak check still runs.
 func forwardSignals(p *os.Process) {
 	ch := make(chan os.Signal, 4)
 	signal.Notify(ch, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT)

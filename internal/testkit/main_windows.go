@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// gather puts us into a job object, and so all that is started from now on, and
-// returns what lists who lives in it. The job is closed by our end.
+// gather puts this process into a job object, and so all that it starts, and returns a
+// function that lists the other processes in it. The job is closed when this process ends.
 func gather() (left func() ([]Ident, error), err error) {
 	job, err := newJob()
 	if err != nil {
@@ -26,7 +26,7 @@ func gather() (left func() ([]Ident, error), err error) {
 }
 
 func runToEnd(cmd *exec.Cmd) (status int, err error) {
-	// It hears of Ctrl-C too; it decides, and we still look at what is left.
+	// The child gets Ctrl-C too and decides; this process still ends what is left.
 	signal.Ignore(os.Interrupt)
 	var exit *exec.ExitError
 	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
@@ -35,8 +35,8 @@ func runToEnd(cmd *exec.Cmd) (status int, err error) {
 	return exitStatus(cmd.ProcessState), nil
 }
 
-// newJob makes a job object that ends its members when it is closed, and that
-// none of them can leave.
+// newJob makes a job object that kills its processes when it is closed, and that none of
+// them can leave.
 func newJob() (windows.Handle, error) {
 	job, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
@@ -53,7 +53,7 @@ func newJob() (windows.Handle, error) {
 	return job, nil
 }
 
-// others lists who is in the job beside this process.
+// others lists the processes in the job beside this one.
 func others(job windows.Handle) (ids []Ident, err error) {
 	var members struct {
 		assigned, listed uint32
@@ -72,9 +72,9 @@ func others(job windows.Handle) (ids []Ident, err error) {
 	return ids, nil
 }
 
-// isDesktop reports whether it is the desktop, which Wine starts in the name of
-// whoever needs it first: for a console, say. It ends with the job.
+// isDesktop reports whether it is the desktop, which Wine starts for the first program that
+// needs it, for a console for example. It ends with the job.
 func isDesktop(id Ident) bool {
 	dir, err := windows.GetSystemDirectory()
-	return err == nil && strings.HasSuffix(strings.ToLower(id.String()), ": "+strings.ToLower(dir)+`\explorer.exe`)
+	return err == nil && strings.EqualFold(id.program(), dir+`\explorer.exe`)
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// NotAsRoot names a part that is not root's to play; nothing for other users.
+// NotAsRoot names a part of a test that root cannot run; it is empty for other users.
 func NotAsRoot(part string) []string {
 	if os.Geteuid() == 0 {
 		return []string{part}
@@ -16,8 +16,8 @@ func NotAsRoot(part string) []string {
 	return nil
 }
 
-// AsNobody plays parts of a test of this package as an ordinary user. Whoever is
-// one has played them already.
+// AsNobody runs parts of a test of this package as an ordinary user. If an ordinary user
+// runs the tests, they have run already.
 func AsNobody(t *testing.T, test string, parts ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -25,7 +25,7 @@ func AsNobody(t *testing.T, test string, parts ...string) {
 	}
 	const nobody = 65534
 	for _, part := range parts {
-		// By this link it can be executed in a folder that is root's alone.
+		// Through this link it can be executed in a folder that only root can search.
 		cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run", "^"+test+"$/^"+strings.ReplaceAll(part, "/", "$/^")+"$")
 		cmd.Dir = "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}

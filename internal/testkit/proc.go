@@ -3,6 +3,7 @@
 package testkit
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -15,30 +16,30 @@ type Proc struct {
 	Ident
 	Stdout, Stderr *Lines // nil if the command had its own
 
-	t    testing.TB
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended
+	t     testing.TB
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when the process has ended
+	known bool          // the test has its status and all that it printed
 }
 
-// Start starts the command, in a process group of its own unless SysProcAttr
-// says otherwise, and collects what it prints. When the test ends, the process
-// and all that descends from it are killed; when the test has failed, their
-// output is shown.
+// Start starts the command, in a process group of its own unless SysProcAttr says otherwise,
+// and collects what it prints. When the test ends, the process and its descendants are
+// killed; if the test has failed, the output is shown and written to the log of the test.
 func Start(t testing.TB, cmd *exec.Cmd) *Proc {
 	t.Helper()
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = ownGroup()
 	}
 	p := &Proc{t: t, cmd: cmd, done: make(chan struct{})}
-	// Pipes of our own, not those of cmd: these stay open after the end of
-	// the process, and what its children print still arrives.
+	// Not cmd's own pipes: these stay open after the end of the process, so that the
+	// output of its children still arrives.
 	var ours []*os.File
 	if cmd.Stdout == nil {
-		w := p.pipe(&p.Stdout)
+		w := p.pipe(&p.Stdout, "standard output")
 		cmd.Stdout, ours = w, append(ours, w)
 	}
 	if cmd.Stderr == nil {
-		w := p.pipe(&p.Stderr)
+		w := p.pipe(&p.Stderr, "standard error")
 		cmd.Stderr, ours = w, append(ours, w)
 	}
 	err := cmd.Start()
@@ -48,33 +49,36 @@ func Start(t testing.TB, cmd *exec.Cmd) *Proc {
 	if err != nil {
 		t.Fatalf("start %q: %v", cmd.Args, err)
 	}
-	// Package os has a handle on it, or it is a zombie at least: nobody has waited
-	// for it yet.
+	// Package os has a handle on it, or it is a zombie at least: it was not waited for
+	// yet, so its PID was not reused.
 	p.Ident = Identify(t, cmd.Process.Pid)
+	seen.Store(p.Ident, p.call())
 	go func() {
-		_ = cmd.Wait() // the state tells more
+		_ = cmd.Wait() // ProcessState has the details
 		close(p.done)
 	}()
 	t.Cleanup(p.cleanup)
 	return p
 }
 
-// Run runs the command to its end and returns its status and output.
+// Run runs the command to its end and returns its status and output. When the test
+// has failed, the output is in the log of the test.
 func Run(t testing.TB, cmd *exec.Cmd) (status int, stdout, stderr string) {
 	t.Helper()
 	p := Start(t, cmd)
-	status = p.Wait()
-	return status, p.Stdout.AwaitEnd(), p.Stderr.AwaitEnd()
+	status, stdout, stderr = p.Wait(), p.Stdout.AwaitEnd(), p.Stderr.AwaitEnd()
+	p.known = true
+	return status, stdout, stderr
 }
 
 // pipe makes the pipe for one output. The reading end stays open until the
 // test ends.
-func (p *Proc) pipe(lines **Lines) *os.File {
+func (p *Proc) pipe(lines **Lines, name string) *os.File {
 	r, w, err := os.Pipe()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	*lines = Collect(p.t, r)
+	*lines = collect(p.t, r, name+" of "+p.call())
 	// In the background: a read that is under way holds the file until the
 	// last writer has ended, on Windows.
 	p.t.Cleanup(func() { go r.Close() })
@@ -88,7 +92,7 @@ func (p *Proc) Wait() int {
 	select {
 	case <-p.done:
 	case <-time.After(Patience):
-		p.t.Fatalf("process still runs after %v: %v\n%s", Patience, p.Ident, p.output())
+		p.t.Fatalf("expected %v to end, but it still runs after %v (log: %s)\n%s", p.Ident, Patience, logPath(p.t), p.output())
 	}
 	return exitStatus(p.cmd.ProcessState)
 }
@@ -97,18 +101,25 @@ func (p *Proc) Wait() int {
 func (p *Proc) Done() <-chan struct{} { return p.done }
 
 func (p *Proc) cleanup() {
-	// Descendants first: once their parent is gone they are not found below
-	// it. A process that is created just now is left to Main.
+	// Descendants first: they are not found once their parent has been reaped. A process
+	// that is being created is left to Main.
 	below, err := descendants(p.Ident)
 	if err != nil {
 		p.t.Error(err)
 	}
 	end(p.t, append(below, p.Ident))
 	p.Wait()
-	if p.t.Failed() {
-		p.t.Logf("output of %s:\n%s", strings.Join(p.cmd.Args, " "), p.output())
+	if !p.t.Failed() {
+		return
+	}
+	text := fmt.Sprintf("output of %s:\n%s", p.call(), p.output())
+	if err := appendLog(p.t, text); err != nil || !p.known {
+		p.t.Log(text)
 	}
 }
+
+// call is the command line.
+func (p *Proc) call() string { return strings.Join(p.cmd.Args, " ") }
 
 // output is all that was printed, for messages.
 func (p *Proc) output() string {

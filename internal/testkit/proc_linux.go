@@ -13,8 +13,8 @@ func (p *Proc) Kill() {
 	p.Signal(syscall.SIGKILL)
 }
 
-// Signal sends a signal through the pidfd that package os holds. The test
-// fails if the process has ended before.
+// Signal sends a signal through the pidfd of package os. The test fails if the process has
+// ended before.
 func (p *Proc) Signal(sig syscall.Signal) {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(sig); err != nil {

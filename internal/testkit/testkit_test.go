@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	Main(m)
 }
 
-// superviseShell does what Main does, around a shell instead of tests.
+// superviseShell does what Main does, with a shell instead of tests.
 func superviseShell(script string) {
 	os.Unsetenv("TESTKIT_SUPERVISE")
 	patience := leakPatience
@@ -120,10 +120,13 @@ func TestAliveAndGone(t *testing.T) {
 	p := Start(t, sleeper())
 	later := Ident{p.PID, p.Start + 1}
 	if !p.Alive() || later.Alive() {
-		t.Error("a live process, and one of the same PID that never was")
+		t.Error("a live process counts as dead, or one with its PID and another start time as alive")
 	}
 	if err := later.Signal(unix.SIGKILL); err != unix.ESRCH {
 		t.Errorf("signal to a PID with another start time: %v", err)
+	}
+	if err := (Ident{thread(t), 1}).Kill(); err != nil {
+		t.Errorf("kill a process whose PID is that of a thread now: %v", err)
 	}
 	AwaitGone(t, later)
 	StayAlive(t, 10*time.Millisecond, p.Ident)
@@ -137,6 +140,22 @@ func TestAliveAndGone(t *testing.T) {
 	if !strings.Contains(msg, strconv.Itoa(p.PID)) {
 		t.Errorf("message %q", msg)
 	}
+}
+
+// thread is the ID of a thread of this process, not the first.
+func thread(t *testing.T) int {
+	t.Helper()
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		if tid := atoi(t, task.Name()); tid != os.Getpid() {
+			return tid
+		}
+	}
+	t.Fatal("a Go program has more than one thread")
+	return 0
 }
 
 func TestZombieIsDead(t *testing.T) {
@@ -208,6 +227,9 @@ func TestCleanupEndsTheTree(t *testing.T) {
 		if len(below) != 3 {
 			t.Errorf("descendants: %v", below)
 		}
+		if later, err := descendants(Ident{p.PID, p.Start + 1}); err != nil || len(later) != 0 {
+			t.Errorf("expected no descendants of an ended process with a reused PID, but found %v, %v", later, err)
+		}
 	})
 	for _, id := range ids {
 		if id.Alive() {
@@ -231,8 +253,7 @@ func TestAdoptEndsAnOrphan(t *testing.T) {
 	}
 }
 
-// The leak check is what all the other tests rely on: see that it speaks up
-// for a leak, and only then.
+// All other tests rely on the leak check: it must report a leak, and nothing else.
 func TestMainReportsLeaks(t *testing.T) {
 	for _, c := range []struct{ name, script, want string }{
 		{"clean", "exit 3", "status: 3"},

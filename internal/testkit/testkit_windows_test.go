@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// roleVar makes the test binary one of the processes that the tests are about.
+// roleVar makes the test binary a helper process with that role.
 const roleVar = "TESTKIT_ROLE"
 
 func TestMain(m *testing.M) {
@@ -37,13 +37,13 @@ func play(role string) {
 	case "sleep":
 		fmt.Println("asleep")
 		forever()
-	case "parent": // of one that plays the rest, and stays
+	case "parent": // starts a process with the rest of the role, and stays
 		fmt.Println(child(rest))
 		forever()
 	case "orphan": // the same, and ends
 		fmt.Println(child(rest))
 		os.Exit(0)
-	case "supervise": // does what Main does, around another role
+	case "supervise": // does what Main does, with another role instead of tests
 		patience := leakPatience
 		if os.Getenv("TESTKIT_IMPATIENT") != "" {
 			patience = 100 * time.Millisecond
@@ -89,7 +89,7 @@ func TestStatusAndOutput(t *testing.T) {
 	}
 }
 
-func TestEventBehindOthersWords(t *testing.T) {
+func TestEventBehindOtherText(t *testing.T) {
 	l := Collect(t, strings.NewReader(`Traceback {"time":"x","event":"a.b","n":1}`+"\n"))
 	if e := l.AwaitEvent("a.b"); e.Int("n") != 1 {
 		t.Error(e)
@@ -101,13 +101,13 @@ func TestAliveAndGone(t *testing.T) {
 	p.Stdout.Await("asleep")
 	later := Ident{p.PID, p.Start + 1}
 	if !p.Alive() || later.Alive() {
-		t.Error("a live process, and one of the same PID that never was")
+		t.Error("a live process counts as dead, or one with its PID and another start time as alive")
 	}
 	if _, err := later.open(); !errors.Is(err, errGone) {
 		t.Errorf("open a PID with another creation time: %v", err)
 	}
 	if err := later.Kill(); err != nil {
-		t.Errorf("kill who is gone: %v", err)
+		t.Errorf("kill a process that was reaped: %v", err)
 	}
 	AwaitGone(t, later)
 	if left := awaitGone([]Ident{p.Ident}, 10*time.Millisecond); len(left) != 1 {
@@ -118,7 +118,7 @@ func TestAliveAndGone(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 
-	// Ended, but open: no longer alive.
+	// It has ended, but a handle is open: not alive.
 	h, err := p.open()
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestAliveAndGone(t *testing.T) {
 		t.Errorf("%v, %t", id, ok)
 	}
 	if err := p.Ident.Kill(); err != nil {
-		t.Errorf("kill who has ended: %v", err)
+		t.Errorf("kill a process that has ended: %v", err)
 	}
 }
 
@@ -143,7 +143,7 @@ func TestCleanupEndsTheTree(t *testing.T) {
 		p := Start(t, roleCommand("parent parent sleep"))
 		ids = append(ids, p.Ident, Identify(t, pidLine(t, p)))
 		ids = append(ids, Identify(t, pidLine(t, p)))
-		if ids[1].Start > ids[2].Start { // the one below may be the first to say whom it started
+		if ids[1].Start > ids[2].Start { // the one below may be the first to name what it started
 			ids[1], ids[2] = ids[2], ids[1]
 		}
 		p.Stdout.Await("asleep")
@@ -152,7 +152,7 @@ func TestCleanupEndsTheTree(t *testing.T) {
 			t.Errorf("descendants %v, want %v", below, ids[1:])
 		}
 		if later, err := descendants(Ident{p.PID, ids[2].Start + 1}); err != nil || len(later) != 0 {
-			t.Errorf("below one that is younger: %v, %v", later, err)
+			t.Errorf("descendants of a younger process: %v, %v", later, err)
 		}
 	})
 	for _, id := range ids {
@@ -177,8 +177,7 @@ func TestAdoptEndsAnOrphan(t *testing.T) {
 	}
 }
 
-// The leak check is what all the other tests rely on: see that it speaks up
-// for a leak, and only then.
+// All other tests rely on the leak check: it must report a leak, and nothing else.
 func TestMainReportsLeaks(t *testing.T) {
 	if _, out, _ := Run(t, roleCommand("supervise exit 3")); out != "status: 3" {
 		t.Errorf("clean: %q", out)
@@ -188,14 +187,14 @@ func TestMainReportsLeaks(t *testing.T) {
 	leak := Ident{PID: pidLine(t, p)}
 	p.Wait()
 	text := p.Stdout.AwaitEnd()
-	if !strings.Contains(text, "left 1 processes behind") || !strings.Contains(text, fmt.Sprint("\"", leak.PID, " (")) {
+	if !strings.Contains(text, "left 1 processes behind") || !strings.Contains(text, fmt.Sprint("\"process ", leak.PID, " (")) {
 		t.Errorf("leak: %q", text)
 	}
 }
 
-// Whoever ends the supervising process, as go test does after its timeout,
-// leaves nothing behind either.
-func TestNobodyOutlivesMain(t *testing.T) {
+// No process is left either if the supervising process is killed, as by go test after its
+// timeout.
+func TestNothingOutlivesMain(t *testing.T) {
 	p := Start(t, roleCommand("supervise parent sleep"))
 	leaf := Identify(t, pidLine(t, p))
 	p.Stdout.Await("asleep")

@@ -1,4 +1,4 @@
-//go:build linux || windows
+//go:build linux || windows || darwin
 
 package testkit
 
@@ -11,6 +11,10 @@ import (
 	"sync"
 	"testing"
 )
+
+// dirVar has the scratch directory of the run. If it is set the process runs inside Main
+// already.
+const dirVar = "LEASH_TESTKIT_DIR"
 
 // noSkipVar turns each skip into a failure, for machines where every tool must
 // be there.
@@ -36,7 +40,7 @@ func Need(t testing.TB, tools ...string) {
 	}
 }
 
-// Skip skips the test loudly, or fails it where skipping is forbidden.
+// Skip skips the test with a visible message, or fails it where skips are not allowed.
 func Skip(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv(noSkipVar) == "1" {

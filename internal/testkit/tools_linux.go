@@ -7,9 +7,8 @@ import (
 	"testing"
 )
 
-// NeedPython returns the system's Python, whose modules come from packages of
-// the distribution. The test is skipped if it or one of the modules is
-// missing.
+// NeedPython returns the path of the system's Python, which has the modules from packages of
+// the distribution. The test is skipped if it or one of the modules is missing.
 func NeedPython(t testing.TB, modules ...string) string {
 	t.Helper()
 	const python = "/usr/bin/python3"

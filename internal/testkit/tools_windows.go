@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// pythonVar names python.exe, where it is not in the path: under Wine.
+// pythonVar is the path of python.exe where it is not in PATH, as with Wine.
 const pythonVar = "LEASH_WINE_PYTHON"
 
 // Python returns the path of CPython for Windows.

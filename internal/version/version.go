@@ -35,8 +35,8 @@ type build struct{ tag, commit string }
 
 const short = 12 // characters of a commit that Go's own versions have too
 
-// version is the tag at the commit, and without one a word that says so. It is
-// less than any release, as packages compare.
+// version is the tag at the commit, or a word that says that there is none and sorts
+// before any release.
 func (b build) version() string {
 	if release(b.tag) {
 		return b.tag

@@ -16,7 +16,8 @@ import (
 
 	"leash/internal/proc"
 	"leash/internal/stop"
-	"leash/platform/hosttest"
+	"leash/internal/system"
+	"leash/platform/platformtest"
 )
 
 // realSystem has shells that fork when told to.
@@ -31,12 +32,12 @@ type realProcess struct {
 }
 
 func TestKernelConforms(t *testing.T) {
-	hosttest.Conform(t, func(t *testing.T) hosttest.System {
+	platformtest.Conform(t, func(t *testing.T) platformtest.Fixture {
 		return realSystem{testKernel(t)}
 	}, notAsRoot("Denied")...)
 }
 
-// notAsRoot: nobody refuses root's signals.
+// notAsRoot: root's signals are never refused.
 func notAsRoot(part string) []string {
 	if os.Geteuid() == 0 {
 		return []string{part}
@@ -46,17 +47,17 @@ func notAsRoot(part string) []string {
 
 func (s realSystem) Kernel() stop.Kernel { return s.k }
 
-func (s realSystem) Start(t *testing.T, how hosttest.How) hosttest.Process {
+func (s realSystem) Start(t *testing.T, how platformtest.How) platformtest.Process {
 	t.Helper()
-	return s.shell(t, how, hosttest.Labels{})
+	return s.shell(t, how, platformtest.Labels{})
 }
 
-func (s realSystem) shell(t *testing.T, how hosttest.How, l hosttest.Labels) hosttest.Process {
+func (s realSystem) shell(t *testing.T, how platformtest.How, l platformtest.Labels) platformtest.Process {
 	t.Helper()
 	args, env := l.Words()
 	cmd := exec.Command("sh", append([]string{"-c", "echo ready; while read line; do sleep 1000000 <&- >&- & echo $!; done", "sh"}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: how == hosttest.OwnGroup, Setsid: how == hosttest.OwnSession}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: how == platformtest.OwnGroup, Setsid: how == platformtest.OwnSession}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -83,14 +84,14 @@ func (s realSystem) shell(t *testing.T, how hosttest.How, l hosttest.Labels) hos
 
 // Reuse has the kernel give out the number next, and in a later tick: the start
 // times of macOS, in microseconds, are never the same.
-func (s realSystem) Reuse(t *testing.T, pid int) (hosttest.Process, bool) {
+func (s realSystem) Reuse(t *testing.T, pid int) (platformtest.Process, bool) {
 	before := s.k.Tick()
 	s.Await(t, "the next tick", func() bool { return s.k.Tick() > before })
 	for range 20 {
 		if os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0) != nil {
 			return nil, false
 		}
-		if p := s.Start(t, hosttest.OwnGroup); p.PID() == pid {
+		if p := s.Start(t, platformtest.OwnGroup); p.PID() == pid {
 			return p, true
 		}
 	}
@@ -101,9 +102,9 @@ func (s realSystem) Foreign(*testing.T) (int, bool) { return 1, os.Geteuid() != 
 
 func (s realSystem) Backends() []string { return []string{"event", "poll"} }
 
-func (s realSystem) Watcher(t *testing.T, backend string) hosttest.Watcher {
+func (s realSystem) System(t *testing.T, backend string) system.System {
 	t.Helper()
-	return newGuarded(t, backend).Host
+	return testSystem(t, backend)
 }
 
 func (s realSystem) Await(t *testing.T, what string, is func() bool) {
@@ -111,7 +112,7 @@ func (s realSystem) Await(t *testing.T, what string, is func() bool) {
 	await(t, what, is)
 }
 
-// patience is generous: whoever fails may take long.
+// patience is generous: a failing test may take long.
 const patience = time.Minute
 
 func await(t *testing.T, what string, is func() bool) {

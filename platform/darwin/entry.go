@@ -65,7 +65,7 @@ func (e entry) mixed() bool {
 	return e.Flags&flagMixed != 0 || e.Real != e.UID || e.Saved != e.UID
 }
 
-// info joins it with the session, which kern.proc does not tell.
+// info joins it with the session, which kern.proc does not give.
 func (e entry) info(session int) proc.Info {
 	return proc.Info{
 		ID:   proc.ID{PID: e.PID, Start: e.Start},

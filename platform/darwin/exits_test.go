@@ -83,8 +83,8 @@ func TestExitIsTold(t *testing.T) {
 	if h.exit != (proc.Exit{Known: true, Code: 3}) {
 		t.Errorf("%+v", h.exit)
 	}
-	if info, err := h.Look(); err != nil || !info.Dead() {
-		t.Errorf("it was told, and looks %+v, %v", info, err)
+	if info, err := h.Info(); err != nil || !info.Dead() {
+		t.Errorf("it was told, and reads %+v, %v", info, err)
 	}
 	if err := w.exits.add(h); err != nil {
 		t.Error(err)
@@ -92,23 +92,27 @@ func TestExitIsTold(t *testing.T) {
 	w.want("told once", h)
 }
 
-func TestESRCHMeansDead(t *testing.T) {
-	w := newWatching(t)
-	p := w.born(100, 1)
-	h := w.open(p)
-	w.zombie(p) // found by kern.proc, and by no registration
-	if err := w.exits.add(h); err != nil {
-		t.Fatal(err)
+// A registration finds no zombies, and of a PID that was taken anew another process.
+func TestDeadBeforeRegistration(t *testing.T) {
+	for name, die := range map[string]func(*watching, *fake){
+		"a zombie":             func(w *watching, p *fake) { w.end(p, 0) },
+		"reaped":               func(w *watching, p *fake) { w.end(p, 0); w.reap(p) },
+		"its PID is another's": func(w *watching, p *fake) { w.end(p, 0); w.reap(p); w.born(p.PID, 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWatching(t)
+			p := w.born(100, 1)
+			h := w.open(p)
+			die(w, p)
+			if err := w.exits.add(h); err != nil {
+				t.Fatal(err)
+			}
+			w.want("it is dead", h)
+			if len(w.knotes) != 0 {
+				t.Error("another process is waited for")
+			}
+		})
 	}
-	w.want("a zombie", h)
-
-	q := w.born(101, 1)
-	g := w.open(q)
-	w.reap(q)
-	if err := w.exits.add(g); err != nil {
-		t.Fatal(err)
-	}
-	w.want("gone", h, g)
 }
 
 func TestRefusedIsNotDead(t *testing.T) {
@@ -119,11 +123,11 @@ func TestRefusedIsNotDead(t *testing.T) {
 		if err := w.exits.add(h); err != refused {
 			t.Errorf("%v, want %v", err, refused)
 		}
-		w.want("it looks alive")
+		w.want("it reads as alive")
 	}
 }
 
-func TestNoStatusForStrangers(t *testing.T) {
+func TestNoStatusOfOthers(t *testing.T) {
 	w := newWatching(t)
 	p := w.born(100, 1)
 	w.refused = []error{syscall.EACCES}
@@ -152,29 +156,12 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// The number changes hands between the first look and the registration.
-func TestReusedBeforeRegistration(t *testing.T) {
-	w := newWatching(t)
-	p := w.born(100, 1)
-	h := w.open(p)
-	w.end(p, 0)
-	w.reap(p)
-	w.born(100, 1)
-	if err := w.exits.add(h); err != nil {
-		t.Fatal(err)
-	}
-	w.want("the first one is dead", h)
-	if len(w.knotes) != 0 {
-		t.Error("the second one is still waited for")
-	}
-}
-
-// It dies between the registration and the second look.
+// It ends between the registration and the second read.
 func TestDiesDuringRegistration(t *testing.T) {
 	w := newWatching(t)
 	p := w.born(100, 1)
 	h := w.open(p)
-	w.looked = func(int) {
+	w.reading = func(int) {
 		if len(w.knotes) > 0 && !p.over() {
 			w.end(p, 1<<8)
 		}
@@ -197,7 +184,7 @@ func TestLateEvent(t *testing.T) {
 	h := w.watch(q)
 	w.want("only the first has ended", old)
 	if old.exit.Known {
-		t.Errorf("nobody knows whose status %+v is", old.exit)
+		t.Errorf("a status, of one of two: %+v", old.exit)
 	}
 	w.end(q, 2<<8)
 	w.want("then the second", old, h)
@@ -236,7 +223,7 @@ func TestLostRegistration(t *testing.T) {
 	}
 }
 
-// An error is no news of its end, but a reason to look; and a registration that
+// An error does not tell of its end, but is a reason to check; and a registration that
 // is left would keep the next owner of the number from being registered.
 func TestErrorOfADeadOne(t *testing.T) {
 	w := newWatching(t)
@@ -292,16 +279,16 @@ func TestDrop(t *testing.T) {
 		t.Error("something is waited for still")
 	}
 	w.end(q, 0)
-	w.want("nobody", b)
+	w.want("no more are told", b)
 
 	d := w.open(w.born(102, 1))
 	w.zombie(w.procs[102])
 	w.exits.add(d)
 	w.drop(d) // told, and closed before it was taken
-	w.want("nobody", b)
+	w.want("no more are told", b)
 }
 
-// Whatever happens in whichever order: who has ended is told once, who lives is not.
+// Whatever happens in whichever order: an end is told once, and only of the dead.
 func TestEndsAreToldOnce(t *testing.T) {
 	for seed := range uint64(3000) {
 		r := rand.New(rand.NewPCG(seed, 1))

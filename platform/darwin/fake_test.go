@@ -9,10 +9,10 @@ import (
 	"leash/internal/proc"
 )
 
-// world is a macOS of our own: system, launcher and queue. Its queue has the
+// world is a macOS of our own: calls, launcher and queue. Its queue has the
 // peculiarities of the real one (filt_procattach, filt_procevent, filt_proctouch in
 // bsd/kern/kern_event.c): a registration is of the process that has the number
-// then; a second one of the same number changes nothing, whoever has it by now.
+// then; a second one of the same number changes nothing, whichever process has it now.
 type world struct {
 	t      *testing.T
 	procs  map[int]*fake
@@ -22,12 +22,12 @@ type world struct {
 	clock  uint64
 	sent   []sent
 
-	// onKill is called for who is sent SIGKILL and not denied.
+	// onKill is called for a process that is sent SIGKILL and not denied.
 	onKill func(*fake)
 	// listed is called before each Processes.
 	listed func()
-	// looked is called before each Process.
-	looked func(pid int)
+	// reading is called before each Process.
+	reading func(pid int)
 	// unreadable is what Process says of a PID instead.
 	unreadable map[int]error
 	// tableError is what Processes says.
@@ -41,6 +41,7 @@ type world struct {
 	reaped   []int
 	tell     func(proc.Signal)
 	stopped  int
+	pauses   func() // is called in each pause
 	kinds    map[int]inputKind
 	endless  bool
 }
@@ -66,7 +67,8 @@ const self = 50
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, procs: make(map[int]*fake), knotes: make(map[uint64]*knote), inputs: make(map[uint64]bool),
-		clock: 1_700_000_000_000_000, unreadable: make(map[int]error), kinds: make(map[int]inputKind)}
+		clock: 1_700_000_000_000_000, unreadable: make(map[int]error), kinds: make(map[int]inputKind),
+		pauses: func() {}}
 	w.born(1, 0)
 	w.born(self, 1)
 	return w
@@ -81,12 +83,13 @@ func (w *world) kernel() *Kernel {
 	return k
 }
 
-func (w *world) host(backend string) *Host {
-	h, err := newHost(w.kernel(), w, w, backend, time.Millisecond)
+func (w *world) system(backend string) *System {
+	s, err := newSystem(w.kernel(), w, w, backend)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return h
+	s.pause = func(time.Duration) { w.pauses() }
+	return s
 }
 
 // born has a process begin, in a session and group of its own.
@@ -130,11 +133,11 @@ func (w *world) reap(p *fake) {
 }
 
 func (w *world) Process(pid int) (entry, error) {
-	if f := w.looked; f != nil {
-		w.looked = nil
+	if f := w.reading; f != nil {
+		w.reading = nil
 		f(pid)
-		if w.looked == nil {
-			w.looked = f
+		if w.reading == nil {
+			w.reading = f
 		}
 	}
 	if err := w.unreadable[pid]; err != nil {
@@ -342,5 +345,3 @@ func (w *world) WaitStatus(status int) proc.Exit {
 	}
 	return proc.Exit{Known: true, Code: status >> 8}
 }
-
-func (w *world) Signal(name string) proc.Signal { return proc.Signal{Num: 17, Name: name} }

@@ -17,41 +17,43 @@ import (
 
 	"leash/internal/event"
 	"leash/internal/proc"
+	"leash/internal/system"
 	"leash/internal/testkit"
 	"leash/watch"
 )
 
-// guarded is a host as cmd/watchdog completes it, over the stand-in.
+// guarded is a worker as cmd/watchdog completes it, over the stand-in.
 type guarded struct {
-	*Host
-	t       *testing.T
-	said    *testkit.Lines // by the worker
-	fifo    string
-	records []watch.Record
-	result  chan int
-	grace   time.Duration
-	hook    string
+	*host
+	t      *testing.T
+	said   *testkit.Lines // by the worker
+	fifo   string
+	result chan int
+	grace  time.Duration
 }
 
-func (g *guarded) Log(r watch.Record)    { g.records = append(g.records, r) }
-func (g *guarded) PassOn(string)         {}
+// worker is the handle on the worker.
+func (g *guarded) worker() *handle { return g.sys.hold.worker }
+
 func (g *guarded) Restart() (int, error) { return 0, g.launch(signals) }
-func (g *guarded) Hook(reason string) error {
-	return g.RunHook("/bin/sh", []string{"sh", "-c", g.hook}, os.Environ())
+
+func testSystem(t *testing.T, backend string) *System {
+	t.Helper()
+	st := newStandIn(t)
+	k, err := newKernel(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newSystem(k, st, st, backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func newGuarded(t *testing.T, backend string) *guarded {
 	t.Helper()
-	s := newStandIn(t)
-	k, err := newKernel(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := newHost(k, s, s, backend, 20*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &guarded{Host: h, t: t, fifo: filepath.Join(t.TempDir(), "said"), result: make(chan int, 1)}
+	g := &guarded{host: newHost(t, testSystem(t, backend)), t: t, fifo: filepath.Join(t.TempDir(), "said"), result: make(chan int, 1)}
 	if err := unix.Mkfifo(g.fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -60,11 +62,11 @@ func newGuarded(t *testing.T, backend string) *guarded {
 		t.Fatal(err)
 	}
 	g.said = testkit.Collect(t, f)
-	t.Cleanup(func() { h.Close(); f.Close() })
+	t.Cleanup(func() { f.Close() })
 	return g
 }
 
-// tree says the PIDs of a child, of a daemon and of one that hears no TERM.
+// tree prints the PIDs of a child, of a daemon and of one that ignores TERM.
 const tree = `
 import os, signal, subprocess, sys
 out = open(sys.argv[1], "w")
@@ -116,7 +118,7 @@ func (g *guarded) label() string { return "w-" + strconv.Itoa(os.Getpid()) + g.t
 
 func (g *guarded) launch(script string) error {
 	python := testkit.NeedPython(g.t)
-	info, err := g.Start(python, []string{"python3", "-c", script, g.fifo}, g.env(), nil)
+	info, err := g.Start(system.Command{Path: python, Args: []string{"python3", "-c", script, g.fifo}, Env: g.env(), Sentinel: true})
 	if err == nil {
 		testkit.Adopt(g.t, testkit.Identify(g.t, info.PID))
 		g.Label("abc1234", g.label())
@@ -124,7 +126,7 @@ func (g *guarded) launch(script string) error {
 	return err
 }
 
-// members are those whom the tree names.
+// members are those that the tree names.
 func (g *guarded) members() []testkit.Ident {
 	g.t.Helper()
 	g.said.Await("ready")
@@ -141,18 +143,18 @@ func (g *guarded) members() []testkit.Ident {
 	return ids
 }
 
-// hasty is a grace that is to run out, on the one who hears no TERM.
+// hasty is a grace period that is to run out, on the one that ignores TERM.
 const hasty = 300 * time.Millisecond
 
-// guard has no haste unless the test has: whoever hears TERM may be slow.
+// guard has no haste unless the test has: what handles TERM may be slow.
 func (g *guarded) guard(cfg watch.Config) {
 	cfg.StopSignal = proc.TERM
 	if cfg.Grace == 0 {
 		cfg.Grace = testkit.Patience
 	}
-	g.grace, cfg.Surveys = cfg.Grace, true
+	g.grace, cfg.Scans = cfg.Grace, true
 	go func() {
-		status, err := watch.Guard(watch.NewMachine(cfg), g)
+		status, err := watch.Guard(watch.NewMachine(cfg), g.Worker, g)
 		if err != nil {
 			g.t.Error(err)
 		}
@@ -160,8 +162,8 @@ func (g *guarded) guard(cfg watch.Config) {
 	}()
 }
 
-// want also takes a worker that was asked, and was forced when it stood still for
-// longer than a hasty grace.
+// want also takes a worker that got the stop signal, and was killed when it did nothing
+// for longer than a hasty grace period.
 func (g *guarded) want(status int, outcome string) {
 	g.t.Helper()
 	select {
@@ -201,12 +203,6 @@ func sleeper(t *testing.T, env ...string) *testkit.Proc {
 	return testkit.Start(t, cmd)
 }
 
-func backends(t *testing.T, test func(*testing.T, string)) {
-	for _, b := range []string{"event", "poll"} {
-		t.Run(b, func(t *testing.T) { test(t, b) })
-	}
-}
-
 func (g *guarded) by() string {
 	if g.Backend() == "poll" {
 		return "poll"
@@ -231,12 +227,12 @@ func TestRunParentDies(t *testing.T) {
 		if err := g.launch(stays); err != nil {
 			t.Fatal(err)
 		}
-		ids := append(g.members(), testkit.Identify(t, g.worker.pid))
-		if got := g.Containment(); got != "group,session,descendants,environment" {
+		ids := append(g.members(), testkit.Identify(t, g.worker().pid))
+		if got := g.Containment(); got != "session,group,descendants,environment" {
 			t.Errorf("containment %q", got)
 		}
 		r, err := g.Record()
-		if err != nil || r.Worker.PID != g.worker.pid || r.Group != g.worker.pid || r.Session != g.worker.pid ||
+		if err != nil || r.Worker.PID != g.worker().pid || r.Group != g.worker().pid || r.Session != g.worker().pid ||
 			r.Watchdog.PID != os.Getpid() || len(r.Parents) != 1 || r.Parents[0].PID != parent.PID || r.NS != 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
@@ -267,9 +263,8 @@ func TestRunWorkerLeavesAMess(t *testing.T) {
 		if got := g.attr(event.SignalSent, event.Target); got != "group" {
 			t.Errorf("the first signal went to a %s", got)
 		}
-		pid := g.worker.pid
-		g.Host.Close()
-		if _, err := g.Kernel.open(pid); err == nil && !g.reaped {
+		h := g.worker()
+		if g.Close(); !h.reaped {
 			t.Error("the worker was not reaped")
 		}
 	})
@@ -284,7 +279,7 @@ func TestRunWorkerIsKilled(t *testing.T) {
 		}
 		g.said.Await("ready")
 		g.guard(watch.Config{Owns: true})
-		unix.Kill(g.worker.pid, unix.SIGKILL)
+		unix.Kill(g.worker().pid, unix.SIGKILL)
 		g.want(128+9, watch.WorkerEnded)
 	})
 }
@@ -299,7 +294,7 @@ func TestRunForwardsAndRestarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.said.Await("ready")
-	first := testkit.Identify(t, g.worker.pid)
+	first := testkit.Identify(t, g.worker().pid)
 	g.guard(watch.Config{Owns: true, Restart: watch.RestartOnFailure, MaxRestarts: 3})
 	unix.Kill(os.Getpid(), unix.SIGUSR1)
 	g.said.Await("heard")
@@ -339,8 +334,8 @@ func TestGuardParentDies(t *testing.T) {
 	})
 }
 
-// Without labels the daemon is nobody's, as far as anybody can tell: that is what
-// no subreaper means.
+// Without labels nothing tells that the daemon is of the tree: that is what no
+// subreaper means.
 func TestGuardWithoutLabels(t *testing.T) {
 	g := newGuarded(t, "event")
 	parent := g.parent()
@@ -358,20 +353,13 @@ func TestGuardWithoutLabels(t *testing.T) {
 
 func TestGuardLifeline(t *testing.T) {
 	g := newGuarded(t, "event")
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	if alive, err := g.AddLifeline(int(r.Fd())); !alive || err != nil {
-		t.Fatal(alive, err)
-	}
+	other := lifelineOf(t, g.Worker)
 	worker := sleeper(t)
 	if _, err := g.Adopt(worker.PID); err != nil {
 		t.Fatal(err)
 	}
 	g.guard(watch.Config{})
-	w.Close()
+	other.Close()
 	g.want(0, watch.ParentEnded)
 	if got := g.attr(event.ParentDeathDetected, event.DetectedBy); got != "lifeline" {
 		t.Errorf("detected by %q", got)

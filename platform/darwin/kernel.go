@@ -14,17 +14,17 @@ import (
 
 // Kernel is the process table and the signals of this system.
 type Kernel struct {
-	sys    system
+	sys    calls
 	dir    string // the folder of our executable, every link resolved
 	name   string // and its name
 	boot   string
-	notify func(*handle)
-	forget func(*handle)
+	notify func(*handle) // makes the end of a process reported
+	forget func(*handle) // undoes that
 }
 
 var _ stop.Kernel = (*Kernel)(nil)
 
-func newKernel(sys system) (*Kernel, error) {
+func newKernel(sys calls) (*Kernel, error) {
 	k := &Kernel{sys: sys}
 	if _, err := sys.Process(sys.Self()); err != nil {
 		return nil, fmt.Errorf("the process table (kern.proc) cannot be read: %w", err)
@@ -42,7 +42,7 @@ func resolved(path string) string {
 	return filepath.Clean(path)
 }
 
-// Open takes a handle on whoever has the number now.
+// Open takes a handle on the process that has the PID now.
 func (k *Kernel) Open(pid int) (stop.Handle, error) {
 	h, err := k.open(pid)
 	if err != nil {
@@ -74,7 +74,7 @@ func (k *Kernel) process(pid int) (entry, error) {
 	return e, err
 }
 
-// Children lists the children of a process. Only the whole table tells.
+// Children lists the children of a process, from the whole table.
 func (k *Kernel) Children(pid int, buf []int) ([]int, error) {
 	all, err := k.sys.Processes()
 	if err != nil {
@@ -89,12 +89,12 @@ func (k *Kernel) Children(pid int, buf []int) ([]int, error) {
 }
 
 // Tick is the present in the unit of proc.ID.Start. If the clock is set back,
-// processes seem to be born before they are: for as long as it was set back,
-// whoever compares with an older tick may take a newcomer for one who was there.
-// Numbers come round too slowly for that to be of use to anybody.
+// processes seem to be born before they are: for as long as it was set back, a
+// comparison with an older tick may take a new process for one that was there. PIDs
+// are reused too slowly for that to matter.
 func (k *Kernel) Tick() uint64 { return k.sys.Clock() }
 
-// session is 0 where nobody tells: of a zombie that led none.
+// session is 0 where it is unknown: of a zombie that led none.
 func (k *Kernel) session(e entry) int {
 	if e.Session&leadsSession != 0 {
 		return e.PID
@@ -109,7 +109,7 @@ func (k *Kernel) session(e entry) int {
 	return sid
 }
 
-// ancestors are ourselves and those above us, who are never signalled.
+// ancestors are this process and those above it, which are never signalled.
 func (k *Kernel) ancestors() []proc.Info {
 	var all []proc.Info
 	for pid := k.sys.Self(); pid > 0; {
@@ -127,8 +127,8 @@ func (k *Kernel) ancestors() []proc.Info {
 }
 
 // procArgs reads until two reads agree: if a program is executed between the
-// two halves of a read, it is cut off in front. Nobody's arguments are ours to
-// read but our own user's; root reads all.
+// two halves of a read, it is cut off in front. The arguments of other users'
+// processes are root's to read.
 func (k *Kernel) procArgs(pid int) (procArgs, error) {
 	before, err := k.sys.ProcArgs(pid)
 	if err != nil {
@@ -147,8 +147,8 @@ func (k *Kernel) procArgs(pid int) (procArgs, error) {
 	return parseProcArgs2(before)
 }
 
-// named reports whether a program is called as ours are, as far as kern.proc
-// tells: for most processes nothing more has to be read.
+// named reports whether a program is called as ours are, as far as kern.proc shows: for
+// most processes nothing more has to be read.
 func (k *Kernel) named(name string) bool {
 	return leashNamed(name) || k.name != "" && name == k.name[:min(len(k.name), maxName)]
 }
@@ -156,7 +156,7 @@ func (k *Kernel) named(name string) bool {
 func leashNamed(name string) bool { return program.Named(name) }
 
 // beside reports whether a program is ours or the one installed beside it. A
-// relative path is that of where the shell was, as it says.
+// relative path is from the folder that the shell was in, by its PWD.
 func (k *Kernel) beside(p procArgs) bool {
 	path := p.Path
 	if !filepath.IsAbs(path) {
@@ -185,28 +185,11 @@ func (k *Kernel) here() (string, error) {
 	return k.boot, nil
 }
 
-// CheckWorker says why a process must not be guarded: it would be signalled.
-func (k *Kernel) CheckWorker(pid int) error {
-	if pid == 1 {
-		return errors.New("PID 1 is never signalled")
-	}
-	for i, a := range k.ancestors() {
-		switch {
-		case a.PID != pid:
-		case i == 0:
-			return fmt.Errorf("%d is the watchdog itself", pid)
-		default:
-			return fmt.Errorf("%d is an ancestor of the watchdog, and those are never signalled: let its parent start the watchdog", pid)
-		}
-	}
-	return nil
-}
-
 // highest is the highest PID that the system may give out (PID_MAX, bsd/sys/
 // proc_internal.h).
 const highest = 99999
 
-// checkPID says what is wrong with a PID that somebody gave us, if anything.
+// checkPID says what is wrong with a PID that a user gave, if anything.
 func checkPID(pid int) error {
 	switch {
 	case pid < 1:

@@ -1,64 +1,103 @@
-//go:build darwin
-
 package darwin
 
 import (
-	"os"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// kqueue is queue.
-type kqueue struct{ fd int }
-
-func newKqueue() (*kqueue, error) {
-	fd, err := unix.Kqueue()
-	if err != nil {
-		return nil, os.NewSyscallError("kqueue", err)
-	}
-	unix.CloseOnExec(fd) // no child has it in any case (kqueue(2))
-	return &kqueue{fd}, nil
+// kevent is struct kevent (kevent(2)).
+type kevent struct {
+	Ident  uint64
+	Filter int16
+	Flags  uint16
+	Fflags uint32
+	Data   int64
 }
 
-// Kevent may be called by several goroutines.
-func (q *kqueue) Kevent(changes, events []kevent, timeout time.Duration) (int, error) {
-	var room [1]unix.Kevent_t
-	in := room[:0]
-	for _, c := range changes {
-		in = append(in, unix.Kevent_t{Ident: c.Ident, Filter: c.Filter, Flags: c.Flags, Fflags: c.Fflags, Data: c.Data})
-	}
-	var out [16]unix.Kevent_t
-	var limit *unix.Timespec
-	if timeout >= 0 {
-		ts := unix.NsecToTimespec(int64(timeout))
-		limit = &ts
-	}
-	n, err := unix.Kevent(q.fd, in, out[:min(len(events), len(out))], limit)
-	if err != nil {
-		return 0, err
-	}
-	for i, e := range out[:n] {
-		events[i] = kevent{Ident: e.Ident, Filter: e.Filter, Flags: e.Flags, Fflags: e.Fflags, Data: e.Data}
-	}
-	return n, nil
+// queue is a kqueue(2).
+type queue interface {
+	// Kevent makes changes, waits and returns what has happened, or the errors of
+	// the changes. A negative timeout is none.
+	Kevent(changes, events []kevent, timeout time.Duration) (int, error)
+	Close()
 }
 
-func (q *kqueue) Close() { unix.Close(q.fd) }
+// Constants of sys/event.h; on macOS the compiler compares them with its own.
+const (
+	filterRead = -1
+	filterProc = -5
+	filterUser = -10
 
-// The compiler finds the index out of range where ours differ from the system's.
-var (
-	_ = [1]struct{}{}[filterRead-unix.EVFILT_READ]
-	_ = [1]struct{}{}[filterProc-unix.EVFILT_PROC]
-	_ = [1]struct{}{}[filterUser-unix.EVFILT_USER]
-	_ = [1]struct{}{}[evAdd-unix.EV_ADD]
-	_ = [1]struct{}{}[evDelete-unix.EV_DELETE]
-	_ = [1]struct{}{}[evClear-unix.EV_CLEAR]
-	_ = [1]struct{}{}[evReceipt-unix.EV_RECEIPT]
-	_ = [1]struct{}{}[evError-unix.EV_ERROR]
-	_ = [1]struct{}{}[evEOF-unix.EV_EOF]
-	_ = [1]struct{}{}[noteExit-unix.NOTE_EXIT]
-	_ = [1]struct{}{}[noteExitStatus-unix.NOTE_EXITSTATUS]
-	_ = [1]struct{}{}[noteTrigger-unix.NOTE_TRIGGER]
-	_ = [1]struct{}{}[noteLowWater-unix.NOTE_LOWAT]
+	evAdd     = 0x1
+	evDelete  = 0x2
+	evClear   = 0x20
+	evReceipt = 0x40
+	evError   = 0x4000
+	evEOF     = 0x8000
+
+	noteExit       = 0x80000000
+	noteExitStatus = 0x04000000
+	noteTrigger    = 0x01000000
+	noteLowWater   = 0x1
+
+	exitStatusMask = 0xffff
 )
+
+// loop waits on a kqueue.
+type loop struct {
+	q     queue
+	ready [16]kevent
+}
+
+// change makes one change without taking events from the queue (EV_RECEIPT).
+func (l *loop) change(c kevent) error {
+	c.Flags |= evReceipt
+	for {
+		var out [1]kevent
+		n, err := l.q.Kevent([]kevent{c}, out[:], 0)
+		switch {
+		case err == syscall.EINTR: // again: what was added is added once
+		case err != nil:
+			return err
+		case n == 1 && out[0].Flags&evError != 0 && out[0].Data != 0:
+			return syscall.Errno(out[0].Data)
+		default:
+			return nil
+		}
+	}
+}
+
+// wait blocks until something happens or, if timed, for d, and calls on with
+// what did. It may return without either (EINTR).
+func (l *loop) wait(d time.Duration, timed bool, on func(kevent)) error {
+	timeout := time.Duration(-1)
+	if timed {
+		timeout = max(d, 0)
+	}
+	n, err := l.q.Kevent(nil, l.ready[:], timeout)
+	if err == syscall.EINTR {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range l.ready[:n] {
+		on(e)
+	}
+	return nil
+}
+
+// drain takes what has happened already.
+func (l *loop) drain(on func(kevent)) {
+	for full := true; full; {
+		n := 0
+		if l.wait(0, true, func(e kevent) { n++; on(e) }) != nil {
+			return // the next wait says so
+		}
+		full = n == len(l.ready)
+	}
+}
+
+// endingPoll is the interval between two scans of a tree that is being ended, where
+// nothing reports an end.
+const endingPoll = 20 * time.Millisecond

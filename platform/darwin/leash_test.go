@@ -46,11 +46,11 @@ func TestLeash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if info, err := h.Look(); err != nil || info.Leash != c.want {
+		if info, err := h.Info(); err != nil || info.Leash != c.want {
 			t.Errorf("%s, executed as %s: %t, %v", c.name, c.path, info.Leash, err)
 		}
 		h.worker = true
-		if info, _ := h.Look(); info.Leash {
+		if info, _ := h.Info(); info.Leash {
 			t.Error("the worker is taken for a watchdog")
 		}
 	}

@@ -15,42 +15,22 @@ import (
 	"leash/internal/owner"
 	"leash/internal/runid"
 	"leash/internal/testkit"
+	"leash/platform/platformtest"
 	"leash/reap"
 	"leash/scan"
 )
 
-// reaped is the table as package platform completes it.
-type reaped struct{ *Table }
-
-func (r reaped) Take(held []scan.Held) (*scan.Snapshot, error) { return r.Table.Take(nil, held) }
-
-func (r reaped) Open(pid int) (reap.Handle, error) {
-	h, err := r.Table.Open(pid)
-	if err != nil {
-		return nil, err
-	}
-	return h, nil
-}
-
 // Only the run of this test is named: the machine may have dead ones of others.
 func TestReap(t *testing.T) {
-	t.Run("polite", func(t *testing.T) { testReap(t, testkit.Patience) })
-	// Who hears no TERM uses up the grace; the others may be late.
-	t.Run("deaf", func(t *testing.T) { testReap(t, 300*time.Millisecond) })
+	t.Run("stop signal", func(t *testing.T) { testReap(t, testkit.Patience) })
+	// A process that ignores TERM uses up the grace; the others may be late.
+	t.Run("kill", func(t *testing.T) { testReap(t, 300*time.Millisecond) })
 }
 
 func testReap(t *testing.T, grace time.Duration) {
 	t.Helper()
-	s := newStandIn(t)
-	k, err := newKernel(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k.dir, k.name = "/nowhere/", "none" // else we are the watchdog of what we start
-	table, err := newTable(k, s, uint32(os.Geteuid()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	k, table := newStandInTable(t)
+	system := platformtest.WithoutLedger{SystemTable: table}
 	run, err := runid.New(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -84,14 +64,14 @@ func testReap(t *testing.T, grace time.Duration) {
 	bystander := testkit.Start(t, grep)
 	bystander.Stdout.Await("ready")
 
-	wish := scan.Wish{RunIDs: []string{run}}
+	request := scan.Request{RunIDs: []string{run}}
 	state := func() scan.State {
 		t.Helper()
-		snapshot, err := reaped{table}.Take(nil)
+		snap, err := system.Take(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, r := range scan.Judge(snapshot, wish) {
+		for _, r := range scan.Judge(snap, request) {
 			if r.ID == run {
 				return r.State
 			}
@@ -107,7 +87,7 @@ func testReap(t *testing.T, grace time.Duration) {
 	if got := state(); got != scan.DeadRun {
 		t.Errorf("%v, after its owner's end", got)
 	}
-	r := reap.Reaper{Table: reaped{table}, Wish: wish, Grace: grace}
+	r := reap.Reaper{System: system, Request: request, Grace: grace}
 	ended, err := r.Run()
 	if err != nil {
 		t.Fatal(err)

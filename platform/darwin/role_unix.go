@@ -13,24 +13,24 @@ import (
 	"time"
 )
 
-// thisProgram is what we were started from.
-func thisProgram() inner {
+// thisProgram is the file that this process was started from.
+func thisProgram() executable {
 	path, err := os.Executable()
 	if err != nil {
-		return inner{}
+		return executable{}
 	}
 	was, err := os.Stat(path)
 	if err != nil {
-		return inner{}
+		return executable{}
 	}
-	return inner{path, func() bool {
+	return executable{path, func() bool {
 		is, err := os.Stat(path)
 		return err == nil && os.SameFile(was, is)
 	}}
 }
 
 // takeRole does not return if this process is a part of a watchdog.
-func takeRole(system system) {
+func takeRole(sys calls) {
 	text, set := os.LookupEnv(roleVariable)
 	if !set {
 		return
@@ -41,7 +41,7 @@ func takeRole(system system) {
 	case role == roleGate:
 		err = waitAtGate(rest)
 	case role == roleSentinel:
-		err = stand(system, os.Stdin, os.Stdout)
+		err = serveAsSentinel(sys, os.Stdin, os.Stdout)
 	default:
 		err = fmt.Errorf("%s: no such role: %q", roleVariable, role)
 	}
@@ -54,9 +54,9 @@ func takeRole(system system) {
 
 const exitFailed = 125
 
-// stand is the sentinel's life. No signal that may be ignored ends it: it ends
-// with the watchdog.
-func stand(system system, orders io.Reader, answers io.Writer) error {
+// serveAsSentinel returns when the watchdog has ended. No signal that may be ignored
+// ends it before.
+func serveAsSentinel(sys calls, orders io.Reader, answers io.Writer) error {
 	for s := syscall.Signal(1); s < 32; s++ {
 		switch s {
 		case syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGFPE, syscall.SIGBUS, syscall.SIGSEGV, syscall.SIGSYS,
@@ -65,15 +65,15 @@ func stand(system system, orders io.Reader, answers io.Writer) error {
 			signal.Ignore(s)
 		}
 	}
-	k, err := newKernel(system)
+	k, err := newKernel(sys)
 	if err != nil {
 		return err
 	}
 	return (&sentinel{k: k, pause: time.Sleep}).serve(orders, answers)
 }
 
-// waitAtGate executes the worker when it is told to. It returns if it could not, after
-// saying so, or if nobody is left to tell it.
+// waitAtGate executes the worker when it is told to, and ends if that fails, after
+// saying so, or if the watchdog ends before. It returns only on a wrong call.
 func waitAtGate(text string) error {
 	words := strings.SplitN(text, " ", 3)
 	if len(words) < 3 {
@@ -96,7 +96,7 @@ func waitAtGate(text string) error {
 			break
 		}
 		if err != syscall.EINTR {
-			os.Exit(exitFailed) // the watchdog is dead, and told that it is
+			os.Exit(exitFailed) // the watchdog is dead
 		}
 	}
 	os.Unsetenv(roleVariable)

@@ -2,34 +2,24 @@ package darwin
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
-	"strings"
+	"os"
 	"time"
 
 	"leash/internal/proc"
 	"leash/internal/stop"
 )
 
-// A watchdog that is killed by SIGKILL can end nobody any more, and macOS has
-// nothing that would do it instead. So run has a sentinel beside it: one more
-// process of the same program, which holds the reading end of a pipe. At its
-// end-of-file the watchdog is dead, for nobody else has the other end; and if it
-// has not said before that all is over, the sentinel ends the worker's tree at
-// once, as the watchdog would: open, look, signal.
+// A watchdog that is killed by SIGKILL can end nothing any more, and macOS has nothing
+// that would do it instead. So run has a sentinel beside it: one more process of the
+// same program, which holds the reading end of a pipe. At its end-of-file the watchdog
+// is dead, because no other process has the writing end; and if it has not said before
+// that all is over, the sentinel ends the worker's tree at once, as the watchdog would:
+// open, verify, signal.
 //
-// The worker must not run before the sentinel knows it. So it begins as a gate,
-// the same program again, which executes the worker's in place when the watchdog
-// says that it may; if the watchdog dies before, it ends.
-
-// sentinel is the one process.
-type sentinel struct {
-	k     *Kernel
-	root  *handle
-	tree  *stop.Tree
-	ended uint64 // the tick at which the watchdog was found dead
-	pause func(time.Duration)
-}
+// The worker must not run before the sentinel knows it: see gate.go.
 
 // What a watchdog tells, a line each; the sentinel answers the first.
 const (
@@ -44,7 +34,16 @@ func workerLine(id proc.ID, run, worker string) string {
 	return fmt.Sprintf("%s %d %d %q %q\n", newWorker, id.PID, id.Start, run, worker)
 }
 
-// serve returns when there is nothing left to do.
+// sentinel is the one process.
+type sentinel struct {
+	k     *Kernel
+	root  *handle
+	tree  *stop.Tree
+	ended uint64 // the tick at which the watchdog was found dead
+	pause func(time.Duration)
+}
+
+// serve returns when no worker is left to guard.
 func (s *sentinel) serve(orders io.Reader, answers io.Writer) error {
 	lines := bufio.NewReader(orders)
 	for {
@@ -52,7 +51,7 @@ func (s *sentinel) serve(orders io.Reader, answers io.Writer) error {
 		switch {
 		case err == io.EOF:
 			return s.end()
-		case err != nil: // then nobody knows whether it is dead
+		case err != nil: // then it is not known whether the watchdog is dead
 			return err
 		case line == allOver:
 			s.forget()
@@ -66,7 +65,7 @@ func (s *sentinel) serve(orders io.Reader, answers io.Writer) error {
 	}
 }
 
-// take opens the worker first and looks second whether it is the one.
+// take opens the worker first, then verifies that it is the right process.
 func (s *sentinel) take(line string) error {
 	var word, run, worker string
 	var id proc.ID
@@ -79,7 +78,7 @@ func (s *sentinel) take(line string) error {
 		return err
 	}
 	h.worker = true
-	tree := &stop.Tree{Kernel: s.k, Root: h, Never: s.k.ancestors(), RunID: run, WorkerID: worker}
+	tree := &stop.Tree{Kernel: s.k, Root: h, Protected: s.k.ancestors(), RunID: run, WorkerID: worker}
 	info, err := tree.Adopt()
 	if err == nil && (info.Start != id.Start || info.Dead()) {
 		err = proc.ErrGone
@@ -89,7 +88,7 @@ func (s *sentinel) take(line string) error {
 		return err
 	}
 	s.root, s.tree = h, tree
-	tree.Search = func() ([]int, error) { return s.k.strays(tree, s.mayBeStray) }
+	tree.Search = func() ([]int, error) { return s.k.search(tree, s.mayBelong) }
 	return nil
 }
 
@@ -101,12 +100,12 @@ func (s *sentinel) forget() {
 	s.tree, s.root = nil, nil
 }
 
-// mayBeStray spares the next worker of the same name, whom another watchdog has
-// started since: that watchdog is younger than our worker, and so is everybody
-// whose parent is of the new tree. Who has lost his parent is launchd's. Start
-// times are times of day: if our worker's is to come, the clock was set back, and
-// nobody's tells anything.
-func (s *sentinel) mayBeStray(e, parent *entry) bool {
+// mayBelong spares the next worker of the same name, which another watchdog has started
+// since: that watchdog is younger than our worker, and so is every process with a parent
+// in the new tree. A process that lost its parent is launchd's child. Start times are
+// times of day: if our worker's is in the future, the clock was set back, and none
+// proves anything.
+func (s *sentinel) mayBelong(e, parent *entry) bool {
 	began := s.tree.Worker().Start
 	return began < s.ended && e.Start < s.ended && parent != nil && parent.Start < began
 }
@@ -120,23 +119,113 @@ func (s *sentinel) end() error {
 	return stop.EndNow(s.tree, s.pause)
 }
 
-// A child that was started as a part of ours is told what it is, and by whom,
-// in this variable. No worker has it.
-const roleVariable = "LEASH_ROLE"
+// sentinelConn is the watchdog's side of it.
+type sentinelConn struct {
+	h               *handle
+	orders, answers *os.File
+}
 
-const (
-	roleSentinel = "sentinel"
-	roleGate     = "gate"
-)
+// answerWithin is how long a sentinel may take. It is ready long before, unless it was
+// stopped. Tests give it more.
+var answerWithin = 5 * time.Second
 
-// roleOf reads the variable. The PID in it is our parent's, so that no inherited
-// one is ever taken for ours.
-func roleOf(text string, parent int) (role, rest string, err error) {
-	var pid int
-	word, rest, _ := strings.Cut(text, " ")
-	if _, err := fmt.Sscanf(word, "%d", &pid); err != nil || pid != parent {
-		return "", "", fmt.Errorf("%s is set, and not by the watchdog that started this: unset it", roleVariable)
+// maxSentinels is how often one is started, if they are killed.
+const maxSentinels = 4
+
+// needSentinel starts one if there is to be one. Without one the watch goes on.
+func (c *containment) needSentinel() error {
+	switch {
+	case c.sentinel != nil:
+		return nil
+	case !c.wanted || c.sentinels == maxSentinels:
+		return errors.ErrUnsupported
 	}
-	role, rest, _ = strings.Cut(rest, " ")
-	return role, rest, nil
+	c.sentinels++
+	conn, err := c.s.startSentinel()
+	if err != nil {
+		return err
+	}
+	c.sentinel = conn
+	c.s.whenEnded(conn.h, c.owner, c.sentinelEnded)
+	return nil
+}
+
+func (s *System) startSentinel() (*sentinelConn, error) {
+	if s.program.path == "" || !s.program.same() {
+		return nil, errors.ErrUnsupported
+	}
+	var pipes pipes
+	read, orders := pipes.open()
+	answers, write := pipes.open()
+	null, err := os.Open(os.DevNull)
+	if err = errors.Join(err, pipes.err); err != nil {
+		pipes.close()
+		return nil, err
+	}
+	// It holds nothing of the worker's or the parent's, or what reads from that would
+	// wait for the sentinel, and no folder either.
+	h, err := s.startChild(start{Path: s.program.path, Dir: "/", Args: []string{"watchdog", "(sentinel)"},
+		Env:   []string{s.asRole(roleSentinel), "GOMAXPROCS=1", "GOGC=25"},
+		Files: []uintptr{read.Fd(), write.Fd(), null.Fd()}, Session: true})
+	read.Close()
+	write.Close()
+	null.Close()
+	conn := &sentinelConn{h: h, orders: orders, answers: answers}
+	if err != nil {
+		conn.close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// introduce tells of a worker. Without an error the sentinel guards it.
+func (s *sentinelConn) introduce(id proc.ID, run, worker string) error {
+	if err := s.order(workerLine(id, run, worker)); err != nil {
+		return err
+	}
+	s.answers.SetReadDeadline(time.Now().Add(answerWithin))
+	b := make([]byte, len(understood))
+	if _, err := io.ReadFull(s.answers, b); err != nil || string(b) != understood {
+		return fmt.Errorf("the sentinel answers %q (%v)", b, err)
+	}
+	return nil
+}
+
+// order has a deadline of its own for each, or that of one long ago would hold.
+func (s *sentinelConn) order(text string) error {
+	s.orders.SetWriteDeadline(time.Now().Add(answerWithin))
+	_, err := io.WriteString(s.orders, text)
+	return err
+}
+
+// close reaps the sentinel if it has ended; if not, launchd does.
+func (s *sentinelConn) close() {
+	s.orders.Close()
+	s.answers.Close()
+	if s.h != nil {
+		s.h.Close()
+	}
+}
+
+// dismissSentinel lets it end. over: nothing of the tree is left.
+func (c *containment) dismissSentinel(over bool) {
+	if s := c.sentinel; s != nil {
+		if over {
+			s.order(allOver)
+		}
+		s.close()
+		c.sentinel = nil
+	}
+}
+
+// sentinelEnded starts another in place of a sentinel that was killed.
+func (c *containment) sentinelEnded() {
+	c.sentinel.close()
+	c.sentinel = nil
+	if c.worker == nil || c.worker.exited || c.needSentinel() != nil {
+		return
+	}
+	if c.sentinel.introduce(c.worker.id(), c.runID, c.workerID) != nil {
+		c.dismissSentinel(true)
+	}
 }

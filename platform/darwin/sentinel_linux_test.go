@@ -13,66 +13,33 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"leash/internal/system"
 	"leash/internal/testkit"
-	"leash/platform/hosttest"
+	"leash/platform/platformtest"
 	"leash/watch"
 )
 
-// watchdogVar makes the test binary a watchdog: what it says is the FIFO for what
-// the worker says.
-const watchdogVar = "LEASH_TEST_WATCHDOG"
-
-// beWatchdog starts the worker that its arguments name, and another when that one
-// ends, until its input ends: then it ends in order, whoever is left. It says the
-// PIDs of worker and sentinel.
-func beWatchdog() error {
-	s, err := openStandIn()
-	if err != nil {
-		return err
-	}
-	k, err := newKernel(s)
-	if err != nil {
-		return err
-	}
-	h, err := newHost(k, s, s, os.Getenv(watchdogVar), 10*time.Millisecond)
-	if err != nil {
-		return err
-	}
-	h.inner = thisProgram()
-	if _, err := h.AddLifeline(0); err != nil {
-		return err
-	}
-	os.Unsetenv(watchdogVar)
+// watchdogSystem is that of a watchdog, which holds no descriptor that it was left.
+func watchdogSystem(backend string) (*System, error) {
 	if err := unix.CloseRange(3, 1<<30, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return err
+		return nil, err
 	}
-	said := 0
-	for {
-		if h.worker == nil || h.exited {
-			info, err := h.Start(os.Args[1], os.Args[1:], os.Environ(), nil)
-			if err != nil {
-				return err
-			}
-			fmt.Println("worker", info.PID)
-		}
-		if h.sentry != nil && h.sentinels > said {
-			said = h.sentinels
-			fmt.Println("sentinel", h.sentry.h.pid)
-		}
-		events, err := h.Wait(h.Now()+20*time.Millisecond, true)
-		if err != nil {
-			return err
-		}
-		if slices.Contains(events, watch.Event(watch.ParentDied{By: "lifeline"})) {
-			h.exited, h.reaped = true, true // as if the tree were ended
-			h.Close()
-			return nil
-		}
+	st, err := openStandIn()
+	if err != nil {
+		return nil, err
 	}
+	k, err := newKernel(st)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSystem(k, st, st, backend)
+	if err == nil {
+		s.program = thisProgram()
+	}
+	return s, err
 }
 
 // watched is a watchdog and what belongs to it.
@@ -123,7 +90,7 @@ func TestDieWithMe(t *testing.T) {
 		for _, id := range append(g.members(), w.sentinel) {
 			below = append(below, id.PID)
 		}
-		hosttest.DieWithMe(t, hosttest.Doomed{Kernel: testKernel(t), Watchdog: w.PID, Worker: w.worker.PID, Below: below,
+		platformtest.DieWithMe(t, platformtest.Doomed{Kernel: testKernel(t), Watchdog: w.PID, Worker: w.worker.PID, Below: below,
 			Bystander: bystander.PID, Kill: w.Kill, Await: await})
 	})
 }
@@ -147,8 +114,8 @@ func TestSentinelIsReplaced(t *testing.T) {
 	})
 }
 
-// The same sentinel guards the next worker, and what the watchdog leaves of the
-// last is none of its business.
+// The same sentinel guards the next worker, and leaves alone what the watchdog has
+// left of the last.
 func TestSentinelKnowsTheNextWorker(t *testing.T) {
 	g := newGuarded(t, "event")
 	w := watchdog(t, g, "event", stays)
@@ -204,7 +171,7 @@ func TestSentinelEndsSilently(t *testing.T) {
 	testkit.StillAlive(t, ids...)
 }
 
-// It holds nothing of anybody's, hears nothing that could end it, and is a
+// It holds nothing of other processes, ignores what could end it, and is in a
 // session of its own.
 func TestSentinelKeepsToItself(t *testing.T) {
 	w := watchdog(t, newGuarded(t, "event"), "event", signals)
@@ -234,7 +201,7 @@ func TestSentinelKeepsToItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info, err := h.Look(); err != nil || info.SID != info.PID || !info.Leash {
+	if info, err := h.Info(); err != nil || info.SID != info.PID || !info.Leash {
 		t.Errorf("%+v, %v", info, err)
 	}
 	if run, worker := h.Labels(); run != "" || worker != "" {
@@ -316,18 +283,18 @@ func TestGateTellsWhyNot(t *testing.T) {
 // Through all of Start.
 func TestWorkerThatCannotStart(t *testing.T) {
 	g := newGuarded(t, "event")
-	g.inner = thisProgram()
+	g.sys.program = thisProgram()
 	for _, c := range []struct {
 		path string
 		want syscall.Errno
 	}{{"/nowhere", syscall.ENOENT}, {"/etc/passwd", syscall.EACCES}} {
-		if _, err := g.Host.Start(c.path, []string{"x"}, g.env(), nil); err != c.want {
+		if _, err := g.Start(system.Command{Path: c.path, Args: []string{"x"}, Env: g.env(), Sentinel: true}); err != c.want {
 			t.Errorf("%s: %v, want %v", c.path, err, c.want)
 		}
 	}
-	sentinel := testkit.Identify(t, g.sentry.h.pid)
+	sentinel := testkit.Identify(t, g.sys.hold.sentinel.h.pid)
 	testkit.Adopt(t, sentinel)
-	g.Host.Close()
+	g.Close()
 	testkit.AwaitGone(t, sentinel)
 }
 
@@ -337,7 +304,7 @@ func TestRoleOfAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, role := range []string{"1 sentinel", strconv.Itoa(os.Getpid()) + " nobody", strconv.Itoa(os.Getpid()) + " gate 1"} {
+	for _, role := range []string{"1 sentinel", strconv.Itoa(os.Getpid()) + " neither", strconv.Itoa(os.Getpid()) + " gate 1"} {
 		cmd := exec.Command(exe, "-test.list", "none")
 		cmd.Env = append(os.Environ(), roleVariable+"="+role)
 		status, out, said := testkit.Run(t, cmd)
@@ -350,17 +317,17 @@ func TestRoleOfAnother(t *testing.T) {
 // Where there is no sentinel to be had, the worker is started all the same.
 func TestWithoutSentinel(t *testing.T) {
 	yes, no := func() bool { return true }, func() bool { return false }
-	for name, in := range map[string]inner{
+	for name, in := range map[string]executable{
 		"it cannot be started":         {"/nowhere", yes},
 		"the program was replaced":     {thisProgram().path, no},
 		"it answers something else":    {"/bin/cat", yes},
 		"it ends before it has begun":  {"/bin/true", yes},
-		"nobody knows where we are":    {},
+		"it is not known where we are": {},
 		"(and so it is with sentinel)": thisProgram(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGuarded(t, "event")
-			g.inner = in
+			g.sys.program = in
 			parent := g.parent()
 			if err := g.launch(stays); err != nil {
 				t.Fatal(err)
@@ -369,8 +336,8 @@ func TestWithoutSentinel(t *testing.T) {
 			if got, want := strings.Contains(g.Containment(), "sentinel"), in.path == thisProgram().path && in.same(); got != want {
 				t.Errorf("containment %q", g.Containment())
 			}
-			if g.sentry != nil {
-				testkit.Adopt(t, testkit.Identify(t, g.sentry.h.pid))
+			if conn := g.sys.hold.sentinel; conn != nil {
+				testkit.Adopt(t, testkit.Identify(t, conn.h.pid))
 			}
 			g.guard(watch.Config{Owns: true, Grace: hasty})
 			parent.Kill()

@@ -19,7 +19,7 @@ func post(w *world) *sentinel {
 	return &sentinel{k: w.kernel(), pause: func(time.Duration) {}}
 }
 
-// killed are those who were sent SIGKILL, groups with a minus.
+// killed are those that were sent SIGKILL, groups with a minus.
 func (w *world) killed() []int {
 	var pids []int
 	for _, s := range w.sent {
@@ -51,7 +51,7 @@ func TestSentinelLeavesAlone(t *testing.T) {
 		"nothing was told":       func(uint64) string { return "" },
 		"all is over":            func(start uint64) string { return workerLine(proc.ID{PID: 100, Start: start}, "", "") + allOver },
 		"another of that number": func(start uint64) string { return workerLine(proc.ID{PID: 100, Start: start - 1}, "", "") },
-		"nobody of that number":  func(start uint64) string { return workerLine(proc.ID{PID: 101, Start: start}, "", "") },
+		"none of that number":    func(start uint64) string { return workerLine(proc.ID{PID: 101, Start: start}, "", "") },
 		"half an order": func(start uint64) string {
 			s := workerLine(proc.ID{PID: 100, Start: start}, "", "")
 			return s[:len(s)-1]
@@ -120,8 +120,8 @@ func TestSentinelNumberTakenAnew(t *testing.T) {
 	}
 }
 
-// Strays of the old worker are ended by their labels; the next worker of the
-// same name, whom another watchdog has started meanwhile, is not.
+// What the old worker has left is ended by its labels; the next worker of the same
+// name, which another watchdog has started meanwhile, is not.
 func TestSentinelSparesTheNext(t *testing.T) {
 	w := newWorld(t)
 	p := w.born(100, self)
@@ -167,7 +167,7 @@ func TestSentinelSparesTheNextWhateverTheTime(t *testing.T) {
 	}
 }
 
-// Whom no signal ends is not waited for without end.
+// A process that no signal ends is not waited for without end.
 func TestSentinelSurvivors(t *testing.T) {
 	for _, denied := range []bool{false, true} {
 		w := newWorld(t)
@@ -201,8 +201,8 @@ func TestRoleOf(t *testing.T) {
 	}
 }
 
-// A worker may have been introduced long ago when the sentinel hears that all is
-// over: if it did not hear it, it would end who is left on purpose.
+// A worker may have been introduced long ago when the sentinel reads that all is over:
+// otherwise it would end what is left on purpose.
 func TestOverIsToldLongAfter(t *testing.T) {
 	orders, ours, err := os.Pipe()
 	if err != nil {
@@ -216,18 +216,18 @@ func TestOverIsToldLongAfter(t *testing.T) {
 	defer theirs.Close()
 	io.WriteString(theirs, understood)
 	w := newWorld(t)
-	h := w.host("event")
+	s := w.system("event")
 	p := w.born(100, self)
-	hd, err := h.Kernel.open(100)
+	h, err := s.open(100)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.sentry = &sentry{h: hd, orders: ours, answers: answers}
-	if err := h.sentry.tell(proc.ID{PID: 100, Start: p.Start}, "", ""); err != nil {
+	c := &containment{s: s, sentinel: &sentinelConn{h: h, orders: ours, answers: answers}}
+	if err := c.sentinel.introduce(proc.ID{PID: 100, Start: p.Start}, "", ""); err != nil {
 		t.Fatal(err)
 	}
 	ours.SetWriteDeadline(time.Unix(1, 0)) // as it is then
-	h.dismiss(true)
+	c.Close(0)
 	if b, err := io.ReadAll(orders); err != nil || !strings.HasSuffix(string(b), "\n"+allOver) {
 		t.Errorf("it heard %q, %v", b, err)
 	}

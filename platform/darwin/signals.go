@@ -1,88 +1,76 @@
 package darwin
 
 import (
+	"time"
+
 	"leash/internal/proc"
-	"leash/internal/stop"
-	"leash/watch"
+	"leash/internal/system"
 )
 
-// Listen has the signals to the watchdog come in by Wait. With forward they are
-// meant for the worker.
-func (h *Host) Listen(forward bool) error {
-	h.forward = forward
-	return h.launcher.Listen(h.tell)
-}
-
-// tell is called by another goroutine.
-func (h *Host) tell(s proc.Signal) {
-	h.mu.Lock()
-	h.inbox = append(h.inbox, s)
-	h.mu.Unlock()
-	// Not by loop: that is for one goroutine. It needs no answer.
-	h.loop.q.Kevent([]kevent{{Ident: wakeIdent, Filter: filterUser, Fflags: noteTrigger}}, nil, 0)
-}
-
-func (h *Host) readSignals() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, s := range h.inbox {
-		h.signalled(s)
+// Listen makes Wait report the signals to this process. Which of them are meant for a
+// worker too is decided then.
+func (s *System) Listen(bool) error {
+	if s.listens {
+		return nil
 	}
-	h.inbox = h.inbox[:0]
+	s.listens = true
+	return s.launcher.Listen(s.heard)
 }
 
-func (h *Host) signalled(s proc.Signal) {
-	// We may have been stopped, just when a parent died. The ending sends SIGCONT
-	// itself, so that it is not passed on then.
-	if s.Name == "SIGCONT" && h.lookAtParents(h.how()) {
+// heard is called by another goroutine for each signal. Our own log raises SIGPIPE, and
+// the end of a child SIGCHLD.
+func (s *System) heard(sig proc.Signal) {
+	if sig.Name == "SIGPIPE" || sig.Name == "SIGCHLD" {
 		return
 	}
-	if role := h.role(s.Name); role != watch.Ignored {
-		h.events = append(h.events, watch.Signalled{Signal: s, Role: role})
+	s.mu.Lock()
+	s.inbox = append(s.inbox, sig)
+	s.mu.Unlock()
+	// Not by loop, which is for one goroutine. It needs no answer.
+	s.loop.q.Kevent([]kevent{{Ident: wakeIdent, Filter: filterUser, Fflags: noteTrigger}}, nil, 0)
+}
+
+func (s *System) tellSignals() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, sig := range s.inbox {
+		if !stops(sig) || !continues(s.inbox[i:]) {
+			s.wake(system.Wake{Kind: system.Signalled, Signal: sig})
+		}
+	}
+	s.inbox = s.inbox[:0]
+}
+
+func stops(sig proc.Signal) bool {
+	return sig.Name == "SIGTSTP" || sig.Name == "SIGTTIN" || sig.Name == "SIGTTOU"
+}
+
+// continues reports whether SIGCONT is among signals. It takes back those before it
+// that stop (sigaction(2)).
+func continues(signals []proc.Signal) bool {
+	for _, sig := range signals {
+		if sig.Name == "SIGCONT" {
+			return true
+		}
+	}
+	return false
+}
+
+// settle is what a SIGCONT that comes with the stop signal, or with a parent's death
+// that does, has time for: SIGSTOP discards it while it is pending (sigaction(2)).
+const settle = 5 * time.Millisecond
+
+// Suspend stops this process until it is continued. It does not stop if it
+// was continued meanwhile, or if unless returns true: nothing would continue it.
+func (s *System) Suspend(unless func() bool) {
+	s.pause(settle)
+	if !unless() && !s.continued() {
+		s.launcher.StopSelf()
 	}
 }
 
-// how names our way of knowing that a parent has died.
-func (h *Host) how() string {
-	if h.backend == "poll" {
-		return "poll"
-	}
-	return "kqueue"
-}
-
-func (h *Host) role(name string) watch.Role {
-	switch name {
-	case "SIGTERM", "SIGINT":
-		return watch.Ends
-	case "SIGTSTP", "SIGTTIN", "SIGTTOU":
-		if h.forward {
-			return watch.Suspends
-		}
-	case "SIGQUIT":
-		if !h.forward {
-			return watch.Ends
-		}
-	case "SIGPIPE", "SIGCHLD": // raised by our own log, and by the worker's end
-		return watch.Ignored
-	}
-	if h.forward {
-		return watch.Forwarded
-	}
-	return watch.Ignored
-}
-
-// Suspend stops the worker, then ourselves until somebody continues us. The
-// worker's group is an orphaned one, in which SIGTSTP stops nobody by default:
-// so it gets SIGSTOP unless it handles the signal itself.
-func (h *Host) Suspend(s proc.Signal) []stop.Sent {
-	var sent []stop.Sent
-	if !h.exited {
-		if e, err := h.worker.entry(); err != nil || !e.catches(s.Num) {
-			s = h.launcher.Signal("SIGSTOP")
-		}
-		sent = h.tree.Forward(s)
-	}
-	h.launcher.StopSelf()
-	// SIGCONT, which ended that, comes in as a signal and is forwarded.
-	return sent
+func (s *System) continued() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return continues(s.inbox)
 }

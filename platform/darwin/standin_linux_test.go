@@ -301,6 +301,3 @@ func (s *standIn) Listen(tell func(proc.Signal)) error {
 func (s *standIn) StopSelf()                    {}
 func (s *standIn) Input(int) (inputKind, error) { return waitable, nil }
 func (s *standIn) Drain(int) bool               { return true }
-func (s *standIn) Signal(name string) proc.Signal {
-	return proc.Signal{Num: int(unix.SignalNum(name)), Name: name}
-}

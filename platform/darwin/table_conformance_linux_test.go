@@ -7,7 +7,7 @@ import (
 	"os"
 	"testing"
 
-	"leash/platform/hosttest"
+	"leash/platform/platformtest"
 )
 
 // realTable is the table over the stand-in, with shells that say what they are
@@ -17,35 +17,35 @@ type realTable struct {
 	table *Table
 }
 
+func newStandInTable(t *testing.T) (*Kernel, *Table) {
+	t.Helper()
+	s := newStandIn(t)
+	k, err := newKernel(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.dir, k.name = "/nowhere/", "none" // else we are the watchdog of what we start
+	table, err := newTable(k, s, uint32(os.Geteuid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k, table
+}
+
 func TestTableConforms(t *testing.T) {
-	hosttest.ConformTable(t, func(t *testing.T) hosttest.TableSystem {
-		s := newStandIn(t)
-		k, err := newKernel(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		k.dir, k.name = "/nowhere/", "none" // else we are the watchdog of what we start
-		table, err := newTable(k, s, uint32(os.Geteuid()))
-		if err != nil {
-			t.Fatal(err)
-		}
+	platformtest.ConformTable(t, func(t *testing.T) platformtest.TableSystem {
+		k, table := newStandInTable(t)
 		return realTable{realSystem{k}, table}
 	})
 }
 
-func (s realTable) Table() hosttest.Table { return reaped{s.table} }
-func (s realTable) Self() int             { return os.Getpid() }
-func (s realTable) Unused() int           { return math.MaxInt32 }
-
-func (s realTable) Open(pid int) (hosttest.TableHandle, error) {
-	h, err := s.table.Open(pid)
-	if err != nil {
-		return nil, err
-	}
-	return h, nil
+func (s realTable) Table() platformtest.Table {
+	return platformtest.WithoutLedger{SystemTable: s.table}
 }
+func (s realTable) Self() int   { return os.Getpid() }
+func (s realTable) Unused() int { return math.MaxInt32 }
 
-func (s realTable) Labelled(t *testing.T, l hosttest.Labels) hosttest.Process {
+func (s realTable) Labelled(t *testing.T, l platformtest.Labels) platformtest.Process {
 	t.Helper()
-	return s.shell(t, hosttest.InOurGroup, l)
+	return s.shell(t, platformtest.InOurGroup, l)
 }

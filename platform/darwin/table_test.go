@@ -11,6 +11,7 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 	"leash/scan"
 )
 
@@ -23,7 +24,7 @@ func newTestTable(t *testing.T, w *world, uid uint32) *Table {
 	return table
 }
 
-func take(t *testing.T, table *Table, records []ledger.Record, held []scan.Held) *scan.Snapshot {
+func take(t *testing.T, table *Table, records []ledger.Record, held []snapshot.Held) *snapshot.Snapshot {
 	t.Helper()
 	s, err := table.Take(records, held)
 	if err != nil {
@@ -32,7 +33,7 @@ func take(t *testing.T, table *Table, records []ledger.Record, held []scan.Held)
 	return s
 }
 
-func found(s *scan.Snapshot) (pids []int) {
+func found(s *snapshot.Snapshot) (pids []int) {
 	for i := range s.Procs {
 		pids = append(pids, s.Procs[i].PID)
 	}
@@ -40,7 +41,7 @@ func found(s *scan.Snapshot) (pids []int) {
 	return pids
 }
 
-func process(t *testing.T, s *scan.Snapshot, pid int) scan.Process {
+func process(t *testing.T, s *snapshot.Snapshot, pid int) snapshot.Process {
 	t.Helper()
 	for _, p := range s.Procs {
 		if p.PID == pid {
@@ -48,7 +49,7 @@ func process(t *testing.T, s *scan.Snapshot, pid int) scan.Process {
 		}
 	}
 	t.Fatalf("%d is not in the snapshot", pid)
-	return scan.Process{}
+	return snapshot.Process{}
 }
 
 func args(path string, argv, env []string) [][]byte {
@@ -92,7 +93,7 @@ func TestTakeFindsLabels(t *testing.T) {
 	if parent, ok := s.Parents[1]; !ok || parent.PID != 1 || len(s.Parents) != 1 {
 		t.Errorf("%+v", s.Parents)
 	}
-	if s.Unread != 0 || s.Torn != nil || s.NS != 0 || s.UID != 501 || s.Boot == "" || len(s.Never) != 2 {
+	if s.Unread != 0 || s.Incomplete != nil || s.NS != 0 || s.UID != 501 || s.Boot == "" || len(s.Protected) != 2 {
 		t.Errorf("%+v", s)
 	}
 	if got := found(take(t, newTestTable(t, w, 0), nil, nil)); !slices.Equal(got, []int{100, 101, 102, 103, 106, 109, 110}) {
@@ -101,7 +102,7 @@ func TestTakeFindsLabels(t *testing.T) {
 }
 
 // The clock was set back since a parent was started, which lives: its child is no
-// orphan, and nobody ends it for its arguments alone.
+// orphan, and it is not ended for its arguments alone.
 func TestParentOfATimeToCome(t *testing.T) {
 	w := newWorld(t)
 	w.born(100, 1).args = args("/bin/sh", []string{"sh"}, nil)
@@ -109,8 +110,8 @@ func TestParentOfATimeToCome(t *testing.T) {
 	w.born(101, 100).args = args("/x/grep", []string{"grep", "--run-id", "abc1234"}, nil)
 	s := take(t, newTestTable(t, w, 501), nil, nil)
 	s.Records = []ledger.Record{{RunID: "abc1234", UID: 501, Boot: s.Boot, Parents: []proc.ID{{PID: 99, Start: 1}}}}
-	s.Lives = map[proc.ID]scan.Life{{PID: 99, Start: 1}: scan.Dead}
-	runs := scan.Judge(s, scan.Wish{})
+	s.Lives = map[proc.ID]snapshot.Life{{PID: 99, Start: 1}: snapshot.Dead}
+	runs := scan.Judge(s, scan.Request{})
 	if len(runs) != 1 || runs[0].State != scan.DeadRun || len(runs[0].Members) != 1 || runs[0].Members[0].Verdict != scan.Skip {
 		t.Errorf("%+v", runs)
 	}
@@ -136,7 +137,7 @@ func TestTakeFindsTheRecorded(t *testing.T) {
 	if s.Hidden != 1 || process(t, s, 100).Name != worker.Name {
 		t.Errorf("%d hidden", s.Hidden)
 	}
-	if s.Lives[record.Worker] != scan.Alive || s.Lives[record.Watchdog] != scan.Dead || s.Lives[record.Parents[0]] != scan.Dead {
+	if s.Lives[record.Worker] != snapshot.Alive || s.Lives[record.Watchdog] != snapshot.Dead || s.Lives[record.Parents[0]] != snapshot.Dead {
 		t.Errorf("%v", s.Lives)
 	}
 	shares := record // its worker leads neither group nor session
@@ -148,7 +149,7 @@ func TestTakeFindsTheRecorded(t *testing.T) {
 	if got := found(take(t, table, []ledger.Record{record}, nil)); len(got) != 0 {
 		t.Errorf("of another boot: %v", got)
 	}
-	held := []scan.Held{{PID: 100, Group: 100, Session: 1}}
+	held := []snapshot.Held{{PID: 100, Group: 100, Session: 1}}
 	if got := found(take(t, table, nil, held)); !slices.Equal(got, []int{100, 101}) {
 		t.Errorf("of a group that is being ended: %v", got)
 	}
@@ -168,7 +169,7 @@ func TestTakeKnowsOurs(t *testing.T) {
 	marked := w.born(103, 1)
 	marked.Name = "watchdog"
 	copied := filepath.Join(t.TempDir(), "watchdog")
-	b, err := os.ReadFile(os.Args[0]) // the tests look for the mark, so they have it
+	b, err := os.ReadFile(os.Args[0]) // the tests search for the mark, so they have it
 	if err == nil {
 		err = os.WriteFile(copied, b, 0o755)
 	}
@@ -187,24 +188,24 @@ func TestTakeKnowsOurs(t *testing.T) {
 	}
 }
 
-func TestTakeUnreadAndTorn(t *testing.T) {
+func TestTakeUnreadAndIncomplete(t *testing.T) {
 	w := newWorld(t)
 	table := newTestTable(t, w, 501)
 	for _, p := range w.procs {
 		p.args = args("/x", []string{"x"}, nil)
 	}
-	p := w.born(100, 1) // nobody may read it
+	p := w.born(100, 1) // it may not be read
 	s := take(t, table, nil, nil)
-	if s.Unread != 1 || s.Torn != nil {
-		t.Errorf("%d unread, %v", s.Unread, s.Torn)
+	if s.Unread != 1 || s.Incomplete != nil {
+		t.Errorf("%d unread, %v", s.Unread, s.Incomplete)
 	}
 	p.argsError = syscall.ENOMEM
-	if s := take(t, table, nil, nil); !errors.Is(s.Torn, syscall.ENOMEM) {
-		t.Errorf("%v", s.Torn)
+	if s := take(t, table, nil, nil); !errors.Is(s.Incomplete, syscall.ENOMEM) {
+		t.Errorf("%v", s.Incomplete)
 	}
 	p.argsError = nil
 	p.UID = 502 // another's is not missed
-	if s := take(t, table, nil, []scan.Held{{PID: 100, Group: 100}}); s.Unread != 0 || len(s.Procs) != 1 {
+	if s := take(t, table, nil, []snapshot.Held{{PID: 100, Group: 100}}); s.Unread != 0 || len(s.Procs) != 1 {
 		t.Errorf("%d unread", s.Unread)
 	}
 	w.tableError = syscall.EIO
@@ -232,13 +233,13 @@ func TestLife(t *testing.T) {
 	w.zombie(q)
 	w.born(102, 1)
 	w.unreadable[102] = syscall.EIO
-	for id, want := range map[proc.ID]scan.Life{
-		{PID: 100, Start: p.Start}:     scan.Alive,
-		{PID: 100}:                     scan.Alive, // of a parent that was dead at the start only the number is known
-		{PID: 100, Start: p.Start + 1}: scan.Dead,
-		{PID: 101, Start: q.Start}:     scan.Dead,
-		{PID: 102, Start: 1}:           scan.Unknown,
-		{PID: 103, Start: 1}:           scan.Dead,
+	for id, want := range map[proc.ID]snapshot.Life{
+		{PID: 100, Start: p.Start}:     snapshot.Alive,
+		{PID: 100}:                     snapshot.Alive, // of a parent that was dead at the start only the number is known
+		{PID: 100, Start: p.Start + 1}: snapshot.Dead,
+		{PID: 101, Start: q.Start}:     snapshot.Dead,
+		{PID: 102, Start: 1}:           snapshot.Unknown,
+		{PID: 103, Start: 1}:           snapshot.Dead,
 	} {
 		if got := table.Life(id); got != want {
 			t.Errorf("%v: %v, want %v", id, got, want)
@@ -252,7 +253,7 @@ func TestTableHandle(t *testing.T) {
 	p := w.born(100, 1)
 	p.args = [][]byte{labels}
 	tick := table.Tick()
-	seen := scan.Process{Info: p.info(100)}
+	seen := snapshot.Process{Info: p.info(100)}
 	h, err := table.Open(100)
 	if err != nil {
 		t.Fatal(err)
@@ -263,14 +264,14 @@ func TestTableHandle(t *testing.T) {
 	if r, err := h.Read(); err != nil || !slices.Equal(r.EnvRuns, []string{"abc1234"}) || r.Start != p.Start {
 		t.Errorf("%+v, %v", r, err)
 	}
-	looks := 0
-	w.looked = func(int) {
-		if looks++; looks == 2 {
+	reads := 0
+	w.reading = func(int) {
+		if reads++; reads == 2 {
 			w.reap(p)
 			w.born(100, 1)
 		}
 	}
-	if r, err := h.Read(); !errors.Is(err, proc.ErrGone) || looks < 2 {
+	if r, err := h.Read(); !errors.Is(err, proc.ErrGone) || reads < 2 {
 		t.Errorf("it changed hands meanwhile: %+v, %v", r, err)
 	}
 	if h.Same(&seen, table.Tick()) {
@@ -321,7 +322,7 @@ func TestTableWait(t *testing.T) {
 	a.Notify()
 	b.Notify()
 	w.end(p, 0)
-	for tries := 0; !a.Over() && tries < 100; tries++ { // it does not look if it is too late already
+	for tries := 0; !a.Over() && tries < 100; tries++ { // it does not wait if it is too late already
 		wait(false)
 	}
 	if !a.Over() || b.Over() {
@@ -339,26 +340,9 @@ func TestTableWait(t *testing.T) {
 	d, _ := table.Open(w.born(103, 1).PID)
 	w.refused = []error{syscall.ENOMEM}
 	d.Notify()
-	wait(true) // nobody tells: look again
+	wait(true) // ends are not noticed: scan again
 	w.broken = []error{syscall.EBADF}
 	if _, err := table.Wait(table.Now() + time.Minute); err != syscall.EBADF {
 		t.Error(err)
-	}
-}
-
-func TestGuardedPID(t *testing.T) {
-	for text, want := range map[string]int{
-		"":                                         0,
-		"watchdog\x00--worker-pid\x0012\x00":       12,
-		"watchdog\x00--worker-pid=12\x00":          12,
-		"watchdog\x00--worker-pid":                 0,
-		"watchdog\x00--worker-pids\x0012\x00":      0,
-		"watchdog\x00--worker-pid\x00x\x00":        0,
-		"watchdog\x00--worker-pid=-1\x00":          0,
-		"watchdog\x00--worker-pid=99999999999\x00": 0,
-	} {
-		if got := guardedPID([]byte(text)); got != want {
-			t.Errorf("%q: %d", text, got)
-		}
 	}
 }

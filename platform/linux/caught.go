@@ -5,65 +5,63 @@ package linux
 import (
 	"bytes"
 	"os"
+	"os/signal"
 	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// A handler of our own, a few instructions, notes each signal and rings a bell that
-// the loop hears. Package os/signal would do, at the price of two threads and some
-// 40 kB. A signalfd would need signals blocked in every thread: the Go runtime keeps
-// some unblocked (runtime, blockableSig), and a child would inherit the others.
+// Each signal has a channel of its own with one slot, because package os/signal drops signals
+// when a channel is full, and a flood of one signal (SIGCHLD) must not displace another. One
+// goroutine, not one for each signal at 2 kB each, empties the channels of a group and writes
+// to the wake-up descriptor, on which the loop waits. A signalfd would need signals blocked in
+// every thread: the Go runtime keeps some unblocked (runtime, blockableSig), and a child would
+// inherit the others.
 var (
-	handled uint64                     // bit n: signal n is ours; bit 0: signal 64
-	caught  atomic.Uint64              // the same: it came in
-	bell    int32         = -1         // eventfd; never closed, because handlers stay
-	strike                = [8]byte{1} // what is written to it
+	channels [65]chan os.Signal // by number; nil: not caught
+	caught   atomic.Uint64      // bit n: signal n came in; bit 0: signal 64
+	wakeUp   = -1               // eventfd; never closed, because signals go on coming in
 )
+
+type signalGroup [8]chan os.Signal
 
 func bit(s syscall.Signal) uint64 { return 1 << (s % 64) }
 
-// Listen has the signals to the watchdog come in by Wait. Which of them are meant
-// for the worker is seen then.
-func (h *Host) Listen(bool) error {
-	if err := h.waitForBell(); err != nil {
+// Listen has Wait report signals to the watchdog. forward: also those that are meant for the
+// worker alone.
+func (s *System) Listen(forward bool) error {
+	if err := s.waitForWakeUp(); err != nil {
 		return err
 	}
-	for s := syscall.Signal(1); s <= 64; s++ {
-		if heard(s) {
-			catch(s)
-		}
-	}
-	h.terminal = h.hasTerminal()
-	h.defy()
+	catchAll(forward)
+	s.terminal = s.hasTerminal()
+	s.defy()
 	return nil
 }
 
 // hasTerminal reports whether our session has a controlling terminal (tty_nr,
 // proc_pid_stat(5)), or may have one.
-func (h *Host) hasTerminal() bool {
-	b, err := h.Kernel.readFile(unix.AT_FDCWD, pathOf("/proc/self/stat"))
+func (s *System) hasTerminal() bool {
+	b, err := s.readFile(unix.AT_FDCWD, pathOf("/proc/self/stat"))
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
 	return err != nil || len(fields) < 5 || string(fields[4]) != "0"
 }
 
-// defy ignores what would stop or end us for nothing. With stty tostop who ignores
-// what the terminal sends may write in the background, and who catches it would
-// write the same again and again (termios(3)). 32 and 34 no C library takes here.
-func (h *Host) defy() {
-	if h.terminal {
+// defy ignores the signals by which a terminal stops background processes, and those that
+// cannot be caught here. With stty tostop a process that ignores SIGTTOU may write in the
+// background, and one that catches it would repeat the write for ever (termios(3)).
+func (s *System) defy() {
+	if s.terminal {
 		ignore(unix.SIGTTIN, unix.SIGTTOU)
 	}
-	if !handlerIsOurs {
-		ignore(32, 34)
-	}
+	ignore(uncatchable...)
 }
 
-// waitForChildren tells of the ends of children: the worker, and those that came
-// to us as their subreaper or as PID 1. It is called when there is a new one.
-func (h *Host) waitForChildren() error {
-	if err := h.waitForBell(); err != nil {
+// waitForChildren has Wait report exits of children: the worker, and orphans that we adopted
+// as their subreaper or as PID 1. It is called for each new child.
+func (s *System) waitForChildren() error {
+	if err := s.waitForWakeUp(); err != nil {
 		return err
 	}
 	catch(unix.SIGCHLD)
@@ -71,56 +69,95 @@ func (h *Host) waitForChildren() error {
 	return nil
 }
 
-// hearBell opens it.
-func hearBell() error {
-	if bell >= 0 {
+// openWakeUp opens the wake-up descriptor.
+func openWakeUp() error {
+	if wakeUp >= 0 {
 		return nil
 	}
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return os.NewSyscallError("eventfd", err)
 	}
-	bell = int32(fd)
+	wakeUp = fd
 	return nil
 }
 
-func (h *Host) waitForBell() error {
-	if err := hearBell(); err != nil || h.bellToken != 0 {
+func (s *System) waitForWakeUp() error {
+	if err := openWakeUp(); err != nil || s.wakeUpToken != 0 {
 		return err
 	}
-	h.bellToken = h.loop.token()
-	return h.loop.add(int(bell), h.bellToken)
+	s.wakeUpToken = s.loop.token()
+	s.ready[s.wakeUpToken] = s.readCaught
+	return s.loop.add(wakeUp, s.wakeUpToken)
 }
 
-// catch has a signal noted from now on.
-func catch(s syscall.Signal) {
-	if handled&bit(s) == 0 {
-		handled |= bit(s)
-		install(s)
+// catch has signals recorded from now on.
+func catch(signals ...syscall.Signal) {
+	var g signalGroup
+	n := 0
+	for _, s := range signals {
+		if channels[s] != nil {
+			continue
+		}
+		c := make(chan os.Signal, 1)
+		channels[s], g[n] = c, c
+		signal.Notify(c, s)
+		if n++; n == len(g) {
+			go g.note()
+			g, n = signalGroup{}, 0
+		}
+	}
+	if n > 0 {
+		go g.note()
 	}
 }
 
-// note is as if this signal had come in.
+// note records the signals of a group as they arrive. A nil channel is never ready.
+func (g signalGroup) note() {
+	for {
+		var s os.Signal
+		select {
+		case s = <-g[0]:
+		case s = <-g[1]:
+		case s = <-g[2]:
+		case s = <-g[3]:
+		case s = <-g[4]:
+		case s = <-g[5]:
+		case s = <-g[6]:
+		case s = <-g[7]:
+		}
+		note(s.(syscall.Signal))
+	}
+}
+
+var one = []byte{1, 0, 0, 0, 0, 0, 0, 0} // not 0 in either byte order
+
+// note acts as if this signal had arrived.
 func note(s syscall.Signal) {
 	caught.Or(bit(s))
-	unix.Write(int(bell), strike[:])
+	unix.Write(wakeUp, one)
 }
 
-// readCaught silences the bell first: who rings later is heard later.
-func (h *Host) readCaught() {
+// takeCaught empties the wake-up descriptor first: a signal that is recorded later wakes the
+// loop again.
+func takeCaught() uint64 {
 	var b [8]byte
-	unix.Read(int(bell), b[:])
-	came := caught.Swap(0)
-	if came&bit(unix.SIGCONT) != 0 { // it takes back what would stop us (signal(7))
+	unix.Read(wakeUp, b[:])
+	return caught.Swap(0)
+}
+
+func (s *System) readCaught() {
+	came := takeCaught()
+	if came&bit(unix.SIGCONT) != 0 { // it discards pending stop signals (signal(7))
 		came &^= bit(unix.SIGTSTP) | bit(unix.SIGTTIN) | bit(unix.SIGTTOU)
 	}
-	if came&bit(unix.SIGCHLD) != 0 { // first: who has ended needs no ending
-		h.childrenEnded()
+	if came&bit(unix.SIGCHLD) != 0 { // first, so that no process that has ended is signalled
+		s.reap()
 		came &^= bit(unix.SIGCHLD)
 	}
-	for s := syscall.Signal(1); s <= 64; s++ {
-		if came&bit(s) != 0 {
-			h.signalled(s)
+	for sig := syscall.Signal(1); sig <= 64; sig++ {
+		if came&bit(sig) != 0 {
+			s.signalled(sig)
 		}
 	}
 }

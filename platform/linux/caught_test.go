@@ -4,37 +4,30 @@ package linux
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
+	"os/signal"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"leash/internal/system"
 	"leash/internal/testkit"
-	"leash/watch"
 )
 
-func listening(t *testing.T) *Host {
+func listening(t *testing.T) *System {
 	t.Helper()
-	h, err := NewHost(newTestKernel(t), "event", time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(h.Close)
-	h.child = true // so that none is ignored
+	h := eventSystem(t)
 	if err := h.Listen(true); err != nil {
 		t.Fatal(err)
 	}
 	return h
 }
 
-// signals are all that are passed on, whoever sends them.
+// signals are those that are passed on, from any sender.
 var signals = slices.DeleteFunc(numbers(), func(s syscall.Signal) bool {
 	return !heard(s) || s == unix.SIGCHLD || s == unix.SIGPIPE
 })
@@ -46,17 +39,17 @@ func numbers() (all []syscall.Signal) {
 	return all
 }
 
-// came waits until as many signals have come in.
-func came(t *testing.T, h *Host, n int) (numbers []int) {
+// came waits until that many signals have arrived.
+func came(t *testing.T, h *System, n int) (numbers []int) {
 	t.Helper()
 	for deadline := h.Now() + testkit.Patience; len(numbers) < n; {
 		events, err := h.Wait(deadline, true)
 		if err != nil || h.Now() >= deadline {
-			t.Fatalf("%v came in, %v", numbers, err)
+			t.Fatalf("only %v arrived, %v", numbers, err)
 		}
 		for _, e := range events {
-			if s, ok := e.(watch.Signalled); ok {
-				numbers = append(numbers, s.Signal.Num)
+			if e.Kind == system.Signalled {
+				numbers = append(numbers, e.Signal.Num)
 			}
 		}
 	}
@@ -72,7 +65,7 @@ func TestSignalsComeIn(t *testing.T) {
 		}
 	}
 	together := slices.DeleteFunc(slices.Clone(signals), func(s syscall.Signal) bool {
-		return s == rumour // those that stop take it back while it is pending (signal(7))
+		return s == parentHint // a stop signal discards a pending SIGCONT (signal(7))
 	})
 	for _, s := range together {
 		unix.Kill(os.Getpid(), s)
@@ -85,7 +78,7 @@ func TestSignalsComeIn(t *testing.T) {
 	}
 }
 
-// They come while the runtime does all that it does, and in all its threads.
+// Signals arrive while the runtime is busy, in all its threads.
 func TestSignalsInTheMidstOfWork(t *testing.T) {
 	h := listening(t)
 	stop := make(chan struct{})
@@ -109,11 +102,11 @@ func TestSignalsInTheMidstOfWork(t *testing.T) {
 	defer busy.Wait()
 	defer close(stop)
 	rounds := 2000
-	if testing.Short() { // on a processor that is emulated, say
+	if testing.Short() { // on an emulated processor, for example
 		rounds = 200
 	}
 	for n := range rounds {
-		unix.Kill(os.Getpid(), unix.SIGCHLD) // nobody ended, but it is looked at
+		unix.Kill(os.Getpid(), unix.SIGCHLD) // no child has ended, but the loop reaps
 		s := signals[n%len(signals)]
 		unix.Kill(os.Getpid(), s)
 		if got := came(t, h, 1); got[0] != int(s) {
@@ -122,7 +115,7 @@ func TestSignalsInTheMidstOfWork(t *testing.T) {
 	}
 }
 
-// grow has the goroutine's stack grow, and be copied.
+// grow makes the goroutine's stack grow, so that it is copied.
 func grow(depth int) int {
 	var room [128]byte
 	if depth == 0 {
@@ -131,7 +124,7 @@ func grow(depth int) int {
 	return grow(depth-1) + int(room[depth%len(room)])
 }
 
-// As the kernel does while they are pending: what would stop us is taken back.
+// As in the kernel, SIGCONT discards pending stop signals.
 func TestContinuedBeforeItStops(t *testing.T) {
 	h := listening(t)
 	for _, s := range []syscall.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGCONT, unix.SIGUSR1} {
@@ -142,66 +135,129 @@ func TestContinuedBeforeItStops(t *testing.T) {
 	}
 }
 
-// Whoever stops himself then would not hear of it.
-func TestBereft(t *testing.T) {
-	h := listening(t)
-	p := sleeper(t)
+// The end-of-file of a lifeline is seen without waiting for it, and also after it was
+// reported.
+func TestFDEnded(t *testing.T) {
+	s := eventSystem(t)
 	r, line, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	for _, add := range []func() (bool, error){
-		func() (bool, error) { return h.AddParent(p.PID) }, func() (bool, error) { return h.AddLifeline(int(r.Fd())) }} {
-		if alive, err := add(); err != nil || !alive {
-			t.Fatal(alive, err)
-		}
+	fd := int(r.Fd())
+	if open, err := s.WatchFD(fd, nil); err != nil || !open {
+		t.Fatal(open, err)
 	}
-	if h.bereft() {
-		t.Error("nobody has died")
+	if s.FDEnded(fd) {
+		t.Error("it is open")
 	}
-	if line.Close(); !h.bereft() {
+	if line.Close(); !s.FDEnded(fd) {
 		t.Error("the lifeline has ended")
 	}
-	h.lifelineToken = 0
-	p.Kill()
-	p.Wait()
-	if !h.bereft() {
-		t.Error("the parent has died")
+	if wakes := hear(t, s); len(wakes) != 1 || wakes[0].Kind != system.FDEnded {
+		t.Errorf("told: %v", wakes)
+	}
+	if !s.FDEnded(fd) {
+		t.Error("the lifeline has ended, and that was told")
 	}
 }
 
-// However many ends of children are told of before anybody looks, no other
-// signal is lost for want of room.
-func TestManyChildrenHideNoSignal(t *testing.T) {
+// A flood of one signal before the channels are emptied does not displace another.
+func TestFloodHidesNoSignal(t *testing.T) {
 	if testing.Short() {
-		testkit.Skip(t, "so many signals take minutes where the processor is emulated")
+		t.Skip("so many signals take minutes where the processor is emulated")
 	}
 	h := listening(t)
 	if err := h.waitForChildren(); err != nil {
 		t.Fatal(err)
 	}
-	for range 100_000 {
-		unix.Kill(os.Getpid(), unix.SIGCHLD)
-	}
-	unix.Kill(os.Getpid(), unix.SIGTERM)
-	if got := came(t, h, 1); got[0] != int(unix.SIGTERM) {
-		t.Error(got)
+	for _, flood := range []syscall.Signal{unix.SIGCHLD, unix.SIGUSR1, 64} {
+		for range 100_000 {
+			unix.Kill(os.Getpid(), flood)
+		}
+		unix.Kill(os.Getpid(), unix.SIGTERM)
+		for !slices.Contains(came(t, h, 1), int(unix.SIGTERM)) {
+		}
 	}
 }
 
-// The same on processors that nobody wrote the handler for.
-func TestSignalsElsewhere(t *testing.T) {
-	testkit.Need(t, "go")
-	tests := filepath.Join(t.TempDir(), "tests")
-	build := exec.Command("go", "test", "-c", "-tags", "portable", "-o", tests, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+// If it were not emptied, the loop would never block again.
+func TestWakeUpIsEmptied(t *testing.T) {
+	h := listening(t)
+	unix.Kill(os.Getpid(), unix.SIGUSR1)
+	came(t, h, 1)
+	takeCaught() // it may have been recorded twice
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(wakeUp), Events: unix.POLLIN}}, 0); n != 0 || err != nil {
+		t.Errorf("it is still readable: %d, %v", n, err)
 	}
-	run := exec.Command(tests, "-test.v", "-test.run", "^(TestSignalsComeIn|TestSignalsInTheMidstOfWork|TestManyChildrenHideNoSignal)$")
-	status, stdout, stderr := testkit.Run(t, run)
-	if status != 0 || strings.Count(stdout, "--- PASS") != 3 {
-		t.Errorf("status %d: %s %s", status, stdout, stderr)
+}
+
+// dispositionOf is what the kernel does with a signal: 0 for SIG_DFL, 1 for SIG_IGN.
+func dispositionOf(t *testing.T, s syscall.Signal) uintptr {
+	t.Helper()
+	var sa sigaction
+	if _, _, err := unix.Syscall6(unix.SYS_RT_SIGACTION, uintptr(s), 0, uintptr(unsafe.Pointer(&sa)), 8, 0, 0); err != 0 {
+		t.Fatal(err)
+	}
+	return sa.handler
+}
+
+// Signals that package os/signal does not touch would end the watchdog.
+func TestUncatchableAreIgnored(t *testing.T) {
+	for _, s := range uncatchable {
+		setHandler(s, byDefault)
+	}
+	listening(t)
+	for _, s := range uncatchable {
+		if dispositionOf(t, s) != ignored {
+			t.Errorf("signal %d is not ignored", s)
+		}
+	}
+}
+
+// A signal that was ignored can be caught afterwards.
+func TestIgnoreThenCatch(t *testing.T) {
+	h := listening(t)
+	const s = unix.SIGTTIN
+	ignore(s)
+	if dispositionOf(t, s) != ignored {
+		t.Error("it is not ignored")
+	}
+	signal.Notify(channels[s], s)
+	unix.Kill(os.Getpid(), s)
+	if got := came(t, h, 1); got[0] != int(s) {
+		t.Errorf("%v was heard as %d", s, got)
+	}
+}
+
+func TestContinued(t *testing.T) {
+	h := listening(t)
+	takeCaught()
+	resumed := make(chan os.Signal, 1)
+	if continued(resumed) {
+		t.Error("no SIGCONT has come")
+	}
+	// To this very thread, so that it has been delivered when the call returns.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for range 100 {
+		takeCaught()
+		signal.Notify(resumed, unix.SIGCONT)
+		unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGCONT)
+		if !continued(resumed) {
+			t.Fatal("a SIGCONT on its way is not seen")
+		}
+		select {
+		case <-resumed:
+		default:
+			t.Fatal("signal.Stop did not wait for it")
+		}
+	}
+	note(unix.SIGCONT)
+	if !continued(resumed) {
+		t.Error("one that was noted is not seen")
+	}
+	channels[unix.SIGCONT] <- unix.SIGUSR2 // after all that is still to be recorded
+	for !slices.Contains(came(t, h, 1), int(unix.SIGUSR2)) {
 	}
 }

@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cgroup is a leaf of the v2 hierarchy that holds one worker's tree, and whose
-// cgroup.kill ends all of it in one stroke (Linux 5.14).
+// cgroup is a leaf of the v2 hierarchy that holds one worker's tree. Its file cgroup.kill
+// kills all processes in it at once (Linux 5.14).
 type cgroup struct {
 	path string
 	fd   int
 }
 
-// newCgroup makes a leaf below our own cgroup, or returns nil where that is
-// not possible: no v2, no permission, no cgroup.kill.
+// newCgroup creates a leaf below our own cgroup; nil if that is not possible: no v2, no
+// permission, no cgroup.kill.
 func (k *Kernel) newCgroup() *cgroup {
 	base := k.cgroupDir()
 	if base == "" {
@@ -56,8 +56,8 @@ func openCgroup(path string) *cgroup {
 	return &cgroup{path: path, fd: fd}
 }
 
-// cgroupDir is the directory of our own v2 cgroup. In a hybrid set-up v2 is
-// mounted beside v1, without controllers, and holds processes all the same.
+// cgroupDir is the directory of our own v2 cgroup. In a hybrid set-up v2 is mounted beside v1
+// without controllers, and still holds processes.
 func (k *Kernel) cgroupDir() string {
 	b, err := k.readFile(unix.AT_FDCWD, pathOf("/proc/self/cgroup"))
 	if err != nil {
@@ -86,7 +86,7 @@ func (c *cgroup) kill() bool {
 	return err == nil
 }
 
-// pids lists who is in it; subgroups are not looked into.
+// pids lists the processes in the cgroup, without those in its subgroups.
 func (c *cgroup) pids() []int {
 	fd, err := unix.Openat(c.fd, "cgroup.procs", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -98,8 +98,8 @@ func (c *cgroup) pids() []int {
 	return ParsePIDs(b, nil)
 }
 
-// vacant reports whether no process runs in it or below it (cgroup.events,
-// "populated": control-group-v2.rst). What cannot be read is not vacant.
+// vacant reports whether no process is in the cgroup or below it (cgroup.events, "populated":
+// control-group-v2.rst). One that cannot be read is not vacant.
 func (c *cgroup) vacant() bool {
 	fd, err := unix.Openat(c.fd, "cgroup.events", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -111,17 +111,17 @@ func (c *cgroup) vacant() bool {
 	return err == nil && slices.Contains(strings.Split(string(b[:n]), "\n"), "populated 0")
 }
 
-// remove fails harmlessly while anything is in it.
+// remove removes the cgroup. That fails, without harm, while a process is in it.
 func (c *cgroup) remove() {
 	removeLeaf(c.path, deepestLeaf, c.vacant)
 	unix.Close(c.fd)
 }
 
-// deepestLeaf is how many watchdogs below each other are thought of.
+// deepestLeaf is how many nested watchdogs are supported.
 const deepestLeaf = 8
 
-// removeLeaf removes a leaf and the leaves in it, which watchdogs below it left when
-// they were killed. That is no harm to a living one: in a vacant cgroup there is none.
+// removeLeaf removes a leaf and the leaves in it, which nested watchdogs left when they were
+// killed. No living watchdog is affected: a vacant cgroup has none.
 func removeLeaf(path string, depth int, vacant func() bool) {
 	if unix.Rmdir(path) != unix.EBUSY || depth == 0 || !vacant() {
 		return
@@ -151,9 +151,8 @@ func ownCgroup(b []byte) string {
 	return ""
 }
 
-// cgroup2Mount reads /proc/self/mountinfo (proc_pid_mountinfo(5)): field 4 is
-// the root of the mount in its file system, 5 the mount point; behind " - "
-// stands the type.
+// cgroup2Mount parses /proc/self/mountinfo (proc_pid_mountinfo(5)): field 4 is the root of the
+// mount in its file system, 5 the mount point; the type comes after " - ".
 func cgroup2Mount(b []byte) (root, point string) {
 	for line := range bytes.Lines(b) {
 		left, right, ok := bytes.Cut(line, []byte(" - "))
@@ -161,7 +160,7 @@ func cgroup2Mount(b []byte) (root, point string) {
 			continue
 		}
 		f := bytes.Fields(left)
-		if len(f) < 5 || bytes.IndexByte(f[4], '\\') >= 0 { // an escaped name: not worth it
+		if len(f) < 5 || bytes.IndexByte(f[4], '\\') >= 0 { // escaped names are not supported
 			continue
 		}
 		return string(f[3]), string(f[4])

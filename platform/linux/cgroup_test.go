@@ -105,7 +105,7 @@ func FuzzCgroup2Mount(f *testing.F) {
 	})
 }
 
-// A watchdog below the worker may be killed with it, and leaves its own leaf.
+// A nested watchdog may be killed with the worker, and leaves its own leaf.
 func TestLeafInALeaf(t *testing.T) {
 	k := newTestKernel(t)
 	c := k.newCgroup()
@@ -123,7 +123,7 @@ func TestLeafInALeaf(t *testing.T) {
 	if _, err := os.Stat(c.path); !os.IsNotExist(err) {
 		t.Errorf("%s is left: %v", c.path, err)
 	}
-	// One that is no watchdog's stays, and so does what holds it.
+	// A cgroup that no watchdog made stays, and so does the leaf that contains it.
 	if c = k.newCgroup(); c == nil {
 		t.Fatal("no second cgroup")
 	}

@@ -13,16 +13,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"leash/internal/stop"
+	"leash/internal/system"
 	"leash/internal/testkit"
-	"leash/platform/hosttest"
+	"leash/platform/platformtest"
 )
 
-// realSystem is this system, with shells that fork when told to.
+// realSystem is Linux, with shells that fork when told to.
 type realSystem struct{ k *Kernel }
 
 type realProcess struct {
@@ -34,28 +34,28 @@ type realProcess struct {
 
 func TestKernelConforms(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
-		hosttest.Conform(t, func(*testing.T) hosttest.System { return realSystem{k} }, testkit.NotAsRoot("Denied")...)
+		platformtest.Conform(t, func(*testing.T) platformtest.Fixture { return realSystem{k} }, testkit.NotAsRoot("Denied")...)
 	})
 }
 
-// TestConformsToUsers: nobody refuses root's signals, so that part is another user's.
+// Root may signal every process, so that part runs as another user.
 func TestConformsToUsers(t *testing.T) {
 	testkit.AsNobody(t, "TestKernelConforms", "pidfd/Denied", "directory/Denied")
 }
 
 func (s realSystem) Kernel() stop.Kernel { return s.k }
 
-func (s realSystem) Start(t *testing.T, how hosttest.How) hosttest.Process {
+func (s realSystem) Start(t *testing.T, how platformtest.How) platformtest.Process {
 	t.Helper()
-	return s.shell(t, how, hosttest.Labels{})
+	return s.shell(t, how, platformtest.Labels{})
 }
 
-func (s realSystem) shell(t *testing.T, how hosttest.How, l hosttest.Labels) hosttest.Process {
+func (s realSystem) shell(t *testing.T, how platformtest.How, l platformtest.Labels) platformtest.Process {
 	t.Helper()
 	args, env := l.Words()
 	cmd := exec.Command("sh", append([]string{"-c", "echo ready; while read line; do sleep 1000000 <&- >&- & echo $!; done", "sh"}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: how == hosttest.OwnGroup, Setsid: how == hosttest.OwnSession}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: how == platformtest.OwnGroup, Setsid: how == platformtest.OwnSession}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -80,17 +80,17 @@ func (s realSystem) shell(t *testing.T, how hosttest.How, l hosttest.Labels) hos
 	return p
 }
 
-// Reuse has the kernel give out the number next (needs CAP_CHECKPOINT_RESTORE).
-func (s realSystem) Reuse(t *testing.T, pid int) (hosttest.Process, bool) {
+// Reuse has the kernel assign this PID next (needs CAP_CHECKPOINT_RESTORE).
+func (s realSystem) Reuse(t *testing.T, pid int) (platformtest.Process, bool) {
 	for range 20 {
 		if os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0) != nil {
 			return nil, false
 		}
-		if p := s.Start(t, hosttest.OwnGroup); p.PID() == pid {
+		if p := s.Start(t, platformtest.OwnGroup); p.PID() == pid {
 			return p, true
 		}
 	}
-	return nil, false // others were faster each time
+	return nil, false // another process got the PID each time
 }
 
 func (s realSystem) Foreign(*testing.T) (int, bool) { return 1, os.Geteuid() != 0 && os.Getpid() != 1 }
@@ -102,14 +102,9 @@ func (s realSystem) Backends() []string {
 	return []string{"event", "poll"}
 }
 
-func (s realSystem) Watcher(t *testing.T, backend string) hosttest.Watcher {
+func (s realSystem) System(t *testing.T, backend string) system.System {
 	t.Helper()
-	h, err := NewHost(s.k, backend, time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(h.Close)
-	return h
+	return systemOf(t, s.k, backend)
 }
 
 func (s realSystem) Await(t *testing.T, what string, is func() bool) {
@@ -143,7 +138,7 @@ func (p *realProcess) Fork(t *testing.T) int {
 		unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 		unix.Close(fd)
 	})
-	// The shell has forked, and executes: until then it is a shell like itself.
+	// The shell has forked; until execve(2) the child is a shell too.
 	await(t, "the child that the shell started", func() bool {
 		exe, _ := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
 		shell, _ := os.Readlink(filepath.Join("/proc", strconv.Itoa(p.PID()), "exe"))
@@ -152,7 +147,7 @@ func (p *realProcess) Fork(t *testing.T) int {
 	return pid
 }
 
-// End returns when it is a zombie.
+// End returns when the process is a zombie.
 func (p *realProcess) End(t *testing.T) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGKILL); err != nil {

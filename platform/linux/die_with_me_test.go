@@ -12,15 +12,17 @@ import (
 	"testing"
 	"time"
 
+	"leash/internal/system"
 	"leash/internal/testkit"
-	"leash/platform/hosttest"
+	"leash/platform/platformtest"
+	"leash/watch"
 )
 
-// watchdogVar makes the test binary a watchdog.
+// watchdogVar turns the test binary into a watchdog.
 const watchdogVar = "LEASH_TEST_WATCHDOG"
 
-// As a watchdog it never becomes a test. Functions like this one run on the
-// startup thread, to which the worker's life is bound.
+// A watchdog runs no tests. init functions run on the startup thread, whose end kills the
+// worker.
 func init() {
 	if backend := os.Getenv(watchdogVar); backend != "" {
 		fmt.Fprintln(os.Stderr, beWatchdog(backend))
@@ -33,11 +35,12 @@ func beWatchdog(backend string) error {
 	if err != nil {
 		return err
 	}
-	h, err := NewHost(k, backend, time.Hour)
+	s, err := newSystem(k, backend)
 	if err != nil {
 		return err
 	}
-	info, err := h.Start(Command{Path: "/bin/sleep", Args: []string{"sleep", "1000000"}})
+	h := watch.NewWorker(s, time.Hour, -1, 0)
+	info, err := h.Start(system.Command{Path: "/bin/sleep", Args: []string{"sleep", "1000000"}})
 	if err != nil {
 		return err
 	}
@@ -61,9 +64,9 @@ func TestDieWithMe(t *testing.T) {
 			}
 			testkit.Adopt(t, testkit.Identify(t, worker))
 			k := newTestKernel(t)
-			hosttest.DieWithMe(t, hosttest.Doomed{Kernel: k, Watchdog: w.PID, Worker: worker,
+			platformtest.DieWithMe(t, platformtest.Doomed{Kernel: k, Watchdog: w.PID, Worker: worker,
 				Bystander: sleeper(t).PID, Kill: w.Kill, Await: await})
-			// Its cgroup is left: else the reaper would take it away.
+			// Its cgroup is left; without this the reaper would remove it.
 			leaves, err := filepath.Glob(fmt.Sprintf("%s/leash-*-%d-*", k.cgroupDir(), w.PID))
 			if err != nil {
 				t.Fatal(err)

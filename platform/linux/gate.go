@@ -13,19 +13,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A service that systemd has given sockets looks whether LISTEN_PID is its own PID
-// (sd_listen_fds(3)). No parent knows that of a child before it has forked it. So such a
-// worker begins as a gate, the same program as the watchdog, which sets the variable and
-// executes the command.
+// A service to which systemd passes sockets checks whether LISTEN_PID is its own PID
+// (sd_listen_fds(3)). No parent knows the PID of a child before fork(2). So such a worker
+// starts as a gate, the same program as the watchdog, which sets the variable and executes the
+// command.
 
 const (
 	listenPID = "LISTEN_PID"
-	// listenID is the inode of the process's pidfd, which systemd gives beside the PID
-	// since version 258. sd_listen_fds does without.
+	// listenID is the inode of the process's pidfd, which systemd sets beside the PID since
+	// version 258. sd_listen_fds does not require it.
 	listenID = "LISTEN_PIDFDID"
 )
 
-// cutListenPID takes the variable out if it names this process.
+// cutListenPID removes the variable if it names this process.
 func cutListenPID(env []string) (rest []string, ours bool) {
 	if !hasEntry(env, listenPID+"="+strconv.Itoa(os.Getpid())) {
 		return env, false
@@ -47,8 +47,8 @@ func hasEntry(env []string, entry string) bool {
 	return false
 }
 
-// forkGate starts the worker of an order behind a gate. The error is that of
-// execve(2), as if there were none.
+// forkGate starts the worker of an order behind a gate. The error is that of execve(2), as
+// without a gate.
 func forkGate(o *order, attr *syscall.ProcAttr) (pid int, err error) {
 	conn, pid, err := startRole(roleGate, attr)
 	if err != nil {
@@ -62,7 +62,7 @@ func forkGate(o *order, attr *syscall.ProcAttr) (pid int, err error) {
 			continue
 		}
 		if err != nil {
-			break // it has ended: its status tells why
+			break // it has ended: its status says why
 		}
 		b = b[n:]
 	}

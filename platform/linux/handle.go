@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -16,9 +15,9 @@ import (
 	"leash/internal/stop"
 )
 
-// handle is a race-free reference to a process: a pidfd (Linux 5.3), or where
-// the system refuses those the open directory /proc/PID, whose files fail with
-// ESRCH once the process is gone, whoever has the number by then.
+// handle is a race-free reference to a process: a pidfd (Linux 5.3), or where that is refused
+// the open directory /proc/PID, whose files fail with ESRCH once the process is gone, even if
+// another process has the PID by then.
 type handle struct {
 	k     *Kernel
 	pid   int
@@ -26,14 +25,24 @@ type handle struct {
 	dir   bool // fd is /proc/PID
 	inode uint64
 	token int  // in the wait loop, 0 if not there
-	ended bool // the reaper's wait loop has told so
-	// worker is never taken for a watchdog: somebody wants it guarded.
+	ended bool // reported by the wait loop
+	owner any  // for which the wait loop reports the exit
+
+	// child: we or our sentinel started it. Once it was reaped exit is how it ended; collect
+	// reaps it, and onReaped is called then.
+	child, reaped bool
+	exit          proc.Exit
+	collect       func()
+	onReaped      func()
+
+	// worker is never taken for a watchdog: a user wants it guarded.
 	worker bool
 }
 
 var _ stop.Handle = (*handle)(nil)
 
-// Open takes a handle on whoever has the number now.
+// Open opens a handle on the process that has the PID now. It fails with proc.ErrGone if there
+// is none.
 func (k *Kernel) Open(pid int) (stop.Handle, error) { return k.open(pid) }
 
 func (k *Kernel) open(pid int) (*handle, error) {
@@ -51,7 +60,7 @@ func (k *Kernel) openDir(pid int) (*handle, error) {
 	dir := pathIn(pid, "")
 	fd, err := openRetry(unix.AT_FDCWD, &dir, unix.O_DIRECTORY)
 	if err == unix.ENOENT && unix.Kill(pid, 0) == unix.EPERM {
-		// /proc hides it (hidepid), and it lives.
+		// /proc hides it (hidepid), but it is alive.
 		return nil, fmt.Errorf("process %d: %w", pid, proc.ErrDenied)
 	}
 	if err != nil {
@@ -68,10 +77,9 @@ func (k *Kernel) wrap(pid, fd int) *handle {
 	return h
 }
 
-// inodeOf never blocks: it is asked of pidfds only (see loop).
 func inodeOf(fd int) uint64 {
 	var st unix.Stat_t
-	if _, _, err := unix.RawSyscall(unix.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(&st)), 0); err != 0 {
+	if unix.Fstat(fd, &st) != nil {
 		return 0
 	}
 	return st.Ino
@@ -95,9 +103,9 @@ func (h *handle) Close() {
 	}
 }
 
-// Look reads first and asks the handle afterwards: if that still stands for a
-// process, what was read was read of it.
-func (h *handle) Look() (proc.Info, error) {
+// Info reads first and probes the handle afterwards: if the process has not been reaped by
+// then, what was read was its own.
+func (h *handle) Info() (proc.Info, error) {
 	info, err := h.stat()
 	if gone := h.probe(); gone != nil {
 		return proc.Info{}, gone
@@ -146,9 +154,9 @@ func (h *handle) home() path {
 	return pathIn(h.pid, "")
 }
 
-// probe returns proc.ErrGone once the process has been reaped. EPERM is life.
+// probe returns proc.ErrGone once the process has been reaped. EPERM means that it is alive.
 func (h *handle) probe() error {
-	if h.fd < 0 { // closed: it proves nothing any more
+	if h.fd < 0 { // closed: it stands for no process
 		return proc.ErrGone
 	}
 	if !h.dir {
@@ -171,21 +179,21 @@ func (h *handle) Signal(sig proc.Signal) error {
 	if !h.dir {
 		return signalError(unix.PidfdSendSignal(h.fd, unix.Signal(sig.Num), nil, 0))
 	}
-	// The number is checked through the handle, then used at once.
+	// The PID is checked through the handle, then used at once.
 	if err := h.probe(); err != nil {
 		return err
 	}
 	return signalError(unix.Kill(h.pid, unix.Signal(sig.Num)))
 }
 
-// SignalGroup signals the group that this very process leads or led
-// (PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9): a later group of the same number is
-// another one. On older kernels the number is used while its leader holds it.
+// SignalGroup signals the process group that this very process leads or led
+// (PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9): a later group with the same number is another one.
+// On older kernels the number is used as long as its leader exists.
 func (h *handle) SignalGroup(sig proc.Signal) error {
 	if h.k.groupFlag {
 		return signalError(unix.PidfdSendSignal(h.fd, unix.Signal(sig.Num), nil, unix.PIDFD_SIGNAL_PROCESS_GROUP))
 	}
-	info, err := h.Look()
+	info, err := h.Info()
 	if err != nil || info.PGID != h.pid {
 		return errors.ErrUnsupported
 	}
@@ -219,7 +227,16 @@ func (h *handle) Labels() (run, worker string) {
 	return run, worker
 }
 
-// args are the arguments, each ended by NUL.
+// Names are the run ID and the worker ID that arguments and environment name now.
+func (h *handle) Names() (run, worker string) {
+	run, worker = h.Labels()
+	if id := runid.FromArgs(h.args()); id != "" {
+		run = id
+	}
+	return run, worker
+}
+
+// args are the arguments, each terminated by NUL.
 func (h *handle) args() []byte {
 	b, err := h.k.readFile(h.at(), h.path("cmdline"))
 	b = bytes.Clone(b) // probe may read too
@@ -229,8 +246,8 @@ func (h *handle) args() []byte {
 	return b
 }
 
-// settled waits for a process in the middle of execve(2), which has neither
-// arguments nor environment for a moment.
+// settled waits for a process in the middle of execve(2), which for a moment has neither
+// arguments nor environment.
 func (h *handle) settled() {
 	for range 20 {
 		if len(h.args()) > 0 || h.probe() != nil {

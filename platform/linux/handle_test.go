@@ -34,13 +34,13 @@ func TestOpenGone(t *testing.T) {
 	})
 }
 
-func TestLook(t *testing.T) {
+func TestInfo(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
 		before := k.Tick()
 		p := sleeper(t)
 		after := k.Tick()
 		h := open(t, k, p.PID)
-		info, err := h.Look()
+		info, err := h.Info()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,18 +61,18 @@ func TestLook(t *testing.T) {
 		if (info.Inode != 0) != k.pidfs {
 			t.Errorf("inode %d, pidfs %t", info.Inode, k.pidfs)
 		}
-		again, err := open(t, k, p.PID).Look()
+		again, err := open(t, k, p.PID).Info()
 		if match := info.Match(again.ID); err != nil || match == proc.Different || k.pidfs && match != proc.Same {
 			t.Errorf("a second handle: match %d, %v", match, err)
 		}
-		other, err := open(t, k, sleeper(t).PID).Look()
+		other, err := open(t, k, sleeper(t).PID).Info()
 		if match := info.Match(other.ID); err != nil || match != proc.Different {
 			t.Errorf("another process: match %d, %v", match, err)
 		}
 	})
 }
 
-// A handle stands for one process, also when it is gone.
+// A handle stands for one process, also after that has been reaped.
 func TestHandleOutlivesTheProcess(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
 		p := sleeper(t, "LEASH_RUN_ID=abc1234")
@@ -85,8 +85,8 @@ func TestHandleOutlivesTheProcess(t *testing.T) {
 		}
 		p.Kill()
 		p.Wait()
-		if info, err := h.Look(); !errors.Is(err, proc.ErrGone) || info != (proc.Info{}) {
-			t.Errorf("look: %+v, %v", info, err)
+		if info, err := h.Info(); !errors.Is(err, proc.ErrGone) || info != (proc.Info{}) {
+			t.Errorf("info: %+v, %v", info, err)
 		}
 		for _, sig := range []proc.Signal{probe, proc.TERM, proc.KILL} {
 			if err := h.Signal(sig); !errors.Is(err, proc.ErrGone) {
@@ -108,7 +108,7 @@ func TestHandleOutlivesTheProcess(t *testing.T) {
 func TestZombieIsDead(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
 		h := open(t, k, zombie(t).PID)
-		info, err := h.Look()
+		info, err := h.Info()
 		if err != nil || info.State != 'Z' || !info.Dead() {
 			t.Errorf("%+v, dead %t, %v", info, info.Dead(), err)
 		}
@@ -121,13 +121,13 @@ func TestZombieIsDead(t *testing.T) {
 	})
 }
 
-// A process whose first thread has ended while others run shows state Z, and
-// lives: it is found, seen as alive, and ended.
+// A process without its first thread, while others run, shows state Z but is alive: it is
+// found, seen as alive, and ended.
 func TestHeadlessIsAlive(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
 		p := headless(t)
 		h := open(t, k, p.PID)
-		info, err := h.Look()
+		info, err := h.Info()
 		if err != nil || info.State != 'Z' || info.Threads < 2 || info.Dead() {
 			t.Errorf("%+v, dead %t, %v", info, info.Dead(), err)
 		}
@@ -137,7 +137,7 @@ func TestHeadlessIsAlive(t *testing.T) {
 		if status := p.Wait(); status != 137 {
 			t.Errorf("status %d", status)
 		}
-		if _, err := h.Look(); !errors.Is(err, proc.ErrGone) {
+		if _, err := h.Info(); !errors.Is(err, proc.ErrGone) {
 			t.Errorf("afterwards: %v", err)
 		}
 	})
@@ -160,9 +160,10 @@ func TestSignalGroup(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
 		p := shell(t, "sleep 1000000 & echo $!; setsid sleep 1000001 & echo $!; wait")
 		member, outside := printedPID(t, p), printedPID(t, p)
-		// setsid leaves the group before it becomes sleep.
+		// setsid leaves the group before it executes sleep.
 		awaitGroup(t, k, outside.PID)
-		// Who leads no group has none to signal, and nobody gets anything.
+		// A process that leads no group cannot be signalled as a group, and no process gets a
+		// signal.
 		if err := open(t, k, member.PID).SignalGroup(proc.KILL); err == nil {
 			t.Error("a process that leads no group")
 		}
@@ -184,8 +185,8 @@ func awaitGroup(t *testing.T, k *Kernel, pid int) {
 	})
 }
 
-// A group whose leader is gone and reaped: a pidfd still reaches that very
-// group. The number alone might reach a later one, so it is not used.
+// The leader of the group has been reaped: a pidfd still reaches that very group. The number
+// alone might reach a later group, so it is not used.
 func TestSignalGroupOfAGoneLeader(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
 		p := shell(t, "sleep 1000000 & echo $!; exec sleep 1000001")
@@ -209,9 +210,9 @@ func TestSignalGroupOfAGoneLeader(t *testing.T) {
 	})
 }
 
-// One that leads a group no more, while the number of that group is still in
-// use: the number alone does not say whose group it is.
-func TestSignalGroupOfALeaderWhoLeft(t *testing.T) {
+// A process that leads a group no more, while the number of that group is still in use: the
+// number alone does not say which group it is.
+func TestSignalGroupOfALeaderThatLeft(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
 		p := start(t, exec.Command(testkit.NeedPython(t), "-c", `
 import os, signal, subprocess
@@ -238,7 +239,8 @@ signal.pause()
 	})
 }
 
-// Refusal is no death. One thread of ours becomes somebody else, and ends.
+// A refused signal does not mean that the process is dead. One thread of ours becomes another
+// user, and ends.
 func TestDenied(t *testing.T) {
 	testkit.NeedRoot(t)
 	kernels(t, func(t *testing.T, k *Kernel) {
@@ -247,7 +249,7 @@ func TestDenied(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			runtime.LockOSThread() // and never unlocked
+			runtime.LockOSThread() // never unlocked, so the thread ends
 			const nobody = 65534
 			if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); e != 0 {
 				t.Errorf("setresuid: %v", e)
@@ -261,8 +263,8 @@ func TestDenied(t *testing.T) {
 					t.Errorf("signal %d to the group: %v", sig.Num, err)
 				}
 			}
-			if info, err := h.Look(); err != nil || info.Dead() || info.UID != 0 || info.PID != p.PID {
-				t.Errorf("look: %+v, %v", info, err)
+			if info, err := h.Info(); err != nil || info.Dead() || info.UID != 0 || info.PID != p.PID {
+				t.Errorf("info: %+v, %v", info, err)
 			}
 			if run, worker := h.Labels(); run != "" || worker != "" {
 				t.Errorf("labels that may not be read: %q, %q", run, worker)
@@ -300,7 +302,7 @@ func make60k() []byte {
 	return b
 }
 
-// A container seen from the host may say of itself what it likes.
+// A container seen from the host may set any label.
 func TestLabelsOfAnotherNamespace(t *testing.T) {
 	testkit.NeedRoot(t)
 	testkit.Need(t, "unshare")
@@ -322,8 +324,8 @@ func TestLabelsOfAnotherNamespace(t *testing.T) {
 	})
 }
 
-// Watchdogs and reapers are known by their executable, whatever they are
-// called and also when the file was replaced.
+// Watchdogs and reapers are known by their executable, whatever their arguments say, and also
+// after the file was replaced.
 func TestLeashIsKnown(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	sleep, err := exec.LookPath("sleep")
@@ -349,15 +351,15 @@ func TestLeashIsKnown(t *testing.T) {
 	}
 	kernels(t, func(t *testing.T, k *Kernel) {
 		k.dir, k.name = dir+"/", "leashd"
-		look := func(path string, remove bool, args ...string) bool {
-			// With another first argument: what a process calls itself is no evidence.
+		isLeash := func(path string, remove bool, args ...string) bool {
+			// Another first argument: what a process calls itself is no evidence.
 			p := testkit.Start(t, &exec.Cmd{Path: path, Args: append([]string{"x"}, args...),
 				SysProcAttr: &syscall.SysProcAttr{Setpgid: true}})
 			executed(t, p)
 			if remove {
 				os.Remove(path)
 			}
-			info, err := open(t, k, p.PID).Look()
+			info, err := open(t, k, p.PID).Info()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -373,20 +375,20 @@ func TestLeashIsKnown(t *testing.T) {
 			{dir, "worker", false, false}, {dir, "watchdog2", false, false},
 			{other, "watchdog", false, false}, {other, "leashd", false, false},
 		} {
-			if got := look(put(c.dir, c.name), c.remove, "1000000"); got != c.want {
+			if got := isLeash(put(c.dir, c.name), c.remove, "1000000"); got != c.want {
 				t.Errorf("%s/%s, removed %t: %t", filepath.Base(c.dir), c.name, c.remove, got)
 			}
 		}
-		if info, err := open(t, k, start(t, exec.Command(testkit.NeedPython(t), "-c", pauses, filepath.Join(dir, "leashd"), "watchdog")).PID).Look(); err != nil || info.Leash {
+		if info, err := open(t, k, start(t, exec.Command(testkit.NeedPython(t), "-c", pauses, filepath.Join(dir, "leashd"), "watchdog")).PID).Info(); err != nil || info.Leash {
 			t.Errorf("a name among the arguments: %+v, %v", info, err)
 		}
 	})
 }
 
-// givenAgain is a handle that was closed, and another with its descriptor.
+// givenAgain is a handle that was closed, and another that got its descriptor.
 func givenAgain(t *testing.T, k *Kernel, pid int) (closed, next *handle) {
 	t.Helper()
-	for range 100 { // some other goroutine may be faster
+	for range 100 { // another goroutine may get the descriptor first
 		h, err := k.open(pid)
 		if err != nil {
 			t.Fatal(err)
@@ -404,14 +406,14 @@ func givenAgain(t *testing.T, k *Kernel, pid int) (closed, next *handle) {
 	return nil, nil
 }
 
-// What is closed is closed: no descriptor is leaked, and closing twice harms
-// nobody who got the number since.
+// A handle that is closed leaks no descriptor, and closing it twice does not close another one
+// that got the same number.
 func TestClose(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
 		p := sleeper(t)
 		h, h2 := givenAgain(t, k, p.PID)
 		h.Close()
-		if _, err := h2.Look(); err != nil {
+		if _, err := h2.Info(); err != nil {
 			t.Errorf("closing twice closed another: %v", err)
 		}
 	})

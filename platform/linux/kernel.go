@@ -18,7 +18,7 @@ import (
 	"leash/internal/program"
 )
 
-// Kernel is the process table and the signals of this system.
+// Kernel reads the process table and sends signals.
 type Kernel struct {
 	// PIDFDs is whether handles are pidfds.
 	PIDFDs    bool
@@ -26,7 +26,7 @@ type Kernel struct {
 	groupFlag bool
 	children  bool   // /proc/PID/task/TID/children exists (CONFIG_PROC_CHILDREN)
 	dir, name string // the folder of our executable, with a slash, and its name
-	alone     bool   // whoever has the table's lock is stuck: scan without him
+	alone     bool   // the holder of the table's lock is stuck: scan without the lock
 	boot      string
 	ns        uint64
 	buf       []byte
@@ -37,7 +37,7 @@ type Kernel struct {
 	forget    func(*handle)
 }
 
-// NewKernel probes what the system offers; it never compares versions.
+// NewKernel probes what the kernel offers; it never compares versions.
 func NewKernel() (*Kernel, error) {
 	k := &Kernel{buf: make([]byte, 4096)}
 	if err := k.checkView(); err != nil {
@@ -52,7 +52,7 @@ func NewKernel() (*Kernel, error) {
 		return k, nil
 	}
 	defer unix.Close(fd)
-	// seccomp filters may refuse the one and not the other.
+	// A seccomp filter may refuse only one of the two calls.
 	if err := unix.PidfdSendSignal(fd, 0, nil, 0); err != nil {
 		return k, nil
 	}
@@ -67,15 +67,15 @@ func NewKernel() (*Kernel, error) {
 // deleted is what the kernel appends to the link of an unlinked executable.
 const deleted = " (deleted)"
 
-// isLeash reports whether the executable is ours or the one installed beside
-// it, also an older build that was replaced since, or one of ours elsewhere.
+// isLeash reports whether an executable is ours or the one installed beside it, also an older
+// build that has been replaced, or one of ours elsewhere.
 func (k *Kernel) isLeash(at int, p path) bool {
 	dir, name := k.executable(at, p)
 	return k.beside(dir, name) || leashNamed(name) && marked(at, p)
 }
 
-// marked reads the file itself, which few do: there is none of that name but ours on
-// most machines.
+// marked reads the file itself. That is rare: on most machines only our programs have these
+// names.
 func marked(at int, p path) bool {
 	fd, err := openRetry(at, &p, 0)
 	if err != nil {
@@ -90,11 +90,12 @@ func (k *Kernel) beside(dir, name []byte) bool {
 	return len(dir) > 0 && string(dir) == k.dir && (leashNamed(name) || string(name) == k.name)
 }
 
-// leashNamed reports whether a program is called as ours are.
+// leashNamed reports whether a program has the name of one of ours.
 func leashNamed(name []byte) bool { return program.Named(string(name)) }
 
-// executable is the program of a process, its folder with a slash at the end;
-// empty if it cannot be read.
+// executable is the program of a process, its folder with a slash at the end; empty if it
+// cannot be read. The call is raw (see reader.inspect): readlink(2) in /proc takes no lock of
+// the process's memory.
 func (k *Kernel) executable(at int, p path) (dir, name []byte) {
 	n, _, e := unix.RawSyscall6(unix.SYS_READLINKAT, uintptr(at), uintptr(unsafe.Pointer(&p)),
 		uintptr(unsafe.Pointer(&k.link)), uintptr(len(k.link)), 0, 0)
@@ -106,9 +107,9 @@ func (k *Kernel) executable(at int, p path) (dir, name []byte) {
 	return exe[:cut], exe[cut:]
 }
 
-// ownerOf is the user that a process's directory belongs to: the effective one.
-// The files in it are root's as soon as the process may not be dumped (proc(5)),
-// and for that anybody can ask.
+// ownerOf is the user that owns a process's directory, its effective user. The files in it
+// belong to root if the process is not dumpable (proc(5)), and any user can make its own
+// processes so. The call is raw, see reader.inspect.
 func ownerOf(at int, p path) uint32 {
 	var st unix.Statx_t
 	if _, _, e := unix.RawSyscall6(unix.SYS_STATX, uintptr(at), uintptr(unsafe.Pointer(&p)),
@@ -118,8 +119,8 @@ func ownerOf(at int, p path) uint32 {
 	return st.Uid
 }
 
-// Tick is the present in clock ticks since boot, as in field 22 of
-// proc_pid_stat(5). The kernel rounds both down alike (USER_HZ is 100).
+// Tick is the present in clock ticks since boot, as in field 22 of proc_pid_stat(5). The
+// kernel rounds both down in the same way (USER_HZ is 100).
 func (k *Kernel) Tick() uint64 {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
@@ -130,19 +131,11 @@ func (k *Kernel) Tick() uint64 {
 
 const userHZ = 100
 
-// sameNamespace reports whether the process lives in our PID namespace: then
-// NSpid (Linux 4.1) shows one number. Unreadable counts as foreign.
+// sameNamespace reports whether the process is in our PID namespace: then NSpid (Linux 4.1)
+// has one entry. A process that cannot be read counts as foreign.
 func (k *Kernel) sameNamespace(at int, p path) bool {
-	b, err := k.readFile(at, p)
-	if err != nil {
-		return false
-	}
-	_, line, ok := bytes.Cut(b, []byte("\nNSpid:"))
-	if !ok {
-		return false
-	}
-	line, _, _ = bytes.Cut(line, []byte("\n"))
-	return len(bytes.Fields(line)) == 1
+	s, err := k.readStatus(at, p)
+	return err == nil && s.Spaces == 1
 }
 
 // Children lists the children of all threads of the process.
@@ -155,14 +148,14 @@ func (k *Kernel) Children(pid int, out []int) ([]int, error) {
 		b, err := k.readFile(unix.AT_FDCWD, childrenPath(pid, tid))
 		if err == nil {
 			out = ParsePIDs(b, out)
-		} else if goneError(err) != proc.ErrGone { // else the thread has ended
+		} else if goneError(err) != proc.ErrGone { // otherwise the thread has ended
 			failed = err
 		}
 	})
 	return out, unlisted(cmp.Or(err, failed))
 }
 
-// unlisted is why children could not be listed; nil where their parent is gone.
+// unlisted is why children could not be listed; nil if their parent is gone.
 func unlisted(err error) error {
 	if err == nil || goneError(err) == proc.ErrGone {
 		return nil
@@ -182,7 +175,7 @@ func (k *Kernel) childrenByTable(parent int, out []int) ([]int, error) {
 	err := k.eachNumber(pathOf("/proc"), func(pid int) {
 		b, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "stat"))
 		if err != nil {
-			if Scarce(err) { // others may be hidden from us
+			if Scarce(err) { // some children may be missing
 				failed = err
 			}
 			return
@@ -194,7 +187,7 @@ func (k *Kernel) childrenByTable(parent int, out []int) ([]int, error) {
 	return out, cmp.Or(err, failed)
 }
 
-// here names this boot (random(4)) and our PID namespace (pid_namespaces(7)).
+// here identifies this boot (random(4)) and our PID namespace (pid_namespaces(7)).
 func (k *Kernel) here() (boot string, ns uint64, err error) {
 	if k.ns != 0 {
 		return k.boot, k.ns, nil
@@ -216,7 +209,7 @@ func (k *Kernel) here() (boot string, ns uint64, err error) {
 	return boot, ns, err
 }
 
-// Highest is the highest PID that the system gives out; 0 if unknown.
+// Highest is the highest PID that the system assigns; 0 if unknown.
 func (k *Kernel) Highest() int {
 	b, err := k.readFile(unix.AT_FDCWD, pathOf("/proc/sys/kernel/pid_max"))
 	if err != nil {

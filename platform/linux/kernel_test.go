@@ -15,7 +15,7 @@ import (
 	"leash/internal/testkit"
 )
 
-// await looks again and again, for what no event tells of.
+// await polls until is returns true, for what no event reports.
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	late := time.NewTimer(testkit.Patience)
@@ -31,7 +31,7 @@ func await(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// both lists children by the kernel's own lists and by the whole table.
+// both runs a test with children listed by the kernel and by the whole table.
 func both(t *testing.T, test func(*testing.T, *Kernel)) {
 	k := newTestKernel(t)
 	if !k.children {
@@ -55,14 +55,13 @@ func listed(t *testing.T, k *Kernel, pid int) []int {
 	return pids
 }
 
-// Want of descriptors is no proof that there are no children, nor that nobody
-// left the tree.
+// Lack of descriptors proves neither that there are no children nor that none left the tree.
 func TestChildrenWithoutDescriptors(t *testing.T) {
 	both(t, func(t *testing.T, k *Kernel) {
 		p := shell(t, "sleep 1000000 & echo $!; wait")
 		child := printedPID(t, p)
 		k.readFile(unix.AT_FDCWD, pathIn(p.PID, "stat"))
-		for free := range 2 { // for the folder of its threads, and a file in it
+		for free := range 2 { // two are needed: the folder of its threads, and a file in it
 			var got []int
 			var err, torn error
 			withFreeFDs(t, free, func() {
@@ -79,7 +78,7 @@ func TestChildrenWithoutDescriptors(t *testing.T) {
 	})
 }
 
-// withFreeFDs has f run with so many descriptors that may be opened.
+// withFreeFDs calls f with only that many descriptors free.
 func withFreeFDs(t *testing.T, free int, f func()) {
 	t.Helper()
 	var limit unix.Rlimit
@@ -94,7 +93,7 @@ func withFreeFDs(t *testing.T, free int, f func()) {
 		}
 		held = append(held, fd)
 	}
-	// Descriptors are given out from the lowest: below the last all are taken.
+	// Descriptors are assigned from the lowest: below the last all are in use.
 	low := unix.Rlimit{Cur: uint64(held[free]), Max: limit.Max}
 	for _, fd := range held {
 		unix.Close(fd)
@@ -136,8 +135,7 @@ func TestChildren(t *testing.T) {
 	})
 }
 
-// A child of any thread is a child of the process, also when the first thread
-// has ended.
+// A child of any thread is a child of the process, also after the first thread has ended.
 func TestChildrenOfThreads(t *testing.T) {
 	both(t, func(t *testing.T, k *Kernel) {
 		p := start(t, exec.Command(testkit.NeedPython(t), "-c", `
@@ -162,7 +160,7 @@ for _ in range(3):
 	})
 }
 
-func TestChildrenOfNobody(t *testing.T) {
+func TestChildrenOfAProcessThatIsGone(t *testing.T) {
 	both(t, func(t *testing.T, k *Kernel) {
 		p := shell(t, "exit 0")
 		p.Wait()
@@ -172,7 +170,7 @@ func TestChildrenOfNobody(t *testing.T) {
 	})
 }
 
-// Time goes on, in the unit of start times.
+// The tick advances, in the unit of start times.
 func TestTick(t *testing.T) {
 	k := newTestKernel(t)
 	var ts unix.Timespec
@@ -194,8 +192,8 @@ func TestHighest(t *testing.T) {
 }
 
 func TestAncestors(t *testing.T) {
-	k := newTestKernel(t)
-	ids := k.ancestors()
+	s, w := workerOn(t, newTestKernel(t), "auto")
+	ids := s.Ancestors()
 	if len(ids) < 3 || ids[0].PID != os.Getpid() || ids[1].PID != os.Getppid() {
 		t.Fatalf("ancestors: %v", ids)
 	}
@@ -203,19 +201,19 @@ func TestAncestors(t *testing.T) {
 		if id.Start == 0 && id.PID != 1 {
 			t.Errorf("ancestor %d, %v, has no start time", i, id)
 		}
-		if err := k.CheckWorker(id.PID); err == nil {
+		if err := w.CheckWorker(id.PID); err == nil {
 			t.Errorf("%v would be guarded", id)
 		}
 	}
-	if err := k.CheckWorker(1); err == nil {
+	if err := w.CheckWorker(1); err == nil {
 		t.Error("PID 1 would be guarded")
 	}
-	if err := k.CheckWorker(sleeper(t).PID); err != nil {
+	if err := w.CheckWorker(sleeper(t).PID); err != nil {
 		t.Errorf("a child may be guarded: %v", err)
 	}
 }
 
-// Large files are read whole, and those of /proc have no size beforehand.
+// Large files are read completely, though files of /proc have size 0.
 func TestReadFile(t *testing.T) {
 	k := &Kernel{buf: make([]byte, 16)}
 	p := start(t, exec.Command(testkit.NeedPython(t), "-c", pauses, string(make60k())))

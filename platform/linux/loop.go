@@ -6,17 +6,14 @@ import (
 	"os"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// loop waits for descriptors in one epoll instance. That instance is itself
-// registered with the Go runtime's poller, so one goroutine waits for all of
-// it without holding a thread. A timerfd is among the descriptors: a deadline
-// of the runtime's that is put off still wakes it once at the old time. The
-// system calls here never block, and are raw ones, because each other call
-// wakes the runtime's monitor thread, in case it should block.
+// loop waits for descriptors in one epoll instance, which is itself registered with the Go
+// runtime's poller: one goroutine waits for all of it without blocking a thread. A timerfd is
+// among the descriptors, because a runtime timer that is postponed still wakes the program
+// once at the old time.
 type loop struct {
 	fd     int
 	timer  int
@@ -30,7 +27,11 @@ type loop struct {
 	set    *pollSet // nil: by epoll
 }
 
-// timerToken is what no other descriptor has.
+// endingPoll is the interval between two scans of a tree that is being ended, where nothing
+// reports exits.
+const endingPoll = 20 * time.Millisecond
+
+// timerToken is used by no other descriptor.
 const timerToken = -1
 
 func newLoop() (*loop, error) {
@@ -49,19 +50,19 @@ func newLoop() (*loop, error) {
 		return nil, err
 	}
 	l.poll = l.pollOnce
-	// Like our clock it stands still while the machine sleeps.
+	// Like Now it stands still while the machine sleeps.
 	if l.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
 		return nil, os.NewSyscallError("timerfd_create", err)
 	}
 	return l, l.add(l.timer, timerToken)
 }
 
-// token names a descriptor in what wait returns.
+// token returns a new number, by which wait names a descriptor.
 func (l *loop) token() int { l.tokens++; return l.tokens }
 
 func (l *loop) add(fd, token int) error { return l.addEvents(fd, token, unix.EPOLLIN) }
 
-// addEvents waits for these events, and for hang-up and error in any case.
+// addEvents waits for these events, and always for hang-up and error.
 func (l *loop) addEvents(fd, token int, events uint32) error {
 	if l.set != nil {
 		return l.set.add(fd, token, events)
@@ -79,9 +80,8 @@ func (l *loop) remove(fd int) {
 }
 
 func (l *loop) pollOnce(fd uintptr) bool {
-	n, _, err := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd,
-		uintptr(unsafe.Pointer(&l.ready)), uintptr(len(l.ready)), 0, 0, 0)
-	l.n = int(n)
+	n, err := unix.EpollWait(int(fd), l.ready[:], 0)
+	l.n = n
 	if err == unix.EINTR {
 		l.n = 0
 	}
@@ -104,7 +104,7 @@ func (l *loop) wait(d time.Duration, timed bool, on func(token int)) error {
 		return err
 	}
 	for _, e := range l.ready[:max(l.n, 0)] {
-		if e.Fd != timerToken { // setting it anew takes its readiness away
+		if e.Fd != timerToken { // the next timerfd_settime(2) clears its readiness
 			on(int(e.Fd))
 		}
 	}
@@ -113,6 +113,6 @@ func (l *loop) wait(d time.Duration, timed bool, on func(token int)) error {
 
 func (l *loop) arm(d time.Duration) {
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}
-	unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, uintptr(l.timer), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+	unix.TimerfdSettime(l.timer, 0, &spec, nil)
 	l.armed = d > 0
 }

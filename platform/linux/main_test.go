@@ -17,8 +17,8 @@ import (
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-// kernels runs a test with pidfds, and with the open directories that stand in
-// for them where the system refuses those.
+// kernels runs a test with pidfds, and with the open directories that replace them where
+// pidfds are refused.
 func kernels(t *testing.T, test func(*testing.T, *Kernel)) {
 	t.Run("pidfd", func(t *testing.T) {
 		k := newTestKernel(t)
@@ -39,7 +39,7 @@ func newTestKernel(t *testing.T) *Kernel {
 	return k
 }
 
-// withoutPIDFDs is what NewKernel finds where pidfds are refused.
+// withoutPIDFDs is a Kernel as NewKernel returns it where pidfds are refused.
 func withoutPIDFDs(k *Kernel) *Kernel {
 	k.PIDFDs, k.pidfs, k.groupFlag = false, false, false
 	return k
@@ -55,7 +55,7 @@ func open(t *testing.T, k *Kernel, pid int) *handle {
 	return h
 }
 
-// sleeper is a process that stays until it is ended.
+// sleeper is a process that runs until the test ends.
 func sleeper(t *testing.T, env ...string) *testkit.Proc {
 	t.Helper()
 	return start(t, exec.Command("sleep", "1000000"), env...)
@@ -66,7 +66,7 @@ func shell(t *testing.T, script string, env ...string) *testkit.Proc {
 	return start(t, exec.Command("/bin/sh", "-c", script), env...)
 }
 
-// stayVar has the test binary stay until it is ended.
+// stayVar makes the test binary wait until it is ended.
 const stayVar = "LEASH_TEST_STAY"
 
 func init() {
@@ -87,7 +87,7 @@ func programNamed(t *testing.T, name string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(path, args...)
-	t.Setenv(stayVar, "yes") // start adds to the environment of this process
+	t.Setenv(stayVar, "yes") // start inherits the environment of this process
 	return cmd
 }
 
@@ -99,9 +99,9 @@ func start(t *testing.T, cmd *exec.Cmd, env ...string) *testkit.Proc {
 	return p
 }
 
-// executed waits until the process is the program that was started, with arguments
-// and environment. exec.Cmd.Start may return a moment before: on one processor, Linux
-// 6.1 then still shows our own executable, or neither arguments nor environment.
+// executed waits until the process runs the program that was started, with arguments and
+// environment. exec.Cmd.Start may return a moment before: on one processor, Linux 6.1 then
+// still shows our own executable, or neither arguments nor environment.
 func executed(t *testing.T, p *testkit.Proc) {
 	t.Helper()
 	self, err := os.Readlink("/proc/self/exe")
@@ -121,8 +121,8 @@ func executed(t *testing.T, p *testkit.Proc) {
 	}
 }
 
-// printedPID reads the next line as a PID and says who that is. Whoever it is
-// ends with the test.
+// printedPID reads the next line as a PID and identifies that process, which is ended with the
+// test.
 func printedPID(t *testing.T, p *testkit.Proc) testkit.Ident {
 	t.Helper()
 	line := p.Stdout.Await("")
@@ -135,10 +135,10 @@ func printedPID(t *testing.T, p *testkit.Proc) testkit.Ident {
 	return id
 }
 
-// zombie is a child that has ended and whom nobody reaps.
+// zombie is a child that has ended and is not reaped.
 func zombie(t *testing.T) testkit.Ident {
 	t.Helper()
-	// Not a shell: that might reap it.
+	// Not a shell, which might reap it.
 	p := start(t, exec.Command(testkit.NeedPython(t), "-c", `
 import signal, subprocess
 child = subprocess.Popen(["sleep", "1000000"])
@@ -153,20 +153,20 @@ signal.pause()
 	return id
 }
 
-// pauses says that it is there, and stays without a child of its own.
+// pauses prints a line and waits, without a child of its own.
 const pauses = `
 import signal
 print("ready", flush=True)
 signal.pause()
 `
 
-// headless is a process whose first thread has ended while another runs.
+// headless is a process without its first thread: that has ended while another runs.
 func headless(t *testing.T) *testkit.Proc {
 	t.Helper()
 	return headlessOf(t, 1)
 }
 
-// headlessOf has so many threads that run.
+// headlessOf is such a process with that many running threads.
 func headlessOf(t *testing.T, threads int) *testkit.Proc {
 	t.Helper()
 	p := start(t, exec.Command(testkit.NeedPython(t), "-c", fmt.Sprintf(`

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leastFree descriptors are taken by every watchdog and reaper at once: handles,
-// the wait loop, and the poller of Go's runtime, which ends the program with its
-// stacks where it gets none.
+// leastFree is the number of descriptors that every watchdog and reaper needs at once:
+// handles, the wait loop, and the poller of Go's runtime, which crashes the program if it gets
+// none.
 const leastFree = 10
 
-// checkMeans says that there are too few descriptors to begin with, if so.
+// checkMeans returns an error if there are too few descriptors to start with.
 func checkMeans() error {
 	first, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	fds := make([]int, 0, leastFree)
@@ -29,5 +29,5 @@ func checkMeans() error {
 	if Scarce(err) {
 		return fmt.Errorf("%w: %d more descriptors are needed to begin with, and %d can be had: raise the limit (ulimit -n)", err, leastFree, len(fds))
 	}
-	return nil // what else is wrong is told where it is needed
+	return nil // other errors are reported where a descriptor is needed
 }

@@ -15,28 +15,45 @@ import (
 	"golang.org/x/sys/unix"
 
 	"leash/internal/heartbeat"
+	"leash/internal/stop"
+	"leash/internal/system"
 	"leash/internal/testkit"
-	"leash/watch"
 )
 
-// ear is a host whose worker is this very test, so that it may speak.
-func ear(t *testing.T, address string) (h *Host, at string) {
+// ear listens for a worker that is this very test, so that the test may send messages.
+func ear(t *testing.T, address string) (s *System, n *notifier) {
 	t.Helper()
-	h, err := NewHost(newTestKernel(t), "event", time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(h.Close)
-	at, err = h.ListenForBeats(address, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.worker = open(t, h.Kernel, os.Getpid())
-	if h.worker.inode == 0 {
+	s = eventSystem(t)
+	self := open(t, s.Kernel, os.Getpid())
+	if self.inode == 0 {
 		testkit.Skip(t, "without an inode of its pidfd this process is not told from another")
 	}
-	return h, at
+	ears, err := s.ListenForBeats(system.Beats{Address: address, Worker: func() system.Handle { return self },
+		Belongs: func(pid int, _ stop.Handle) bool { return pid == os.Getpid() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n = ears.(*notifier)
+	t.Cleanup(func() {
+		if n.fd >= 0 {
+			n.Close()
+		}
+	})
+	return s, n
 }
+
+func eventSystem(t *testing.T) *System { t.Helper(); return systemOf(t, newTestKernel(t), "event") }
+
+func systemOf(t *testing.T, k *Kernel, backend string) *System {
+	t.Helper()
+	s, err := newSystem(k, backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func heardOf(m heartbeat.Message) system.Wake { return system.Wake{Kind: system.Heard, Message: m} }
 
 // say sends a message, with descriptors.
 func say(t *testing.T, at, text string, rights ...int) {
@@ -55,31 +72,32 @@ func say(t *testing.T, at, text string, rights ...int) {
 	}
 }
 
-// hear waits once, for no longer than it takes if nothing was said.
-func hear(t *testing.T, h *Host) []watch.Event {
+// hear waits once; it does not block if no message was sent.
+func hear(t *testing.T, s *System) []system.Wake {
 	t.Helper()
-	events, err := h.Wait(h.Now(), true)
+	wakes, err := s.Wait(s.Now(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return slices.Clone(events)
+	return slices.Clone(wakes)
 }
 
-// hearAll waits until as many events have come. Of what was said no more is read in
-// one wait than a slice of time allows: on a busy machine there is a pause in between.
-func hearAll(t *testing.T, h *Host, n int) (events []watch.Event) {
+// hearAll waits until that many events have come. One wait reads for no longer than slice: on
+// a busy machine the socket is paused in between.
+func hearAll(t *testing.T, s *System, n int) (wakes []system.Wake) {
 	t.Helper()
-	for end := h.Now() + testkit.Patience; len(events) < n && h.Now() < end; {
-		events = append(events, slices.DeleteFunc(hear(t, h), func(e watch.Event) bool { return e == watch.Event(watch.Drowned{}) })...)
+	for end := s.Now() + testkit.Patience; len(wakes) < n && s.Now() < end; {
+		wakes = append(wakes, slices.DeleteFunc(hear(t, s), func(w system.Wake) bool { return w.Kind == system.Overflowed })...)
 	}
-	return events
+	return wakes
 }
 
 func TestBeatsAreHeard(t *testing.T) {
 	long := "/tmp/leash-test-" + itoa(os.Getpid()) + "-"
 	long += strings.Repeat("x", maxAddress-len(long))
 	for _, address := range []string{"", "@leash-test-" + filepath.Base(t.TempDir()) + itoa(os.Getpid()), filepath.Join(t.TempDir(), "s"), long} {
-		h, at := ear(t, address)
+		s, n := ear(t, address)
+		at := n.address
 		if address != "" && at != address {
 			t.Errorf("%s instead of %s", at, address)
 		}
@@ -89,21 +107,21 @@ func TestBeatsAreHeard(t *testing.T) {
 		say(t, at, "STATUS="+strings.Repeat("x", heartbeat.MaxSize))
 		say(t, at, "")
 		say(t, at, "STOPPING=1")
-		want := []watch.Event{
-			watch.Heard{Message: heartbeat.Message{Beat: heartbeat.Alive}},
-			watch.Heard{Message: heartbeat.Message{Ready: true, Status: "well"}},
-			watch.Heard{Message: heartbeat.Message{Stopping: true}},
+		want := []system.Wake{
+			heardOf(heartbeat.Message{Beat: heartbeat.Alive}),
+			heardOf(heartbeat.Message{Ready: true, Status: "well"}),
+			heardOf(heartbeat.Message{Stopping: true}),
 		}
-		if got := hearAll(t, h, len(want)); !slices.Equal(got, want) {
+		if got := hearAll(t, s, len(want)); !slices.Equal(got, want) {
 			t.Errorf("%q: %v, want %v", address, got, want)
 		}
-		if got := hear(t, h); len(got) > 0 {
+		if got := hear(t, s); len(got) > 0 {
 			t.Errorf("%q: nothing was said, but %v was heard", address, got)
 		}
 	}
 }
 
-// closed reports whether nobody holds the other end of a pipe any more.
+// closed reports whether no process has the other end of a pipe open.
 func closed(t *testing.T, r int) bool {
 	t.Helper()
 	var b [1]byte
@@ -121,10 +139,11 @@ func pipe(t *testing.T) (r, w int) {
 	return p[0], p[1]
 }
 
-// A barrier falls once all that was said before it has been handled, which is
-// when the next wait begins. Other descriptors are closed at once.
+// A barrier is closed once all messages before it have been handled, which is when the next
+// wait begins. Other descriptors are closed at once.
 func TestDescriptors(t *testing.T) {
-	h, at := ear(t, "")
+	s, n := ear(t, "")
+	at := n.address
 	for text, late := range map[string]bool{
 		"BARRIER=1": true, "BARRIER=1\nREADY=1": false, "READY=1": false, "nonsense": false, "FDSTORE=1": false,
 	} {
@@ -132,16 +151,16 @@ func TestDescriptors(t *testing.T) {
 		say(t, at, "WATCHDOG=1")
 		say(t, at, text, w)
 		unix.Close(w)
-		hear(t, h)
+		hear(t, s)
 		if got := closed(t, r); got == late {
 			t.Errorf("%q: after it was heard the descriptor is closed: %t", text, got)
 		}
-		hear(t, h)
+		hear(t, s)
 		if !closed(t, r) {
 			t.Errorf("%q: the descriptor is never closed", text)
 		}
 	}
-	// Many at once, and a file, which is closed elsewhere.
+	// Many at once, and a file, which another goroutine closes.
 	r, w := pipe(t)
 	say(t, at, "BARRIER=1", slices.Repeat([]int{w}, 200)...)
 	unix.Close(w)
@@ -152,7 +171,7 @@ func TestDescriptors(t *testing.T) {
 	defer file.Close()
 	before := openFDs(t)
 	say(t, at, "READY=1", int(file.Fd()), int(file.Fd()))
-	hear(t, h)
+	hear(t, s)
 	if !closed(t, r) {
 		t.Error("some of many descriptors are left open")
 	}
@@ -168,10 +187,11 @@ func openFDs(t *testing.T) int {
 	return len(list)
 }
 
-// A flood is read up to the budget. Then the socket is left alone for a while,
-// and silence means nothing.
+// A flood is read up to the rate limit. Then the socket is paused, and missing heartbeats mean
+// nothing.
 func TestFlood(t *testing.T) {
-	h, at := ear(t, "")
+	s, n := ear(t, "")
+	at := n.address
 	sender, err := net.Dial("unixgram", at)
 	if err != nil {
 		t.Fatal(err)
@@ -191,47 +211,48 @@ func TestFlood(t *testing.T) {
 			}
 		}
 	}()
-	began := h.Now()
-	heard, drowned := 0, 0
-	for drowned < 5 {
-		events, err := h.Wait(0, false)
+	began := s.Now()
+	heard, overflowed := 0, 0
+	for overflowed < 5 {
+		wakes, err := s.Wait(0, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, e := range events {
-			switch e.(type) {
-			case watch.Heard:
+		for _, w := range wakes {
+			switch w.Kind {
+			case system.Heard:
 				heard++
-			case watch.Drowned:
-				drowned++
+			case system.Overflowed:
+				overflowed++
 			}
 		}
 	}
-	if most := heartbeat.Burst + int((h.Now()-began+time.Second)*heartbeat.PerSecond/time.Second); heard > most {
+	if most := heartbeat.Burst + int((s.Now()-began+time.Second)*heartbeat.PerSecond/time.Second); heard > most {
 		t.Errorf("%d messages were read, at most %d should be", heard, most)
 	}
 	close(stop)
 	<-done
-	want := watch.Event(watch.Heard{Message: heartbeat.Message{Stopping: true}})
+	want := heardOf(heartbeat.Message{Stopping: true})
 	await(t, "what is said after the flood", func() bool {
-		sender.SetWriteDeadline(time.Now().Add(time.Millisecond)) // there may be no room yet
+		sender.SetWriteDeadline(time.Now().Add(time.Millisecond)) // the queue may still be full
 		sender.Write([]byte("STOPPING=1"))
-		return slices.Contains(hear(t, h), want)
+		return slices.Contains(hear(t, s), want)
 	})
 }
 
-// What an earlier worker said is not taken for the next one's.
+// Messages of an earlier worker do not count as the next one's.
 func TestBeatsOfAnEarlierWorkerAreDropped(t *testing.T) {
-	h, at := ear(t, "")
+	s, n := ear(t, "")
+	at := n.address
 	say(t, at, "READY=1")
 	r, w := pipe(t)
 	say(t, at, "BARRIER=1", w)
 	unix.Close(w)
-	h.dropBeats()
+	n.Drop()
 	if !closed(t, r) {
 		t.Error("its barrier was forgotten")
 	}
-	if got := hear(t, h); len(got) > 0 {
+	if got := hear(t, s); len(got) > 0 {
 		t.Errorf("%v was heard", got)
 	}
 }
@@ -239,49 +260,44 @@ func TestBeatsOfAnEarlierWorkerAreDropped(t *testing.T) {
 func TestSocketFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "notify")
-	h, _ := ear(t, path)
+	s, first := ear(t, path)
 	st, err := os.Lstat(path)
 	if err != nil || st.Mode() != os.ModeSocket|0o600 {
 		t.Fatalf("%v, %v", st, err)
 	}
-	other, err := NewHost(newTestKernel(t), "event", time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	if _, err := other.ListenForBeats(path, true); !errors.Is(err, errInUse) {
+	other := eventSystem(t)
+	if _, err := other.ListenForBeats(system.Beats{Address: path, Others: true}); !errors.Is(err, errInUse) {
 		t.Errorf("a second listener: %v", err)
 	}
 	say(t, path, "READY=1")
-	if got := hear(t, h); len(got) != 1 {
+	if got := hear(t, s); len(got) != 1 {
 		t.Errorf("the first hears %v", got)
 	}
-	// Somebody takes the name away: what is there then is not ours.
+	// Another process removes the name: a file that has it now is not ours.
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	at, err := other.ListenForBeats(path, true)
-	if err != nil || at != path {
-		t.Fatalf("%s, %v", at, err)
+	second, err := other.ListenForBeats(system.Beats{Address: path, Others: true})
+	if err != nil || second.Address() != path {
+		t.Fatalf("%v, %v", second, err)
 	}
 	if st, err := os.Lstat(path); err != nil || st.Mode() != os.ModeSocket|0o666 {
 		t.Errorf("for others: %v, %v", st, err)
 	}
-	h.notifier.close()
-	h.notifier = nil
+	first.Close()
+	first.fd = -1
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("the socket of another was removed: %v", err)
 	}
-	// Somebody who is killed leaves a socket: it is replaced, and removed at last.
-	unix.Close(other.notifier.fd)
-	other.notifier = nil
-	h, _ = ear(t, path)
+	// A process that is killed leaves a socket: it is replaced, and removed in the end.
+	unix.Close(second.(*notifier).fd)
+	s, third := ear(t, path)
 	say(t, path, "READY=1")
-	if got := hear(t, h); len(got) != 1 {
+	if got := hear(t, s); len(got) != 1 {
 		t.Errorf("the third hears %v", got)
 	}
-	h.notifier.close()
-	h.notifier = nil
+	third.Close()
+	third.fd = -1
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it is still there: %v", err)
 	}
@@ -300,50 +316,46 @@ func TestSocketFileRefused(t *testing.T) {
 		file: "something else", link: "something else", dir: "something else",
 		filepath.Join(dir, "none", "s"): "no such file", file + "/s": "not a directory",
 	} {
-		h, err := NewHost(newTestKernel(t), "event", time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := h.ListenForBeats(path, false); err == nil || !strings.Contains(err.Error(), want) {
+		s := eventSystem(t)
+		if _, err := s.ListenForBeats(system.Beats{Address: path}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", path, err)
 		}
-		if h.notifier != nil {
+		if len(s.ready) > 0 {
 			t.Errorf("%s: it listens nevertheless", path)
 		}
-		h.Close()
 	}
 	if b, err := os.ReadFile(file); err != nil || string(b) != "kept" {
 		t.Errorf("%q, %v", b, err)
 	}
 }
 
-// Who sends descriptors that cannot be closed makes us deaf after a while, and
-// that is told once, also if it was found between two waits.
+// If a worker sends descriptors that cannot be closed, reading is given up after a while. That
+// is reported once, also if it was found between two waits.
 func TestDeafened(t *testing.T) {
-	h, at := ear(t, "")
-	n := h.notifier
-	n.closer = make(chan int, maxRights) // nobody takes them
+	s, n := ear(t, "")
+	at := n.address
+	n.closer = make(chan int, maxRights) // without a reader
 	file, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
 	n.closer <- -1
-	n.moved = 1 // something was closed a moment ago: it may go on
-	if h.dropBeats(); n.deaf {
+	n.moved = 1 // a descriptor was closed a moment ago: the closer works
+	if n.Drop(); n.deaf {
 		t.Fatal("it was given no time")
 	}
-	n.lookedAt -= time.Hour // we stood still, and so did who closes
-	if h.dropBeats(); n.deaf {
+	n.lookedAt -= time.Hour // this process did not run, and neither did the closer
+	if n.Drop(); n.deaf {
 		t.Fatal("it was given no time")
 	}
 	n.stuck = stuckAfter
-	h.dropBeats()
-	want := []watch.Event{watch.Deafened{}}
-	if got := hear(t, h); !slices.Equal(got, want) {
+	n.Drop()
+	want := []system.Wake{{Kind: system.Deaf}}
+	if got := hear(t, s); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	if got := hear(t, h); len(got) > 0 {
+	if got := hear(t, s); len(got) > 0 {
 		t.Errorf("the deaf hears %v", got)
 	}
 	if err := unix.Connect(n.fd, &unix.SockaddrUnix{Name: at}); err != unix.EBADF {

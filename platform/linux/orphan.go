@@ -11,9 +11,10 @@ import (
 	"leash/internal/orphan"
 )
 
-// Orphaned reports whether the watchdog's parent most likely is not the process
-// that started it, and what the parent is called.
-func (k *Kernel) Orphaned(parent int) (name string, orphaned bool) {
+// Orphaned reports whether the watchdog's parent is most likely not the process that started
+// it, and the parent's name.
+func Orphaned(parent int) (name string, orphaned bool) {
+	k := Kernel{buf: make([]byte, 4096)}
 	f := orphan.Facts{PID: os.Getpid(), Parent: parent, Group: unix.Getpgrp(),
 		Service: os.Getenv("SYSTEMD_EXEC_PID") == itoa(os.Getpid())} // systemd.exec(5)
 	f.Session, _ = unix.Getsid(0)

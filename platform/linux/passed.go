@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// GivenFDs lists the descriptors above 2 that execve(2) leaves open, without own. At
-// the start of a program these are all that it was given.
+// GivenFDs lists the descriptors above 2 that execve(2) leaves open, without own. At the start
+// of a program these are all that it inherited.
 func GivenFDs(own ...int) (fds []int) {
 	k := Kernel{buf: make([]byte, 4096)}
 	k.eachNumber(pathOf("/proc/self/fd"), func(fd int) {
@@ -23,8 +23,8 @@ func GivenFDs(own ...int) (fds []int) {
 	return fds
 }
 
-// CloseFDs closes descriptors that were meant for the worker alone: while we hold the
-// end of a pipe, nobody at the other end is told that the worker has closed its own.
+// CloseFDs closes descriptors meant for the worker alone. While we hold an end of a pipe, the
+// process at the other end does not notice that the worker has closed its own.
 func CloseFDs(fds []int) {
 	for _, fd := range fds {
 		unix.Close(fd)
@@ -32,7 +32,8 @@ func CloseFDs(fds []int) {
 }
 
 // inherited calls f while children inherit these descriptors. They are not listed in
-// syscall.ProcAttr: for one above the limit of descriptors (setrlimit(2)) ForkExec fails.
+// syscall.ProcAttr, because ForkExec fails for one above the limit of descriptors
+// (setrlimit(2)).
 func inherited(fds []int, f func()) {
 	for _, fd := range fds {
 		unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)

@@ -10,30 +10,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pollSet is what the loop waits with where epoll is refused (a seccomp
-// filter): poll(2), which blocks a thread. Go's runtime cannot do without
-// epoll: it ends the program at the first timer, at the first file that it
-// would poll and at the first garbage collection that gives memory back. So
-// there are none of these.
+// pollSet replaces epoll where that is refused (a seccomp filter): poll(2), which blocks a
+// thread. Go's runtime crashes without epoll at the first timer, the first file that it would
+// poll and the first garbage collection that returns memory, so this mode uses none of these.
 type pollSet struct {
 	fds    []unix.PollFd
 	tokens []int
 }
 
-// HasEpoll tries all that the loop and the runtime do with epoll. Want of
-// descriptors is no refusal.
+// HasEpoll tries every epoll call that the loop and the runtime use. Lack of descriptors does
+// not count as refusal.
 func HasEpoll() bool {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return Scarce(err)
 	}
 	defer unix.Close(fd)
-	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	wakeUp, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		return true // told where it is needed
+		return true // reported where a descriptor is needed
 	}
-	defer unix.Close(bell)
-	if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, bell, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
+	defer unix.Close(wakeUp)
+	if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, wakeUp, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
 		return Scarce(err)
 	}
 	var ready [1]unix.EpollEvent
@@ -41,7 +39,7 @@ func HasEpoll() bool {
 	return err == nil || err == unix.EINTR
 }
 
-// ErrEpoll is why the backend event is not to be had.
+// ErrEpoll says why the backend event is not available.
 var ErrEpoll = errors.New("the system refuses epoll (a seccomp filter)")
 
 func newPollSet() *pollSet {
@@ -68,7 +66,7 @@ func (s *pollSet) remove(fd int) {
 	}
 }
 
-// wait is the loop's. on may add and remove: what is ready is noted first.
+// wait is the loop's. on may add and remove descriptors: the ready ones are collected first.
 func (s *pollSet) wait(d time.Duration, timed bool, on func(token int)) error {
 	var timeout *unix.Timespec
 	if timed {
@@ -94,8 +92,8 @@ func (s *pollSet) wait(d time.Duration, timed bool, on func(token int)) error {
 	return nil
 }
 
-// alwaysReady reports whether poll(2) says nothing of this file: it can be read
-// and written at any time.
+// alwaysReady reports whether poll(2) does not support this file: it can be read and written
+// at any time.
 func alwaysReady(fd int) bool {
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil {
@@ -112,7 +110,7 @@ func alwaysReady(fd int) bool {
 	return false
 }
 
-// pause waits without one of the runtime's timers.
+// pause waits without a timer of Go's runtime.
 func pause(d time.Duration) {
 	for t := unix.NsecToTimespec(int64(d)); unix.Nanosleep(&t, &t) == unix.EINTR; {
 	}

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// path is a file name ended by NUL. It lives on the stack: what is read again
-// and again for as long as a worker lives must leave no garbage behind.
+// path is a file name ended by NUL. It stays on the stack, because files are read again and
+// again for as long as a worker lives and must leave no garbage.
 type path [80]byte
 
 func pathOf(s string) (p path) {
@@ -29,11 +29,13 @@ func pathIn(pid int, name string) (p path) {
 	return p
 }
 
-// openRetry opens for reading, close-on-exec, again after EINTR. Files of /proc
-// answer at once, so that the scheduler need not know of the call.
+// openRetry opens a file for reading, close-on-exec, again after EINTR. It is no raw system
+// call, because it may block: environ and cmdline wait for the target's locks
+// (exec_update_lock, mmap_lock), and an executable may be on a file system that does not
+// respond.
 func openRetry(at int, p *path, flags int) (int, error) {
 	for {
-		fd, _, e := unix.RawSyscall6(unix.SYS_OPENAT, uintptr(at), uintptr(unsafe.Pointer(p)),
+		fd, _, e := unix.Syscall6(unix.SYS_OPENAT, uintptr(at), uintptr(unsafe.Pointer(p)),
 			uintptr(unix.O_RDONLY|unix.O_CLOEXEC|flags), 0, 0, 0)
 		if e == 0 {
 			return int(fd), nil
@@ -44,33 +46,29 @@ func openRetry(at int, p *path, flags int) (int, error) {
 	}
 }
 
-func readRaw(fd int, b []byte) (int, error) {
+// readRetry reads, again after EINTR.
+func readRetry(fd int, b []byte) (int, error) {
 	for {
-		n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
-		if e == 0 {
-			return int(n), nil
-		}
-		if e != unix.EINTR {
-			return 0, e
+		n, err := unix.Read(fd, b)
+		if err != unix.EINTR {
+			return n, err
 		}
 	}
 }
 
-func closeRaw(fd int) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
-
-// maxFile bounds what is read of one file: environments of other users are
-// hostile input. The kernel's own bound for arguments and environment together
-// is 6 MiB by default (execve(2)).
+// maxFile bounds how many bytes are read of one file, because other users' environments may be
+// hostile. The kernel's own bound for arguments and environment together is 6 MiB by default
+// (execve(2)).
 const maxFile = 8 << 20
 
-// readFile reads a whole file of /proc into the kernel's buffer: the result is
-// valid until the next read.
+// readFile reads a whole file of /proc into the kernel's buffer: the result is valid until the
+// next read.
 func (k *Kernel) readFile(at int, p path) ([]byte, error) {
 	fd, err := openRetry(at, &p, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer closeRaw(fd)
+	defer unix.Close(fd)
 	n := 0
 	for {
 		if n == len(k.buf) {
@@ -79,7 +77,7 @@ func (k *Kernel) readFile(at int, p path) ([]byte, error) {
 			}
 			k.buf = append(k.buf, make([]byte, len(k.buf))...)
 		}
-		m, err := readRaw(fd, k.buf[n:])
+		m, err := readRetry(fd, k.buf[n:])
 		switch {
 		case err != nil:
 			return nil, err
@@ -91,14 +89,23 @@ func (k *Kernel) readFile(at int, p path) ([]byte, error) {
 	}
 }
 
-// eachNumber calls f for every entry of a directory whose name is a number. f must
-// not come here again: there is one buffer.
+// readStatus reads a status file.
+func (k *Kernel) readStatus(at int, p path) (status, error) {
+	b, err := k.readFile(at, p)
+	if err != nil {
+		return status{}, err
+	}
+	return ParseStatus(b)
+}
+
+// eachNumber calls f for every entry of a directory whose name is a number. f must not call it
+// again: there is only one buffer.
 func (k *Kernel) eachNumber(dir path, f func(int)) error {
 	fd, err := openRetry(unix.AT_FDCWD, &dir, unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
-	defer closeRaw(fd)
+	defer unix.Close(fd)
 	if k.dents == nil {
 		k.dents = make([]byte, 4096)
 	}

@@ -15,11 +15,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"leash/internal/snapshot"
 	"leash/internal/stop"
 )
 
-// TakeRole does not return if this process was started as a sentinel or a gate. It
-// must be called on the startup thread, to whose end the worker's is bound.
+// TakeRole does not return if this process was started as a sentinel or a gate. It must be
+// called on the startup thread, because the worker is killed when the thread that forked it
+// ends.
 func TakeRole() {
 	if len(os.Args) != 6 || os.Args[2] != "--of" || os.Args[4] != "--fd" {
 		return
@@ -30,7 +32,7 @@ func TakeRole() {
 	}
 	conn, above, err := roleConn(os.Args[3], os.Args[5])
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "watchdog: %s: a watchdog starts it, and nobody else can: %v\n", role, err)
+		fmt.Fprintf(os.Stderr, "watchdog: %s: only a watchdog can start it: %v\n", role, err)
 		os.Exit(exitFailed)
 	}
 	if role == roleGate {
@@ -39,8 +41,8 @@ func TakeRole() {
 	os.Exit(beSentinel(conn, above))
 }
 
-// Starter is the PID of the process that started this one: behind a sentinel, of its
-// watchdog.
+// Starter is the PID of the process that started this one; for a child of a sentinel, of the
+// sentinel's watchdog.
 func Starter() int {
 	parent := os.Getppid()
 	k := Kernel{buf: make([]byte, 4096)}
@@ -48,7 +50,7 @@ func Starter() int {
 	if err != nil {
 		return parent
 	}
-	if args := splitArgs(b); len(args) == 6 && args[1] == roleSentinel && args[2] == "--of" {
+	if args := snapshot.SplitArgs(b); len(args) == 6 && args[1] == roleSentinel && args[2] == "--of" {
 		if pid, err := strconv.Atoi(args[3]); err == nil {
 			return pid
 		}
@@ -58,8 +60,8 @@ func Starter() int {
 
 const exitFailed = 125
 
-// roleConn checks that the descriptor leads to the process that started this one, or
-// did before it was killed.
+// roleConn checks that the descriptor is connected to the process that started this one, even
+// if that has been killed since.
 func roleConn(of, fd string) (conn, pid int, err error) {
 	if pid, err = strconv.Atoi(of); err != nil {
 		return -1, 0, err
@@ -85,7 +87,7 @@ type sentinel struct {
 	above  *handle // the watchdog
 	passed []int   // descriptors meant for the worker
 	worker *handle
-	pid    int // of the worker; 0: there was none yet
+	pid    int // of the worker; 0 before the first
 	tree   *stop.Tree
 	cgroup *cgroup
 }
@@ -102,8 +104,9 @@ func beSentinel(conn, above int) (status int) {
 		debug.SetGCPercent(-1)
 	}
 	s := &sentinel{k: k, conn: conn, passed: GivenFDs()}
-	// The watchdog's end continues a sentinel that somebody has stopped. It is no proof of
-	// that end: the signal also comes when the thread ends that started this process.
+	// The kernel sends SIGCONT when the watchdog ends, which continues a sentinel that is
+	// stopped. The signal proves nothing: it also comes when the thread ends that started this
+	// process.
 	unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
 	s.above, err = k.open(above)
 	if os.Getppid() != above {
@@ -112,18 +115,14 @@ func beSentinel(conn, above int) (status int) {
 	if err != nil {
 		return exitFailed
 	}
-	// Nothing that can be caught ends the sentinel, and its worker inherits nothing of it:
-	// execve(2) resets what is caught.
-	if err := hearBell(); err != nil {
+	// Every signal that can be caught is caught, so that none ends the sentinel. The worker
+	// inherits no handler: execve(2) resets them.
+	if err := openWakeUp(); err != nil {
 		return exitFailed
 	}
 	unignore()
-	for sig := syscall.Signal(1); sig <= 64; sig++ {
-		if heard(sig) {
-			catch(sig)
-		}
-	}
-	catch(unix.SIGCHLD)
+	catchAll(false)
+	ignore(uncatchable...)
 	if unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
 		return exitFailed
 	}
@@ -136,9 +135,9 @@ func beSentinel(conn, above int) (status int) {
 
 // serve returns when the watchdog has ended.
 func (s *sentinel) serve() {
-	p := []unix.PollFd{{Fd: int32(s.conn), Events: unix.POLLIN}, {Fd: int32(bell), Events: unix.POLLIN},
+	p := []unix.PollFd{{Fd: int32(s.conn), Events: unix.POLLIN}, {Fd: int32(wakeUp), Events: unix.POLLIN},
 		{Fd: -1, Events: unix.POLLIN}}
-	if !s.above.dir { // a negative one is passed over
+	if !s.above.dir { // poll(2) ignores a negative descriptor
 		p[2].Fd = int32(s.above.fd)
 	}
 	for {
@@ -149,19 +148,13 @@ func (s *sentinel) serve() {
 			return
 		}
 		if p[1].Revents != 0 {
-			s.silence()
+			takeCaught()
 			s.reap()
 		}
 		if p[0].Revents != 0 && s.obey() != nil {
 			return
 		}
 	}
-}
-
-func (s *sentinel) silence() {
-	var b [8]byte
-	unix.Read(int(bell), b[:])
-	caught.Store(0)
 }
 
 // obey carries out one order. An error says that the watchdog has ended.
@@ -217,13 +210,15 @@ func (s *sentinel) tell(kind byte, n int32) error {
 	return nil
 }
 
-// start starts a worker, bound to this thread by PR_SET_PDEATHSIG.
+// start starts a worker, which is killed when this thread ends (PR_SET_PDEATHSIG).
 func (s *sentinel) start(o *order) error {
 	s.forget()
 	if o.Cgroup != "" {
 		s.cgroup = openCgroup(o.Cgroup)
 	}
+	unignore() // the worker must not inherit what we ignore
 	pid, fd, err := s.k.forkWorker(o, s.cgroup)
+	ignore(uncatchable...)
 	if err != nil {
 		s.forget()
 		var n syscall.Errno
@@ -236,17 +231,18 @@ func (s *sentinel) start(o *order) error {
 		return s.tell(toldFailed, int32(unix.EMFILE))
 	}
 	s.worker.worker = true
-	s.tree = &stop.Tree{Kernel: s.k, Root: s.worker, Parent: os.Getpid(), Never: s.k.ancestors(), Empty: s.reap}
+	s.tree = &stop.Tree{Kernel: s.k, Root: s.worker, Protected: s.k.ancestors(),
+		Hold: stop.Hold{Parent: os.Getpid(), Empty: s.reap}}
 	if s.cgroup != nil {
-		s.tree.KillAll = s.cgroup.kill
+		s.tree.KillAll, s.tree.Means = s.cgroup.kill, "cgroup"
 	}
 	if _, err := s.tree.Adopt(); err != nil {
-		return err // nothing is known of the worker: it is ended
+		return err // the worker cannot be read: it is killed
 	}
 	if err := s.tell(toldStarted, int32(pid)); err != nil {
 		return err
 	}
-	// Until the watchdog holds the worker, its PID must not be another's.
+	// Until the watchdog holds a handle on the worker, its PID must not be reused.
 	if kind, _, err := s.order(); err != nil || kind != orderGo {
 		return errors.Join(err, errOrder)
 	}
@@ -257,8 +253,8 @@ func (s *sentinel) start(o *order) error {
 	return nil
 }
 
-// letGo closes what was meant for the worker alone. Standard input, output and error
-// become the null device.
+// letGo closes the descriptors meant for the worker alone, and replaces standard input, output
+// and error by the null device.
 func (s *sentinel) letGo() {
 	CloseFDs(s.passed)
 	s.passed = nil
@@ -270,7 +266,7 @@ func (s *sentinel) letGo() {
 	}
 }
 
-// forget lets go of the worker before the next one.
+// forget drops the worker before the next one starts.
 func (s *sentinel) forget() {
 	if s.tree != nil {
 		s.tree.Close()
@@ -284,8 +280,8 @@ func (s *sentinel) forget() {
 	s.tree, s.worker, s.cgroup, s.pid = nil, nil, nil, 0
 }
 
-// reap collects every child that has ended, and tells how the worker did. It reports
-// whether no child is left.
+// reap collects every child that has ended, and reports the worker's exit status to the
+// watchdog. It returns whether no child is left.
 func (s *sentinel) reap() (none bool) {
 	for {
 		var ws unix.WaitStatus
@@ -295,13 +291,13 @@ func (s *sentinel) reap() (none bool) {
 		case err != nil || pid <= 0:
 			return err == unix.ECHILD
 		case pid == s.pid:
-			s.tell(toldExit, int32(ws)) // nobody may hear it any more
+			s.tell(toldExit, int32(ws)) // the watchdog may have ended
 		}
 	}
 }
 
-// end kills all that is below this process. Nobody has told it to: the watchdog
-// has ended, and whatever of the worker's tree it left is to end.
+// end kills all descendants of this process. It runs when the watchdog has ended without
+// ending the worker's tree.
 func (s *sentinel) end() error {
 	if s.reap() {
 		return nil
@@ -319,16 +315,16 @@ func (s *sentinel) end() error {
 
 // pause waits for that long, or until a child has ended.
 func (s *sentinel) pause(d time.Duration) {
-	p := []unix.PollFd{{Fd: int32(bell), Events: unix.POLLIN}}
+	p := []unix.PollFd{{Fd: int32(wakeUp), Events: unix.POLLIN}}
 	if n, _ := unix.Poll(p, max(1, int(d.Milliseconds()))); n > 0 {
-		s.silence()
+		takeCaught()
 	}
 }
 
-// endChildren kills what there is where no worker is known: it failed to become one.
+// endChildren kills all children where no worker is known: starting it failed.
 func (s *sentinel) endChildren() {
 	for range 64 {
-		all, _ := s.k.Children(os.Getpid(), nil) // what is missed is found in the next round
+		all, _ := s.k.Children(os.Getpid(), nil) // those missed are found in the next round
 		for _, pid := range all {
 			unix.Kill(pid, unix.SIGKILL) // a child of ours, not reaped yet
 		}

@@ -12,56 +12,57 @@ import (
 
 	"leash/internal/proc"
 	"leash/internal/runid"
+	"leash/internal/stop"
 	"leash/platform/posix"
 )
 
-// searchAll lists processes that may belong to the worker's tree although no
-// walk reaches them: of its group, its session, or with its labels.
-func (h *Host) searchAll() ([]int, error) {
-	if !h.needsSearch() {
+// search lists processes that may belong to a worker's tree but cannot be found by following
+// parents: those in its process group, in its session, or with its labels.
+func (s *System) search(t *stop.Tree) ([]int, error) {
+	if !needsSearch(t) {
 		return nil, nil
 	}
-	root, label := h.tree.Worker(), labelHash(h.tree.RunID, h.tree.WorkerID)
+	root, label := t.Worker(), labelHash(t.RunID, t.WorkerID)
 	session := root.SID == root.PID
 	var pids []int
-	table, err := h.Kernel.sharedTable()
+	table, err := s.sharedTable()
 	eachRow(table, func(r row) {
-		if h.tree.Leads() && int(r.PGID) == root.PID || session && int(r.SID) == root.PID || label != 0 && r.Label == label {
+		if t.Leads() && int(r.PGID) == root.PID || session && int(r.SID) == root.PID || label != 0 && r.Label == label {
 			pids = append(pids, int(r.PID))
 		}
 	})
 	return pids, err
 }
 
-// needsSearch reports whether anybody could be found that no walk reaches.
-func (h *Host) needsSearch() bool {
-	root := h.tree.Worker()
-	if h.tree.RunID != "" && h.tree.WorkerID != "" || root.SID == root.PID {
+// needsSearch reports whether search could find any process.
+func needsSearch(t *stop.Tree) bool {
+	root := t.Worker()
+	if t.RunID != "" && t.WorkerID != "" || root.SID == root.PID {
 		return true
 	}
-	return h.tree.Leads() && !errors.Is(h.worker.SignalGroup(proc.Signal{}), proc.ErrGone)
+	return t.Leads() && !errors.Is(t.Root.SignalGroup(proc.Signal{}), proc.ErrGone)
 }
 
 const (
 	tableFile = "table"
 	tableNew  = "table.new"
 	tableLock = "table.lock"
-	// gather is how long a search waits before it begins. When the parent of a
-	// thousand workers dies, those who have not sent their first signal yet
-	// need the processor more, and one scan then serves many.
+	// gather is how long a search waits before it starts. When the parent of a thousand
+	// workers exits, watchdogs that have not sent their first signal yet need the processor
+	// more, and one scan then serves many.
 	gather = 20 * time.Millisecond
-	// patience is for one scan by another, who may be stopped.
+	// patience is how long to wait for one scan by another process, which may be stopped.
 	patience = 3 * time.Second
 )
 
-// sharedTable returns a table whose scan began after this call. A thousand
-// watchdogs that ask at once must not each make one: whoever gets the lock
-// scans, and the others take what it writes into the state directory. An error
-// says that some processes may be missing in it; such a table is not shared.
+// sharedTable returns a table whose scan began after this call. When a thousand watchdogs need
+// one at the same time, not each should scan: the process that gets the lock scans and writes
+// the table to the state directory for the others. An error says that processes may be
+// missing; such a table is not shared.
 func (k *Kernel) sharedTable() ([]byte, error) {
 	asked := monotonic()
 	dir, err := posix.StateDir()
-	if err != nil || k.alone || k.loop != nil && k.loop.set != nil { // to wait for the lock takes a timer
+	if err != nil || k.alone || k.loop != nil && k.loop.set != nil { // waiting for the lock needs a timer
 		return k.scan()
 	}
 	defer dir.Close()
@@ -85,9 +86,9 @@ func (k *Kernel) sharedTable() ([]byte, error) {
 	return b, err
 }
 
-// lockWhile takes the lock, and waits for it as long as whoever has it makes
-// progress. The kernel queues those who wait: a thousand that asked again and
-// again would leave no time for the one who works.
+// lockWhile takes the lock, and waits for it as long as its holder makes progress. The kernel
+// queues the waiting processes; if a thousand of them polled instead, the holder would get no
+// processor time.
 func lockWhile(lock int, progress func() uint64) bool {
 	granted := make(chan struct{}, 1)
 	go func() {
@@ -141,8 +142,8 @@ func readTable(dir *os.File) (b []byte, began uint64) {
 	return b, tableBegan(b)
 }
 
-// writeTable writes a new file and renames it, so that readers need no lock.
-// The writer has it. What cannot be written is the others' loss only.
+// writeTable writes a new file and renames it, so that readers need no lock; the writer holds
+// it. If that fails, other processes scan for themselves.
 func writeTable(dir *os.File, b []byte) {
 	unix.Unlinkat(int(dir.Fd()), tableNew, 0)
 	fd := openShared(dir, tableNew, unix.O_CREAT|unix.O_EXCL)
@@ -156,8 +157,8 @@ func writeTable(dir *os.File, b []byte) {
 	}
 }
 
-// scan reads the whole process table. An error says that something was there and
-// could not be read for want of means.
+// scan reads the whole process table. An error says that a process could not be read for lack
+// of descriptors or memory.
 func (k *Kernel) scan() ([]byte, error) {
 	began := monotonic()
 	var rows []row
@@ -182,7 +183,7 @@ func (k *Kernel) scanOne(pid int) (r row, ok bool, err error) {
 		return row{}, false, err
 	}
 	r = row{PID: uint32(pid), PGID: uint32(info.PGID), SID: uint32(info.SID)}
-	// Of others the kernel refuses it, unless we are root.
+	// The kernel refuses other users' environments, unless we are root.
 	env, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "environ"))
 	if err == nil {
 		r.Label = labelHash(runid.FromEnviron(env))
@@ -190,7 +191,7 @@ func (k *Kernel) scanOne(pid int) (r row, ok bool, err error) {
 	return r, true, err
 }
 
-// monotonic is CLOCK_MONOTONIC in nanoseconds, the same for all processes.
+// monotonic is CLOCK_MONOTONIC in nanoseconds, which is the same in all processes.
 func monotonic() uint64 {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {

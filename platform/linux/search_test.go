@@ -8,10 +8,10 @@ import (
 	"slices"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"leash/internal/stop"
 	"leash/internal/testkit"
 )
 
@@ -45,7 +45,7 @@ func TestScan(t *testing.T) {
 		t.Error("a zombie is no candidate")
 	}
 	if _, ok := rows[alive.PID]; !ok {
-		t.Error("one whose first thread has ended lives")
+		t.Error("a process without its first thread is alive")
 	}
 	if _, ok := rows[2]; ok {
 		if name, _ := os.ReadFile("/proc/2/comm"); string(name) == "kthreadd\n" {
@@ -54,33 +54,43 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// guarding is a host that guards a worker with a session of its own.
-func guarding(t *testing.T, k *Kernel, pid int) *Host {
+// guarded is the tree of a worker that runs, on a System.
+type guarded struct {
+	*System
+	tree *stop.Tree
+}
+
+func guarding(t *testing.T, k *Kernel, pid int) guarded {
 	t.Helper()
-	backend := "event"
-	if !k.PIDFDs {
-		backend = "poll"
-	}
-	h, err := NewHost(k, backend, time.Second)
+	s := systemOf(t, k, "auto")
+	worker, err := s.OpenWorker(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.Adopt(pid); err != nil {
+	g := guarded{s, &stop.Tree{Kernel: s, Root: worker, Protected: s.Ancestors()}}
+	t.Cleanup(func() {
+		g.tree.Close()
+		worker.Close()
+	})
+	if _, err := g.tree.Adopt(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(h.Close)
-	return h
+	return g
 }
 
-// orphans makes one in the group and one in the session only, whose parents end
-// at once.
+func (g guarded) label(run, worker string) { g.tree.RunID, g.tree.WorkerID = run, worker }
+
+func (g guarded) searchAll() ([]int, error) { return g.search(g.tree) }
+
+// orphans starts one process in the group and one in the session only, whose parents exit at
+// once.
 const orphans = `(sleep 1000000 & echo $!)
 $0 -c 'import os, subprocess
 print(subprocess.Popen(["sleep", "1000001"], preexec_fn=os.setpgrp).pid)'
 exec sleep 1000002`
 
-// Candidates are those of the worker's group, of its session, and with its two
-// labels; each of these finds whom no walk reaches.
+// Candidates are the processes in the worker's group, in its session, and with both its
+// labels; each of these finds orphans that following parents misses.
 func TestSearch(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
 		stateDir(t)
@@ -95,12 +105,12 @@ func TestSearch(t *testing.T) {
 
 		h := guarding(t, k, root.PID)
 		if info := h.tree.Worker(); info.SID != root.PID || info.PGID != root.PID {
-			t.Fatalf("the scene: %+v", info)
+			t.Fatalf("the set-up failed: %+v", info)
 		}
 		if info, err := k.lookAt(session.PID); err != nil || info.PGID == root.PID || info.SID != root.PID {
-			t.Fatalf("the scene: %+v, %v", info, err)
+			t.Fatalf("the set-up failed: %+v, %v", info, err)
 		}
-		h.Label("abc1234", "w1")
+		h.label("abc1234", "w1")
 		found, err := h.searchAll()
 		if err != nil {
 			t.Error(err)
@@ -117,14 +127,14 @@ func TestSearch(t *testing.T) {
 				t.Errorf("%s: %d in %v", what, c.pid, found)
 			}
 		}
-		h.Label("abc1234", "")
+		h.label("abc1234", "")
 		if found, _ := h.searchAll(); slices.Contains(found, both.PID) || slices.Contains(found, bystander.PID) {
-			t.Errorf("a run ID alone makes nobody the worker's: %v", found)
+			t.Errorf("a process with the run ID alone counts as the worker's: %v", found)
 		}
 	})
 }
 
-// A worker that leads a group, but no session: its orphans are of the group.
+// A worker that leads a group but no session: its orphans are in the group.
 func TestSearchByGroup(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
 		stateDir(t)
@@ -132,7 +142,7 @@ func TestSearchByGroup(t *testing.T) {
 		member, bystander := printedPID(t, root), sleeper(t)
 		h := guarding(t, k, root.PID)
 		if info := h.tree.Worker(); info.SID == root.PID || info.PGID != root.PID {
-			t.Fatalf("the scene: %+v", info)
+			t.Fatalf("the set-up failed: %+v", info)
 		}
 		if found, _ := h.searchAll(); !slices.Contains(found, member.PID) || slices.Contains(found, bystander.PID) {
 			t.Errorf("%v: want %d, not %d", found, member.PID, bystander.PID)
@@ -140,23 +150,23 @@ func TestSearchByGroup(t *testing.T) {
 	})
 }
 
-// Where nobody can be found, nobody is looked for.
+// Where no process can be found, the table is not scanned.
 func TestNeedsSearch(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
 		dir := stateDir(t)
 		inGroup := shell(t, "sleep 1000000 & echo $!; wait")
 		h := guarding(t, k, printedPID(t, inGroup).PID) // leads nothing
-		if found, err := h.searchAll(); h.needsSearch() || found != nil || err != nil {
+		if found, err := h.searchAll(); needsSearch(h.tree) || found != nil || err != nil {
 			t.Error("a worker that leads neither group nor session, without labels")
 		}
 		if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
 			t.Errorf("a table was made: %v, %v", files, err)
 		}
-		h.Label("abc1234", "w1")
-		if !h.needsSearch() {
+		h.label("abc1234", "w1")
+		if !needsSearch(h.tree) {
 			t.Error("labels may be found anywhere")
 		}
-		if !guarding(t, newKernelLike(t, k), inGroup.PID).needsSearch() {
+		if !needsSearch(guarding(t, newKernelLike(t, k), inGroup.PID).tree) {
 			t.Error("a group that lives")
 		}
 	})

@@ -10,20 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sender is who sent a message, as the kernel says (unix(7)).
+// sender is the process that sent a message, as the kernel reports it (unix(7)).
 type sender struct {
 	pid    int
 	pidfd  int // -1 if the kernel gives none
 	rights []int
 }
 
-// maxRights is the most that a message can bring (SCM_MAX_FD). What finds no room
-// the kernel closes within recvmsg(2), and that may take as long as it likes.
+// maxRights is the most descriptors that a message can bring (SCM_MAX_FD). The kernel closes
+// those for which the buffer is too small within recvmsg(2), which may block for long.
 const maxRights = 253
 
-// senders remembers whom the last messages came from. The inode of a pidfd is
-// that of no other process until reboot (pidfs, Linux 6.9). A stranger is soon
-// looked at anew: for want of descriptors, say, anybody looks like one.
+// senders caches which processes sent the last messages. The inode of a pidfd is not used
+// again until reboot (pidfs, Linux 6.9). A stranger is inspected again soon: without free
+// descriptors, for example, every sender seems to be one.
 type senders struct {
 	ours, stranger uint64
 	until          time.Duration
@@ -31,7 +31,7 @@ type senders struct {
 
 const strangerFor = 100 * time.Millisecond
 
-// readControl takes apart what came with a message.
+// readControl parses the control data of a message.
 func readControl(b []byte) sender {
 	s := sender{pidfd: -1}
 	for len(b) >= unix.SizeofCmsghdr {
@@ -57,25 +57,25 @@ func readControl(b []byte) sender {
 
 func number32(b []byte) int { return int(int32(binary.NativeEndian.Uint32(b))) }
 
-// speaksForWorker reports whether the sender is of the worker's tree. It may
-// have exited since; until somebody reaps it, it is looked at as ever.
-func (h *Host) speaksForWorker(s *sender) bool {
-	if h.worker == nil || s.pid <= 0 {
+// speaksForWorker reports whether the sender belongs to the worker's tree. It may have exited
+// since; until it is reaped, it can still be inspected.
+func (n *notifier) speaksForWorker(s *sender) bool {
+	if s.pid <= 0 {
 		return false
 	}
-	known, now, inode := &h.notifier.senders, h.Now(), uint64(0)
-	if s.pidfd >= 0 && h.Kernel.pidfs {
+	known, now, inode := &n.senders, n.s.Now(), uint64(0)
+	if s.pidfd >= 0 && n.s.pidfs {
 		inode = inodeOf(s.pidfd)
 	}
-	if inode != 0 { // nearly all end here, without garbage
+	if inode != 0 { // nearly always decided here, without allocating
 		switch {
-		case inode == h.worker.inode, inode == known.ours:
+		case inode == n.worker(), inode == known.ours:
 			return true
 		case inode == known.stranger && now < known.until:
 			return false
 		}
 	}
-	ours := h.lookAtSender(s)
+	ours := n.lookAtSender(s)
 	switch {
 	case inode == 0:
 	case ours:
@@ -86,63 +86,22 @@ func (h *Host) speaksForWorker(s *sender) bool {
 	return ours
 }
 
-func (h *Host) lookAtSender(s *sender) bool {
+// worker is the inode of the worker's pidfd; 0 if it is not known.
+func (n *notifier) worker() uint64 {
+	if w, ok := n.beats.Worker().(*handle); ok && w != nil {
+		return w.inode
+	}
+	return 0
+}
+
+func (n *notifier) lookAtSender(s *sender) bool {
 	if s.pidfd >= 0 {
-		return h.belongs(h.Kernel.wrap(s.pid, s.pidfd)) // closed by who read it
+		return n.beats.Belongs(s.pid, n.s.wrap(s.pid, s.pidfd)) // the reader of the message closes it
 	}
-	hd, err := h.Kernel.open(s.pid)
+	h, err := n.s.open(s.pid)
 	if err != nil {
 		return false
 	}
-	defer hd.Close()
-	return h.belongs(hd)
-}
-
-func (h *Host) belongs(hd *handle) bool {
-	if hd.pid == h.hook.pid {
-		return false
-	}
-	return h.tree.Contains(hd) || h.inCgroup(hd)
-}
-
-// inCgroup reports whether a process is, or was when it was reaped, in a cgroup
-// that only the worker's tree is in: the one that we made for it, or the
-// worker's if neither we nor a parent are in that. For the dead it takes
-// Linux 6.15.
-func (h *Host) inCgroup(hd *handle) bool {
-	id := cgroupID(hd)
-	if id == 0 {
-		return false
-	}
-	if h.cgroup != nil {
-		var st unix.Stat_t
-		return unix.Fstat(h.cgroup.fd, &st) == nil && st.Ino == id
-	}
-	if cgroupID(h.worker) != id {
-		return false
-	}
-	for _, p := range h.parents {
-		if other := cgroupID(p.h); other == 0 || other == id {
-			return false
-		}
-	}
-	own, err := h.Kernel.open(unix.Getpid())
-	if err != nil {
-		return false
-	}
-	defer own.Close()
-	return cgroupID(own) != id
-}
-
-// cgroupID is the inode of a process's directory in the v2 hierarchy; 0 if the
-// kernel does not tell (PIDFD_GET_INFO, Linux 6.13).
-func cgroupID(hd *handle) uint64 {
-	if hd.dir {
-		return 0
-	}
-	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_CGROUPID | unix.PIDFD_INFO_EXIT}
-	if unix.IoctlPidfdInfo(hd.fd, &info) != nil || info.Mask&unix.PIDFD_INFO_CGROUPID == 0 {
-		return 0
-	}
-	return info.Cgroupid
+	defer h.Close()
+	return n.beats.Belongs(s.pid, h)
 }

@@ -17,39 +17,40 @@ import (
 
 	"leash/internal/proc"
 	"leash/internal/stop"
-	"leash/watch"
 )
 
-// A watchdog that is killed can end nothing any more, so run has a second process of
+// A watchdog that is killed cannot end its worker's tree, so run has a second process of
 // the same program, the sentinel. It is a child of the watchdog, in a session of its
-// own, and the parent and subreaper of the worker (PR_SET_CHILD_SUBREAPER): whatever
-// the worker's tree does, it stays below the sentinel.
+// own, and the parent and subreaper of the worker (PR_SET_CHILD_SUBREAPER): no
+// process of the worker's tree can leave the sentinel's descendants.
 //
 //	watchdog (subreaper) ── sentinel (subreaper) ── worker ── ...
 //
-// If the watchdog is killed, the sentinel kills all that is below it, until wait4(2)
-// says that it has no children. If the sentinel is killed, the worker dies by its
-// PR_SET_PDEATHSIG, and all else becomes children of the watchdog, which does the same.
+// If the watchdog is killed, the sentinel kills all its descendants, until wait4(2)
+// says that it has no children. If the sentinel is killed, its death kills the worker
+// (PR_SET_PDEATHSIG), and its other descendants become children of the watchdog, which
+// kills them.
 
-// The watchdog and its sentinel speak over a stream socket. The watchdog sends a
-// kind, the length of what follows, and that; the sentinel sends a kind and a number.
+// The watchdog and its sentinel communicate over a stream socket. An order of the watchdog is
+// a kind, the length of the body in bytes, and the body; the sentinel sends a kind and a
+// number.
 const (
 	orderStart = 's' // start a worker: order
-	orderGo    = 'g' // the worker is known here: its end may be taken notice of
+	orderGo    = 'g' // the watchdog has a handle on the worker: it may be reaped
 	orderCount = 'c' // are there children left? A number that the answer repeats
 
 	toldStarted = 'p' // the worker's PID
 	toldFailed  = 'f' // the error number of fork(2) or execve(2)
 	toldExit    = 'x' // the worker's wait status
 	toldSome    = 'm' // children are left
-	toldNone    = 'n' // none is
+	toldNone    = 'n' // no child is left
 )
 
 const (
 	orderHead = 5 // kind, length
 	toldSize  = 5 // kind, number
-	// maxOrder is above what execve(2) takes: 3/4 of the largest _STK_LIM, 6 MiB
-	// (fs/exec.c, bprm_stack_limits).
+	// maxOrder is more than execve(2) accepts: 3/4 of the largest _STK_LIM, 6 MiB (fs/exec.c,
+	// bprm_stack_limits).
 	maxOrder = 16 << 20
 )
 
@@ -57,8 +58,8 @@ func tell(kind byte, n int32) []byte {
 	return binary.NativeEndian.AppendUint32([]byte{kind}, uint32(n))
 }
 
-// roleArgs are the arguments of a sentinel. Its command line says what it is, and
-// nothing of the worker's, so that no pkill(1) for the worker finds it.
+// roleArgs are the arguments of a sentinel. They say what it is but contain nothing of the
+// worker's, so that no pkill(1) for the worker matches it.
 func roleArgs(role string, conn int) []string {
 	return []string{"watchdog", role, "--of", strconv.Itoa(os.Getpid()), "--fd", strconv.Itoa(conn)}
 }
@@ -68,13 +69,13 @@ const (
 	roleGate     = "gate"
 )
 
-// roleEnv is the environment of a process of ours beside the watchdog: one thread of
-// Go code at a time, and a heap that is first collected at 1 MB.
+// roleEnv is the environment of a sentinel or a gate: one thread of Go code at a time, and a
+// heap that is first collected at 1 MB.
 var roleEnv = []string{"GOMAXPROCS=1", "GOGC=25"}
 
-// StartSentinel starts one, which waits for the order to start a worker. It inherits
-// descriptors 0 to 2 and those that are meant for that worker. conn is not inherited by
-// anything.
+// StartSentinel starts a sentinel, which waits for the order to start a worker. It inherits
+// descriptors 0 to 2 and keep, those meant for the worker. conn is the watchdog's end of their
+// socket; no process inherits it.
 func StartSentinel(keep []int) (conn, pid int, err error) {
 	inherited(keep, func() {
 		conn, pid, err = startRole(roleSentinel, &syscall.ProcAttr{Sys: &syscall.SysProcAttr{Setsid: true}})
@@ -97,8 +98,8 @@ func startRole(role string, attr *syscall.ProcAttr) (conn, pid int, err error) {
 	return pair[0], pid, nil
 }
 
-// forkUnmasked starts a process with no signal blocked: the runtime gives a child the
-// mask of the thread that forks it.
+// forkUnmasked starts a process with no signal blocked: otherwise the runtime gives a child
+// the signal mask of the thread that forks it.
 func forkUnmasked(path string, args []string, attr *syscall.ProcAttr) (pid int, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -110,7 +111,7 @@ func forkUnmasked(path string, args []string, attr *syscall.ProcAttr) (pid int, 
 	return syscall.ForkExec(path, args, attr)
 }
 
-// sentinelConn is the watchdog's side.
+// sentinelConn is the watchdog's end of the connection.
 type sentinelConn struct {
 	pid, fd int
 	h       *handle
@@ -121,49 +122,56 @@ type sentinelConn struct {
 	n       int // bytes of part
 }
 
-// UseSentinel takes a sentinel that StartSentinel has started.
-func (h *Host) UseSentinel(conn, pid int) error {
-	hd, err := h.Kernel.open(pid) // a child that nobody else reaps
+// useSentinel takes over a sentinel that StartSentinel has started.
+func (c *containment) useSentinel(conn, pid int) error {
+	h, err := c.s.open(pid) // our child, which only we reap
 	if err != nil {
 		return err
 	}
 	unix.CloseOnExec(conn)
-	s := &sentinelConn{pid: pid, fd: conn, h: hd, token: h.loop.token()}
+	s := &sentinelConn{pid: pid, fd: conn, h: h, token: c.s.loop.token()}
 	s.exit = func(ws unix.WaitStatus) {
-		if !h.exited {
-			h.exited, h.exit = true, exitOf(ws)
+		if w := c.worker; w != nil && w.child && !w.reaped {
+			delete(c.s.children, w.pid)
+			w.reaped, w.exit = true, exitOf(ws)
+			c.tell()
 		}
 	}
 	err = unix.SetNonblock(conn, true)
 	if err == nil {
-		err = h.loop.add(conn, s.token)
+		err = c.s.loop.add(conn, s.token)
 	}
 	if err != nil {
-		s.close(h)
+		c.closeSentinel(s)
 		return err
 	}
-	h.sentinel = s
+	c.s.ready[s.token] = c.sentinelSpoke
+	c.s.child(h, nil)
+	h.onReaped = func() { c.sentinelDied() }
+	c.sentinel = s
 	return nil
 }
 
-func (s *sentinelConn) close(h *Host) {
-	h.loop.remove(s.fd)
+func (c *containment) closeSentinel(s *sentinelConn) {
+	delete(c.s.ready, s.token)
+	delete(c.s.children, s.pid)
+	c.s.loop.remove(s.fd)
 	unix.Close(s.fd)
 	s.h.Close()
 }
 
 var (
-	// ErrSentinel says that the sentinel has ended.
+	// ErrSentinel says that the sentinel was killed.
 	ErrSentinel = errors.New("the sentinel of this watchdog was killed")
-	// errUnstarted says so, and that it has started nothing.
+	// errUnstarted says that it was killed before it started anything.
 	errUnstarted = errors.New("the sentinel of this watchdog could not begin")
 )
 
-// impatience is after how long a sentinel that does not answer is continued: somebody
-// may have stopped it.
+// impatience is how long a sentinel may take to answer before it is continued: it may have
+// been stopped.
 const impatience = time.Second
 
-// ready waits until the sentinel can be read from or written to.
+// ready waits until the sentinel's socket can be read or written.
 func (s *sentinelConn) ready(events int16) {
 	p := []unix.PollFd{{Fd: int32(s.fd), Events: events}}
 	if n, _ := unix.Poll(p, int(impatience.Milliseconds())); n == 0 {
@@ -171,7 +179,7 @@ func (s *sentinelConn) ready(events int16) {
 	}
 }
 
-// order sends one, and takes as long as the sentinel lives.
+// order sends an order. It blocks for as long as the sentinel lives and does not read.
 func (s *sentinelConn) order(kind byte, b []byte) error {
 	head := binary.NativeEndian.AppendUint32([]byte{kind}, uint32(len(b)))
 	for b = append(head, b...); len(b) > 0; {
@@ -189,8 +197,8 @@ func (s *sentinelConn) order(kind byte, b []byte) error {
 	return nil
 }
 
-// next takes the next word of the sentinel, if one has come, and notes the worker's
-// exit status by itself.
+// next reads the sentinel's next message, if one has come. It records the worker's exit status
+// itself.
 func (s *sentinelConn) next() (kind byte, n int32, err error) {
 	for {
 		got, err := unix.Read(s.fd, s.part[s.n:])
@@ -214,45 +222,37 @@ func (s *sentinelConn) next() (kind byte, n int32, err error) {
 	}
 }
 
-// start has the worker started.
-func (h *Host) startBySentinel(o *order) (*handle, error) {
-	s := h.sentinel
+// startBySentinel has the sentinel start the worker.
+func (c *containment) startBySentinel(o *order) (*handle, error) {
+	s := c.sentinel
 	if s.order(orderStart, o.encode()) != nil {
-		h.sentinelDied() // before it had all of the order
+		c.sentinelDied() // it ended before it had the whole order
 		return nil, errUnstarted
 	}
 	for {
 		kind, n, err := s.next()
 		switch {
-		case err != nil && h.sentinelDied() == exitFailed: // it never came to reading orders
+		case err != nil && c.sentinelDied() == exitFailed: // it failed before it read orders
 			return nil, errUnstarted
 		case err != nil:
-			return nil, h.endStray()
+			return nil, c.endStray()
 		case kind == 0:
 			s.ready(unix.POLLIN)
 		case kind == toldFailed:
 			return nil, syscall.Errno(n)
 		case kind == toldStarted:
-			return h.Kernel.open(int(n)) // not reaped before goOn
+			return c.s.open(int(n)) // not reaped before Started
 		}
 	}
 }
 
-// goOn lets the sentinel reap the worker once it has ended. Until then its PID is not
-// another's, and it can be looked at.
-func (h *Host) goOn() {
-	if h.sentinel != nil {
-		h.sentinel.order(orderGo, nil) // its end is noticed in any case
-	}
-}
-
-// answerWithin bounds the time in which the sentinel is to say that it has no child
-// left; otherwise nothing is proven, and it is asked again.
+// answerWithin is how long the sentinel may take to answer whether it has children left.
+// Without an answer nothing is proven, and the question is sent again later.
 const answerWithin = 2 * time.Second
 
-// none reports whether the sentinel has reaped all its children and none is left:
-// then nothing of the worker's tree lives, for all that lost its parent became its
-// child, and it starts nothing by itself.
+// none reports whether the sentinel has reaped all its children and has none left. Then
+// nothing of the worker's tree is alive: orphans of the tree become the sentinel's children,
+// and it starts no process on its own.
 func (s *sentinelConn) none() (none bool, err error) {
 	s.asked++
 	if err := s.order(orderCount, binary.NativeEndian.AppendUint32(nil, uint32(s.asked))); err != nil {
@@ -272,60 +272,57 @@ func (s *sentinelConn) none() (none bool, err error) {
 	return false, nil
 }
 
-// sentinelSpoke reads what came without having been asked for.
-func (h *Host) sentinelSpoke() {
-	for {
-		kind, _, err := h.sentinel.next()
+// sentinelSpoke reads the messages that are no answers.
+func (c *containment) sentinelSpoke() {
+	for c.sentinel != nil {
+		kind, _, err := c.sentinel.next()
 		if err != nil {
-			h.sentinelDied()
-			break
+			c.sentinelDied()
 		}
 		if kind == 0 {
 			break
 		}
 	}
-	if h.exited && !h.told {
-		h.tellExit()
-	}
 }
 
-// sentinelDied is called when its end was noticed in any way. It waits until the
-// sentinel is a zombie: what was below it has become ours then (exit_notify in
-// kernel/exit.c). It returns the sentinel's exit status, -1 if a signal ended it.
-func (h *Host) sentinelDied() (status int) {
-	s := h.sentinel
+// sentinelDied is called when the sentinel's exit was noticed in any way. It waits until the
+// sentinel is a zombie: its children have become ours then (exit_notify in kernel/exit.c). It
+// returns the exit status, -1 if a signal killed the sentinel.
+func (c *containment) sentinelDied() (status int) {
+	s := c.sentinel
 	if s == nil {
 		return -1
 	}
 	var ws unix.WaitStatus
 	for {
 		if _, err := unix.Wait4(s.pid, &ws, 0, nil); err != unix.EINTR {
-			break // also ECHILD: it was reaped already
+			break // ECHILD: it has already been reaped
 		}
 	}
-	for kind := byte(1); kind != 0; { // what it said last
+	for kind := byte(1); kind != 0; { // its last messages
 		kind, _, _ = s.next()
 	}
-	s.close(h)
-	h.sentinel, h.heir = nil, true
-	if h.worker != nil && h.childID != 0 {
-		h.lostSentinel = true
-		h.contain()
+	c.closeSentinel(s)
+	c.sentinel, c.heir = nil, true
+	if c.child {
+		c.lost = true
+		c.tell()
+		c.changed()
 	}
 	return ws.ExitStatus()
 }
 
-// endStray is called when the sentinel died while it started a worker. What that has
-// started meanwhile is below us.
-func (h *Host) endStray() error {
+// endStray is called when the sentinel died while it started a worker. What it has started is
+// below us by now.
+func (c *containment) endStray() error {
 	for range 64 {
-		all, _ := h.Kernel.Children(os.Getpid(), nil) // what is missed is found in the next round
+		all, _ := c.s.Children(os.Getpid(), nil) // those missed are found in the next round
 		for _, pid := range all {
-			if h.sole {
+			if c.s.sole {
 				unix.Kill(pid, unix.SIGKILL) // a child of ours, not reaped yet
 			}
 		}
-		if !h.sole || h.reapOwn() {
+		if !c.s.sole || c.s.reap() {
 			break
 		}
 		pause(10 * time.Millisecond)
@@ -333,28 +330,21 @@ func (h *Host) endStray() error {
 	return ErrSentinel
 }
 
-// dismissSentinel lets it end. While anything of the tree is left, it goes on to
-// kill that when it sees that this process has ended.
-func (h *Host) dismissSentinel() {
-	s := h.sentinel
+// dismissSentinel ends the sentinel. While processes of the tree are left, the sentinel is
+// kept, and kills them when it sees that this process has ended.
+func (c *containment) dismissSentinel(living int) {
+	s := c.sentinel
 	if s == nil {
 		return
 	}
-	if h.childID == 0 || h.exited && h.left == 0 {
+	if !c.child || living == 0 {
+		c.child = false       // its exit is expected
 		s.h.Signal(proc.KILL) // our own child, not reaped yet
-		h.sentinelDied()
+		c.sentinelDied()
 		return
 	}
-	h.sentinel = nil
-	s.close(h)
-}
-
-// tellLostSentinel tells of the sentinel's death before all that came of it.
-func (h *Host) tellLostSentinel() {
-	if h.lostSentinel {
-		h.lostSentinel = false
-		h.events = append(h.events, watch.SentinelDied{})
-	}
+	c.sentinel = nil
+	c.closeSentinel(s)
 }
 
 // readFull reads from a blocking descriptor.

@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// order is what a sentinel must know to start a worker.
+// order is what a sentinel needs to know to start a worker.
 type order struct {
 	Path      string
 	Args, Env []string

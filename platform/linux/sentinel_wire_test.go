@@ -22,7 +22,7 @@ func TestOrderRoundTrip(t *testing.T) {
 	}
 }
 
-// Whatever is not an order as it is encoded is refused.
+// Anything but an order as it is encoded is refused.
 func TestDecodeOrderRefuses(t *testing.T) {
 	good := (&order{Path: "/bin/true", Args: []string{"true", "x"}, Env: []string{"A=1"}, Cgroup: "/c"}).encode()
 	for n := range good {

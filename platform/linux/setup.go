@@ -3,33 +3,27 @@
 package linux
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
-
-	"leash/internal/proc"
 )
 
-// CheckPID says what is wrong with a PID that somebody gave us, if anything. A
-// process that does not exist (any more) is no mistake.
+// CheckPID returns an error if a PID from the command line cannot be that of a process. A
+// process that does not exist (any more) is no error.
 func CheckPID(pid int) error {
 	k := Kernel{buf: make([]byte, 4096)}
 	if pid < 1 {
 		return errors.New("a PID is a number above 0")
 	}
-	b, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "status"))
+	s, err := k.readStatus(unix.AT_FDCWD, pathIn(pid, "status"))
+	if err == nil && s.TGID != 0 && s.TGID != pid {
+		return fmt.Errorf("%d is a thread of process %d: give the process", pid, s.TGID)
+	}
 	if err == nil {
-		_, tgid, _ := bytes.Cut(b, []byte("\nTgid:"))
-		tgid, _, _ = bytes.Cut(tgid, []byte("\n"))
-		if n, ok := number(bytes.TrimSpace(tgid)); ok && int(n) != pid {
-			return fmt.Errorf("%d is a thread of process %d: give the process", pid, n)
-		}
 		return nil
 	}
 	if top := k.Highest(); top > 0 && pid > top && unix.Kill(pid, 0) == unix.ESRCH {
@@ -38,24 +32,8 @@ func CheckPID(pid int) error {
 	return nil
 }
 
-// CheckWorker says why a process must not be guarded: it would be signalled.
-func (k *Kernel) CheckWorker(pid int) error {
-	if pid == 1 {
-		return errors.New("PID 1 is never signalled")
-	}
-	for i, a := range k.ancestors() {
-		switch {
-		case a.PID != pid:
-		case i == 0:
-			return fmt.Errorf("%d is the watchdog itself", pid)
-		default:
-			return fmt.Errorf("%d is an ancestor of the watchdog, and those are never signalled: let its parent start the watchdog", pid)
-		}
-	}
-	return nil
-}
-
-// CheckFD says what is wrong with a descriptor that somebody gave us.
+// CheckFD returns an error if a descriptor from the command line is not open for reading or
+// writing.
 func CheckFD(fd int, write bool) error {
 	if fd < 0 {
 		return errors.New("a descriptor is a number from 0 on")
@@ -73,8 +51,8 @@ func CheckFD(fd int, write bool) error {
 	return nil
 }
 
-// CloseOthers marks every descriptor above 2 close-on-exec but those kept, so
-// that neither we nor the worker hold what was left open to us by accident.
+// CloseOthers marks every descriptor above 2 close-on-exec but those kept, so that neither we
+// nor the worker hold descriptors that were left open by accident.
 func CloseOthers(keep []int) {
 	if unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) != nil {
 		k := Kernel{buf: make([]byte, 4096)}
@@ -89,10 +67,9 @@ func CloseOthers(keep []int) {
 	}
 }
 
-// Replace executes this very program anew in place, with the same PID and
-// arguments and with no signal blocked. Those that would end the new life before
-// it listens are ignored until then, but for the deadly ones: who says that we
-// are to end means it. It returns only if it could not.
+// Replace executes this very program again in place, with the same PID and arguments and with
+// no signal blocked. Signals that would end the program before it calls Listen are ignored
+// until then, but for the deadly ones, which are sent to end it. It returns only on error.
 func Replace(env []string) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -107,7 +84,7 @@ func Replace(env []string) error {
 	return unix.Exec(ownPath(), os.Args, env)
 }
 
-// ownPath is the path of this program, because the kernel names a process after it, or
+// ownPath is the path of this program, because the kernel takes a process's name from it, or
 // the kernel's own link if another file has that path by now.
 func ownPath() string {
 	const link = "/proc/self/exe"
@@ -124,13 +101,8 @@ type Random struct{}
 
 func (Random) Read(b []byte) (int, error) { return unix.Getrandom(b, 0) }
 
-// Created is when a process began, to the clock tick.
-func (h *Host) Created(id proc.ID) time.Time {
-	age := int64(h.Kernel.Tick()) - int64(id.Start)
-	return time.Now().Add(-time.Duration(age) * (time.Second / userHZ)).Truncate(time.Second / userHZ)
-}
-
-// CheckKeptFD says what is wrong with a descriptor that the worker is to keep.
+// CheckKeptFD returns an error if a descriptor that the worker is to inherit is not open or
+// not above 2.
 func CheckKeptFD(fd int) error {
 	if fd < 3 {
 		return fmt.Errorf("%d is not above 2", fd)

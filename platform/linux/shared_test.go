@@ -16,7 +16,7 @@ import (
 	"leash/internal/testkit"
 )
 
-// stateDir is where the watchdogs of this test share their table.
+// stateDir is the folder where the watchdogs of this test share their table.
 func stateDir(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "state")
@@ -27,7 +27,7 @@ func stateDir(t *testing.T) string {
 	return dir
 }
 
-// findsUs fails unless the table is sound, was begun after asked, and has us.
+// findsUs fails unless the table is valid, was begun after asked, and contains this process.
 func findsUs(t *testing.T, table []byte, asked uint64) {
 	t.Helper()
 	found := false
@@ -37,7 +37,7 @@ func findsUs(t *testing.T, table []byte, asked uint64) {
 		}
 	})
 	if err != nil || !found || tableBegan(table) <= asked || tableBegan(table) > monotonic() {
-		t.Errorf("%v; we are in it: %t; begun at %d, asked for at %d", err, found, tableBegan(table), asked)
+		t.Errorf("%v; we are in it: %t; begun at %d, requested at %d", err, found, tableBegan(table), asked)
 	}
 }
 
@@ -51,14 +51,14 @@ func TestSharedTable(t *testing.T) {
 	if err != nil || !bytes.Equal(written, first) {
 		t.Errorf("%d bytes were written, %d handed out, %v", len(written), len(first), err)
 	}
-	// A later question needs a later scan: who came since must be in it.
+	// A later search needs a later scan, which must contain processes started since.
 	p, asked := sleeper(t), monotonic()
 	second, _ := k.sharedTable()
 	findsUs(t, second, asked)
 	found := false
 	eachRow(second, func(r row) { found = found || int(r.PID) == p.PID })
 	if !found {
-		t.Error("an old table was taken for a new question")
+		t.Error("an old table was used for a new search")
 	}
 	for _, name := range []string{tableFile, tableLock} {
 		info, err := os.Lstat(filepath.Join(dir, name))
@@ -81,11 +81,11 @@ func TestTableFile(t *testing.T) {
 		t.Errorf("no table yet: %x of %d", b, began)
 	}
 	good := encodeTable(99, []row{{1, 2, 3, 4}, {5, 6, 7, 8}})
-	// A writer that was killed left half a table: that must stop nobody.
+	// A writer that was killed left half a table, which must not stop other processes.
 	if err := os.WriteFile(filepath.Join(name, tableNew), good[:30], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second time there is one already
+	for range 2 { // the second time the file exists
 		writeTable(dir, good)
 		if b, began := readTable(dir); !bytes.Equal(b, good) || began != 99 {
 			t.Errorf("%x of %d", b, began)
@@ -107,7 +107,7 @@ func TestTableFile(t *testing.T) {
 	}
 }
 
-// Only a regular file is opened, and nothing is made unless asked for.
+// Only a regular file is opened, and none is created without O_CREAT.
 func TestOpenShared(t *testing.T) {
 	name := stateDir(t)
 	dir, err := os.Open(name)
@@ -136,7 +136,7 @@ func TestOpenShared(t *testing.T) {
 	}
 }
 
-// A table of the past or of the future answers nobody who asks now.
+// A table that was scanned before the call, or that claims a later time than now, is not used.
 func TestTableOfAnotherTime(t *testing.T) {
 	dir := stateDir(t)
 	k := newTestKernel(t)
@@ -152,8 +152,8 @@ func TestTableOfAnotherTime(t *testing.T) {
 	}
 }
 
-// Whatever is in the way of sharing, the answer is a scan of our own, and
-// nothing is followed. What is in the place of the table may be replaced.
+// Whatever prevents sharing, the result is a scan of our own, and no link is followed. A file
+// in the place of the table may be replaced.
 func TestHostileStateDir(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("do not touch"), 0o600); err != nil {
@@ -226,7 +226,7 @@ func TestHostileStateDir(t *testing.T) {
 			if err := os.Chown(path, 65534, 65534); err != nil {
 				t.Fatal(err)
 			}
-			file, err := os.Open(path) // keeps what was there within sight
+			file, err := os.Open(path) // keeps the old file readable
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -239,7 +239,7 @@ func TestHostileStateDir(t *testing.T) {
 	})
 }
 
-// A sound table of another user is not believed: he might name whom he likes.
+// A valid table of another user is not trusted: it might name any process.
 func TestTableOfAnotherUser(t *testing.T) {
 	testkit.NeedRoot(t)
 	name := stateDir(t)
@@ -263,8 +263,8 @@ func TestTableOfAnotherUser(t *testing.T) {
 	}
 }
 
-// scans asks for the table; whoever waits for another (a FIFO's reader, say)
-// would wait for ever.
+// scans calls sharedTable with a deadline, because opening a FIFO, for example, would block
+// for ever.
 func scans(t *testing.T) {
 	t.Helper()
 	k, asked := newTestKernel(t), monotonic()
@@ -278,14 +278,14 @@ func scans(t *testing.T) {
 	}
 }
 
-// Who holds the lock may be stopped: the wait for him is bounded.
+// The holder of the lock may be stopped, so waiting for it is bounded.
 func TestLockedForever(t *testing.T) {
 	lock := holdLock(t, stateDir(t))
 	defer lock.Close()
 	began := time.Now()
 	scans(t)
 	if waited := time.Since(began); waited < patience {
-		t.Errorf("it waited only %v for the lock: nobody else's scan was given a chance", waited)
+		t.Errorf("it waited only %v for the lock: too short for another process's scan", waited)
 	}
 }
 
@@ -301,9 +301,8 @@ func holdLock(t *testing.T, dir string) *os.File {
 	return lock
 }
 
-// Those who ask at once get one scan. They meet at a lock that the test holds;
-// where the machine is so slow that their patience ran out, it is no meeting,
-// and the test tries again.
+// Processes that call at the same time get one scan. They wait for a lock that the test holds;
+// if the machine is so slow that they stopped waiting, the test tries again.
 func TestOneScanForAll(t *testing.T) {
 	for try := range 20 {
 		tables, inTime := askAtOnce(t, 4)
@@ -318,11 +317,11 @@ func TestOneScanForAll(t *testing.T) {
 		}
 		return
 	}
-	t.Error("they never met: the machine is too slow to tell")
+	t.Error("the callers never waited at the same time: the machine is too slow")
 }
 
-// askAtOnce lets n ask while the lock is held, and releases it when all have
-// opened it: each had asked before that.
+// askAtOnce has n callers wait while the lock is held, and releases it when all have opened
+// it: each called before that.
 func askAtOnce(t *testing.T, n int) (tables [][]byte, inTime bool) {
 	t.Helper()
 	dir := stateDir(t)

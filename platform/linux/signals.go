@@ -3,9 +3,8 @@
 package linux
 
 import (
-	"bytes"
 	"os"
-	"slices"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,36 +14,59 @@ import (
 	"golang.org/x/sys/unix"
 
 	"leash/internal/proc"
-	"leash/internal/stop"
-	"leash/watch"
+	"leash/internal/system"
 )
 
-// Rumour is the signal that the kernel sends when the thread that started us
-// ends. It proves nothing. SIGCONT disturbs nobody who runs, and it wakes a
-// watchdog that somebody stopped just when the parent may have died.
-const rumour = unix.SIGCONT
+// parentHint is the signal that the kernel sends when the thread that started us ends. It
+// proves nothing. SIGCONT does not disturb a process that runs, and it continues a watchdog
+// that is stopped just when its parent may have exited.
+const parentHint = unix.SIGCONT
 
-// HearRumours sets PR_SET_PDEATHSIG on the calling thread, which must be one
+// SetParentDeathSignal sets PR_SET_PDEATHSIG on the calling thread, which must be one
 // that lives as long as the process (the main thread).
-func HearRumours() error {
-	ignore(unix.SIGHUP, unix.SIGPIPE) // until Listen
-	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(rumour), 0, 0, 0)
+func SetParentDeathSignal() error {
+	ignore(unix.SIGHUP, unix.SIGPIPE) // until Listen is called
+	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(parentHint), 0, 0, 0)
 }
 
-// heard reports whether we hear of a signal: of all but those that a program's own
-// faults raise, and those of the Go runtime (URG, PROF and 33).
+// heard reports whether we catch a signal: all but those that a program's own faults raise,
+// those of the Go runtime (URG, PROF, 33), and those that package os/signal does not handle.
 func heard(s syscall.Signal) bool {
 	switch s {
 	case unix.SIGILL, unix.SIGTRAP, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSTKFLT,
-		unix.SIGKILL, unix.SIGSTOP, unix.SIGURG, unix.SIGPROF, 33:
+		unix.SIGKILL, unix.SIGSTOP, unix.SIGURG, unix.SIGPROF, 32, 33, 34:
 		return false
-	case 32, 34: // of C libraries: there is none here, but package os/signal leaves them alone
-		return handlerIsOurs
 	}
 	return s >= 1 && s <= 64
 }
 
-// deadly are those that end a program unless it hears of them.
+// catchAll catches all signals that heard names; without forward only those that the runtime
+// would not just drop (its sighandler), because each caught signal costs signal.Notify two
+// switches of threads.
+func catchAll(forward bool) {
+	var all []syscall.Signal
+	for s := syscall.Signal(1); s <= 64; s++ {
+		if heard(s) && (forward || deadly(s) || telling(s)) {
+			all = append(all, s)
+		}
+	}
+	catch(all...)
+}
+
+// telling names the signals that report something, or stop a program unless it catches them.
+func telling(s syscall.Signal) bool {
+	switch s {
+	case unix.SIGCHLD, unix.SIGCONT, unix.SIGPIPE, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
+		return true
+	}
+	return false
+}
+
+// uncatchable are signals that C libraries use and the Go runtime does not touch
+// (sigtab_linux_generic.go). Nothing here raises them, and they would end this process.
+var uncatchable = []syscall.Signal{32, 34}
+
+// deadly names the signals that end a program unless it catches them.
 func deadly(s syscall.Signal) bool {
 	switch s {
 	case unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGABRT, unix.SIGSYS:
@@ -53,49 +75,16 @@ func deadly(s syscall.Signal) bool {
 	return false
 }
 
-func (h *Host) signalled(sig syscall.Signal) {
-	if sig == unix.SIGCONT && h.notifier != nil { // told first: what comes with it waited for us
-		h.events = slices.Insert(h.events, 0, watch.Event(watch.Resumed{}))
-	}
-	// The ending sends SIGCONT itself: what only tells of it is not passed on.
-	if sig == rumour && h.lookAtParents(h.how()) {
-		return
-	}
-	if role := h.role(sig); role != watch.Ignored {
-		h.events = append(h.events, watch.Signalled{Signal: signalOf(int(sig)), Role: role})
+// signalled reports a signal, unless the system may have sent it because of our own actions.
+func (s *System) signalled(sig syscall.Signal) {
+	if !ownDoing(sig) {
+		s.wake(system.Wake{Kind: system.Signalled, Signal: signalOf(int(sig))})
 	}
 }
 
-// how names our way of knowing that a parent has died.
-func (h *Host) how() string {
-	if h.backend == "poll" {
-		return "poll"
-	}
-	return "pidfd"
-}
-
-func (h *Host) role(sig syscall.Signal) watch.Role {
-	switch sig {
-	case unix.SIGTERM, unix.SIGINT:
-		return watch.Ends
-	case unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
-		if h.child {
-			return watch.Suspends
-		}
-	case unix.SIGQUIT:
-		if !h.child {
-			return watch.Ends
-		}
-	}
-	if h.child && !ownDoing(sig) {
-		return watch.Forwarded
-	}
-	return watch.Ignored
-}
-
-// ownDoing reports whether the system may have sent a signal for what we
-// ourselves did: written to a log that nobody reads, or beyond a limit of ours
-// (getrlimit(2)). Nothing tells such a signal from somebody else's.
+// ownDoing reports whether the kernel may have sent a signal because of our own actions: a
+// write to a log without a reader, or beyond a resource limit of ours (getrlimit(2)). Such a
+// signal cannot be told from one that another process sent.
 func ownDoing(sig syscall.Signal) bool {
 	limited := func(what int) bool {
 		var l unix.Rlimit
@@ -112,66 +101,39 @@ func ownDoing(sig syscall.Signal) bool {
 	return false
 }
 
-// Suspend stops the worker, then ourselves until somebody continues us. The
-// worker's group is an orphaned one, in which SIGTSTP stops nobody by default
-// (setpgid(2)): so it gets SIGSTOP unless it handles the signal itself. Who was
-// continued meanwhile, or has lost a parent, does not stop: nobody would wake him.
-func (h *Host) Suspend(s proc.Signal) []stop.Sent {
-	var sent []stop.Sent
-	if !h.exited {
-		if !h.catches(s) {
-			s = signalOf(int(unix.SIGSTOP))
-		}
-		sent = h.tree.Forward(s)
-	}
+// Suspend stops this process until it is continued. It does not stop if it was continued
+// meanwhile, or if unless returns true: nothing would continue it.
+func (s *System) Suspend(unless func() bool) {
+	resumed := make(chan os.Signal, 1)
+	signal.Notify(resumed, unix.SIGCONT)
 	pause(settle)
-	if !h.bereft() && !continued() {
+	spoken := unless()
+	if !continued(resumed) && !spoken {
 		unix.Kill(os.Getpid(), unix.SIGSTOP)
 	}
-	// SIGCONT, which ended that or prevented it, comes in as a signal and is forwarded.
-	return sent
 }
 
-// settle is what a SIGCONT that comes with the stop signal, or with a parent's
-// death that does, has time for: SIGSTOP discards it while it is pending (signal(7)).
+// settle is how long Suspend waits for a SIGCONT that comes with the stop signal, or because a
+// parent exits with it: SIGSTOP discards a pending SIGCONT (signal(7)).
 const settle = 5 * time.Millisecond
 
-// continued reports whether SIGCONT has come, delivered or pending.
-func continued() bool {
+// continued reports whether SIGCONT has come: it is pending, on its way to the channel, for
+// which signal.Stop waits, or came before the channel existed.
+func continued(resumed chan os.Signal) bool {
 	set := uint64(1) << (unix.SIGCONT - 1)
 	var now unix.Timespec
-	n, _, _ := unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&set)), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
+	n, _, _ := unix.Syscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&set)), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
 	if n == uintptr(unix.SIGCONT) {
 		note(unix.SIGCONT)
 	}
-	return caught.Load()&bit(unix.SIGCONT) != 0
+	signal.Stop(resumed)
+	return len(resumed) > 0 || len(channels[unix.SIGCONT]) > 0 || caught.Load()&bit(unix.SIGCONT) != 0
 }
 
-// bereft reports whether a parent has died, or the lifeline has ended. That is told
-// by Wait as ever.
-func (h *Host) bereft() bool {
-	if h.lifelineToken != 0 {
-		p := []unix.PollFd{{Fd: int32(h.lifeline), Events: unix.POLLRDHUP}}
-		if n, _ := unix.Poll(p, 0); n > 0 && p[0].Revents != 0 {
-			return true
-		}
-	}
-	return slices.ContainsFunc(h.parents, func(p *parent) bool {
-		info, err := p.h.Look()
-		return p.dead || gone(info, err)
-	})
-}
-
-// catches reads the mask of caught signals (SigCgt, proc_pid_status(5)).
-func (h *Host) catches(s proc.Signal) bool {
-	b, err := h.Kernel.readFile(h.worker.at(), h.worker.path("status"))
-	if err != nil {
-		return false
-	}
-	_, line, _ := bytes.Cut(b, []byte("\nSigCgt:"))
-	line, _, _ = bytes.Cut(line, []byte("\n"))
-	mask, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 16, 64)
-	return err == nil && mask&(1<<(s.Num-1)) != 0
+// Catches reports whether the process has a handler for a signal.
+func (h *handle) Catches(s proc.Signal) bool {
+	st, err := h.k.readStatus(h.at(), h.path("status"))
+	return err == nil && st.Caught&(1<<(s.Num-1)) != 0
 }
 
 // signalOf names a signal.
@@ -204,21 +166,24 @@ type sigaction struct {
 	mask     uint64
 }
 
-// unignore resets every signal that is ignored, because we were started so:
-// the runtime resets in a child only what it handles itself.
+// unignore resets every signal that is ignored because we were started so: in a child the
+// runtime resets only what it handles itself.
 func unignore() {
 	for n := unix.Signal(1); n <= 64; n++ {
 		var sa sigaction
-		_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), 0, uintptr(unsafe.Pointer(&sa)), 8, 0, 0)
+		_, _, e := unix.Syscall6(unix.SYS_RT_SIGACTION, uintptr(n), 0, uintptr(unsafe.Pointer(&sa)), 8, 0, 0)
 		if e == 0 && sa.handler == ignored {
 			setHandler(n, byDefault)
 		}
 	}
 }
 
-// ignore lasts through execve(2).
-func ignore(signals ...unix.Signal) {
+// ignore ignores signals, which lasts through execve(2). It uses signal.Ignore, or a later
+// Notify would leave the signal ignored; signals that the runtime does not touch are set by
+// rt_sigaction(2).
+func ignore(signals ...syscall.Signal) {
 	for _, s := range signals {
+		signal.Ignore(s)
 		setHandler(s, ignored)
 	}
 }
@@ -228,8 +193,7 @@ const (
 	ignored   = 1 // SIG_IGN
 )
 
-func setHandler(n unix.Signal, handler uintptr) { setAction(n, sigaction{handler: handler}) }
-
-func setAction(n unix.Signal, sa sigaction) {
-	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0)
+func setHandler(n unix.Signal, handler uintptr) {
+	sa := sigaction{handler: handler}
+	unix.Syscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0)
 }

@@ -40,25 +40,13 @@ func TestParseSignal(t *testing.T) {
 	}
 }
 
-func TestRole(t *testing.T) {
-	for sig, want := range map[syscall.Signal][2]watch.Role{ // guard, run
-		unix.SIGTERM: {watch.Ends, watch.Ends},
-		unix.SIGINT:  {watch.Ends, watch.Ends},
-		unix.SIGQUIT: {watch.Ends, watch.Forwarded},
-		unix.SIGHUP:  {watch.Ignored, watch.Forwarded},
-		unix.SIGPIPE: {watch.Ignored, watch.Ignored}, // our own log may have raised it
-		unix.SIGUSR1: {watch.Ignored, watch.Forwarded},
-		unix.SIGCONT: {watch.Ignored, watch.Forwarded},
-		unix.SIGTSTP: {watch.Ignored, watch.Suspends},
-		unix.SIGTTIN: {watch.Ignored, watch.Suspends},
-		unix.SIGTTOU: {watch.Ignored, watch.Suspends},
-		40:           {watch.Ignored, watch.Forwarded},
-	} {
-		for i, child := range []bool{false, true} {
-			h := Host{child: child}
-			if got := h.role(sig); got != want[i] {
-				t.Errorf("%v, our child %t: %v, want %v", sig, child, got, want[i])
-			}
+// Signals that the kernel may have sent because of our own actions are not reported.
+func TestOwnDoing(t *testing.T) {
+	s := eventSystem(t)
+	for sig, told := range map[syscall.Signal]int{unix.SIGPIPE: 0, unix.SIGUSR1: 1, unix.SIGTERM: 1, unix.SIGXCPU: 1} {
+		s.wakes = s.wakes[:0]
+		if s.signalled(sig); len(s.wakes) != told {
+			t.Errorf("%v is told as %v", sig, s.wakes)
 		}
 	}
 }
@@ -70,61 +58,72 @@ for number in (signal.SIGUSR1, signal.SIGTSTP):
     signal.signal(number, lambda *_: None)
 `+pauses))
 	p.Stdout.Await("ready")
-	h := guarding(t, newTestKernel(t), p.PID)
+	h := open(t, newTestKernel(t), p.PID)
 	for sig, want := range map[unix.Signal]bool{unix.SIGUSR1: true, unix.SIGTSTP: true, unix.SIGUSR2: false, unix.SIGTERM: false} {
-		if got := h.catches(signalOf(int(sig))); got != want {
+		if got := h.Catches(signalOf(int(sig))); got != want {
 			t.Errorf("%v: %t", sig, got)
 		}
 	}
 	p.Kill()
 	p.Wait()
-	if h.catches(signalOf(int(unix.SIGUSR1))) {
+	if h.Catches(signalOf(int(unix.SIGUSR1))) {
 		t.Error("one that is gone catches nothing")
 	}
 }
 
-// The rumour of a parent's death is looked into: only a death is a death.
-func TestRumour(t *testing.T) {
+// workerOn is a worker without a process of its own, on this system.
+func workerOn(t *testing.T, k *Kernel, backend string) (*System, *watch.Worker) {
+	t.Helper()
+	s := systemOf(t, k, backend)
+	w := watch.NewWorker(s, time.Hour, -1, 0)
+	t.Cleanup(w.Close)
+	return s, w
+}
+
+// events waits once; it does not block if nothing has happened.
+func events(t *testing.T, w *watch.Worker) []watch.Event {
+	t.Helper()
+	list, err := w.Wait(w.Sys.Now(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(list)
+}
+
+// SIGCONT may mean that a parent has exited (PR_SET_PDEATHSIG), but does not prove it.
+func TestHintOfAParentsDeath(t *testing.T) {
 	for backend, by := range map[string]string{"event": "pidfd", "poll": "poll"} {
 		t.Run(backend, func(t *testing.T) {
-			h, err := NewHost(newTestKernel(t), backend, time.Hour)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer h.Close()
+			s, w := workerOn(t, newTestKernel(t), backend)
 			first, second := sleeper(t), sleeper(t)
 			for _, p := range []*testkit.Proc{first, second} {
-				if alive, err := h.AddParent(p.PID); err != nil || !alive {
+				if alive, err := w.AddParent(p.PID); err != nil || !alive {
 					t.Fatalf("alive %t, %v", alive, err)
 				}
 			}
-			for range 3 {
-				h.signalled(rumour)
+			hint := func() []watch.Event {
+				for range 3 {
+					s.signalled(parentHint)
+				}
+				return events(t, w)
 			}
-			if len(h.events) > 0 {
-				t.Fatalf("nobody has died: %v", h.events)
+			if got := hint(); len(got) > 0 {
+				t.Fatalf("no parent has died: %v", got)
 			}
 			second.Kill()
 			second.Wait()
-			for range 3 {
-				h.signalled(rumour)
-			}
 			want := []watch.Event{watch.ParentDied{PID: second.PID, By: by}}
-			if !slices.Equal(h.events, want) {
-				t.Errorf("%v, want %v", h.events, want)
+			if got := hint(); !slices.Equal(got, want) {
+				t.Errorf("%v, want %v", got, want)
 			}
 		})
 	}
 }
 
-// A parent whose first thread has ended is alive; a zombie is dead.
+// A parent without its first thread is alive; a zombie is dead.
 func TestAddParent(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
-		h, err := NewHost(k, "poll", time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer h.Close()
+		s, w := workerOn(t, k, "poll")
 		gone := shell(t, "exit 0")
 		gone.Wait()
 		for what, c := range map[string]struct {
@@ -132,14 +131,15 @@ func TestAddParent(t *testing.T) {
 			want bool
 		}{
 			"a process": {sleeper(t).PID, true}, "one without its first thread": {headless(t).PID, true},
-			"a zombie": {zombie(t).PID, false}, "nobody": {gone.PID, false},
+			"a zombie": {zombie(t).PID, false}, "a process that is gone": {gone.PID, false},
 		} {
-			if alive, err := h.AddParent(c.pid); err != nil || alive != c.want {
+			if alive, err := w.AddParent(c.pid); err != nil || alive != c.want {
 				t.Errorf("%s: alive %t, %v", what, alive, err)
 			}
 		}
-		if h.lookAtParents("poll"); len(h.events) > 0 {
-			t.Errorf("nobody has died: %v", h.events)
+		s.signalled(parentHint) // has the parents checked
+		if got := events(t, w); len(got) > 0 {
+			t.Errorf("no parent has died: %v", got)
 		}
 	})
 }
@@ -147,20 +147,17 @@ func TestAddParent(t *testing.T) {
 // A parent that is stopped is alive.
 func TestStoppedParentIsAlive(t *testing.T) {
 	p := start(t, exec.Command("sleep", "1000000"))
-	h, err := NewHost(newTestKernel(t), "poll", time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
-	if alive, err := h.AddParent(p.PID); err != nil || !alive {
+	s, w := workerOn(t, newTestKernel(t), "poll")
+	if alive, err := w.AddParent(p.PID); err != nil || !alive {
 		t.Fatalf("alive %t, %v", alive, err)
 	}
 	p.Signal(unix.SIGSTOP)
 	await(t, "it to stop", func() bool {
-		info, err := h.Kernel.lookAt(p.PID)
+		info, err := s.lookAt(p.PID)
 		return err == nil && info.State == 'T'
 	})
-	if h.lookAtParents("poll"); len(h.events) > 0 {
-		t.Errorf("it is only stopped: %v", h.events)
+	s.signalled(parentHint)
+	if got := events(t, w); len(got) > 0 {
+		t.Errorf("it is only stopped: %v", got)
 	}
 }

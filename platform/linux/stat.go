@@ -9,8 +9,8 @@ import (
 
 var errStat = errors.New("not a stat line as proc_pid_stat(5) describes it")
 
-// ParseStat reads /proc/PID/stat. The name in parentheses may contain anything,
-// parentheses and line feeds too, so the fields start behind the last ')'.
+// ParseStat parses /proc/PID/stat. The name in parentheses may contain anything, parentheses
+// and line feeds too, so the fields start after the last ')'.
 func ParseStat(b []byte) (proc.Info, error) {
 	var info proc.Info
 	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
@@ -23,7 +23,7 @@ func ParseStat(b []byte) (proc.Info, error) {
 	}
 	info.PID = int(pid)
 	rest := b[end+2:]
-	// Numbers are those of the man page; 3 is the state.
+	// Fields are numbered as in the man page; 3 is the state.
 	for field := 3; field <= 22; field++ {
 		var word []byte
 		word, rest = cutWord(rest)
@@ -84,8 +84,8 @@ func number(b []byte) (uint64, bool) {
 	return n, true
 }
 
-// ParsePIDs reads numbers separated by white space, appended to out: the form
-// of /proc/PID/task/TID/children and cgroup.procs.
+// ParsePIDs appends numbers separated by white space to out: the format of
+// /proc/PID/task/TID/children and cgroup.procs.
 func ParsePIDs(b []byte, out []int) []int {
 	for _, w := range bytes.Fields(b) {
 		if n, ok := number(w); ok && n > 0 && n < 1<<31 {

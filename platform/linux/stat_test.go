@@ -45,7 +45,8 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-// Each number stands where the man page says: change one, see one change.
+// Each number is read from the field that the man page names: changing one field changes one
+// number.
 func TestParseStatFields(t *testing.T) {
 	head, rest, _ := strings.Cut(statLine, ") ")
 	for field := 3; field <= 24; field++ {
@@ -93,8 +94,8 @@ func TestParseStatRefuses(t *testing.T) {
 	}
 }
 
-// plainParseStat is the same by package strings: the name ends at the last
-// bracket, and fields are what stands between single blanks.
+// plainParseStat does the same with package strings: the name ends at the last bracket, and
+// fields are separated by single blanks.
 func plainParseStat(s string) (info proc.Info, ok bool) {
 	open, end := strings.Index(s, "("), strings.LastIndex(s, ")")
 	if open < 2 || end < open || !strings.HasPrefix(s[end:], ")") || len(s) < end+3 {

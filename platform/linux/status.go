@@ -3,23 +3,26 @@ package linux
 import (
 	"bytes"
 	"errors"
+	"strconv"
 )
 
-// status is what /proc/PID/status tells beyond stat.
+// status is what /proc/PID/status shows beyond stat.
 type status struct {
 	// Real, effective and saved user ID.
 	UIDs [3]uint32
 	// Spaces counts the PID namespaces from ours down to the process's own
 	// (NSpid, Linux 4.1): 1 is ours.
 	Spaces int
-	// RSS is the resident set in bytes; 0 for a zombie.
-	RSS uint64
+	// TGID is the process that a thread belongs to; 0 if it is not shown.
+	TGID int
+	// Caught is the mask of signals that have a handler (SigCgt): bit 0 is signal 1.
+	Caught uint64
 }
 
 var errStatus = errors.New("not a status file as proc_pid_status(5) describes it")
 
-// ParseStatus reads /proc/PID/status. The name comes first and is escaped, so
-// that no line is made up by it.
+// ParseStatus parses /proc/PID/status. The name comes first and is escaped, so it cannot forge
+// a line.
 func ParseStatus(b []byte) (status, error) {
 	var s status
 	uids := false
@@ -42,10 +45,13 @@ func ParseStatus(b []byte) (status, error) {
 				s.UIDs[i] = uint32(n)
 			}
 			uids = true
-		case "VmRSS":
-			if f := bytes.Fields(value); len(f) == 2 {
-				n, _ := number(f[0])
-				s.RSS = n << 10 // it says kB and means KiB
+		case "Tgid":
+			if n, ok := number(bytes.TrimSpace(value)); ok && n < 1<<31 {
+				s.TGID = int(n)
+			}
+		case "SigCgt":
+			if n, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64); err == nil {
+				s.Caught = n
 			}
 		case "NSpid":
 			s.Spaces = len(bytes.Fields(value))
@@ -64,39 +70,4 @@ func statName(b []byte) string {
 		return ""
 	}
 	return string(b[open+1 : end])
-}
-
-// splitArgs makes strings of arguments that are each ended by NUL.
-func splitArgs(b []byte) []string {
-	args := []string{}
-	for len(b) > 0 {
-		var arg []byte
-		arg, b, _ = bytes.Cut(b, []byte{0})
-		args = append(args, string(arg))
-	}
-	return args
-}
-
-// guardedPID is the worker that a watchdog's arguments name, 0 if none.
-func guardedPID(cmdline []byte) int {
-	flag := []byte("--worker-pid")
-	for len(cmdline) > 0 {
-		var arg []byte
-		arg, cmdline, _ = bytes.Cut(cmdline, []byte{0})
-		value, ok := bytes.CutPrefix(arg, flag)
-		switch {
-		case !ok:
-			continue
-		case len(value) == 0:
-			value, _, _ = bytes.Cut(cmdline, []byte{0})
-		case value[0] == '=':
-			value = value[1:]
-		default: // another flag that begins so
-			continue
-		}
-		if n, ok := number(value); ok && n < 1<<31 {
-			return int(n)
-		}
-	}
-	return 0
 }

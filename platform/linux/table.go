@@ -6,8 +6,8 @@ import (
 	"hash/fnv"
 )
 
-// row is one process of a table that watchdogs share. It only names a
-// candidate: whoever acts on it looks at the process himself.
+// row is one process of a table that watchdogs share. It only names a candidate: the watchdog
+// reads that process itself before it signals it.
 type row struct {
 	PID, PGID, SID uint32
 	// Label is labelHash of the run ID and worker ID in its environment.
@@ -22,7 +22,7 @@ const (
 
 var errTable = errors.New("not a table of this version")
 
-// labelHash is 0 where one of the two is missing.
+// labelHash is a hash of both labels; 0 if one of them is missing.
 func labelHash(run, worker string) uint64 {
 	if run == "" || worker == "" {
 		return 0
@@ -50,7 +50,7 @@ func encodeTable(began uint64, rows []row) []byte {
 	return b
 }
 
-// tableBegan reads when the scan began; 0 for anything that is no table.
+// tableBegan is when the scan began; 0 for anything that is not a table.
 func tableBegan(head []byte) uint64 {
 	if len(head) < headSize || binary.LittleEndian.Uint64(head) != tableMagic {
 		return 0
@@ -58,7 +58,7 @@ func tableBegan(head []byte) uint64 {
 	return binary.LittleEndian.Uint64(head[8:])
 }
 
-// eachRow calls f for every row. Torn and foreign files are refused whole.
+// eachRow calls f for every row. Torn and foreign files are refused as a whole.
 func eachRow(b []byte, f func(row)) error {
 	le := binary.LittleEndian
 	if tableBegan(b) == 0 || (len(b)-headSize)%rowSize != 0 || le.Uint64(b[16:]) != uint64((len(b)-headSize)/rowSize) {

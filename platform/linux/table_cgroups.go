@@ -20,34 +20,34 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
-	"leash/scan"
+	"leash/internal/snapshot"
 )
 
 const (
-	// maxSubgroups bounds how many cgroups below the leaves of one user are read at
-	// one look: that user may have made any number of them.
+	// maxSubgroups bounds how many cgroups below the leaves of one user are read in one scan:
+	// a user can create any number of them.
 	maxSubgroups = 4096
-	// maxNaming bounds how many records of one cgroup count: an honest one has one.
+	// maxNaming bounds how many records of one cgroup count: normally there is one.
 	maxNaming = 8
-	// maxNested bounds how many records speak of one process by its cgroup.
+	// maxNested bounds how many records name one process by its cgroup.
 	maxNested = 64
-	// maxEntries bounds how many entries of our own cgroup are looked through.
+	// maxEntries bounds how many entries of our own cgroup are read.
 	maxEntries = 100_000
 )
 
-// groups is what one look finds in cgroups.
+// groups is what one scan finds in cgroups.
 type groups struct {
-	inside  map[int][]int      // by PID, the records whose cgroup it is in
-	leaves  map[int]*scan.Leaf // by PID, the leaf of a dead watchdog that it is in
-	left    map[uint32]int     // by user, how many subgroups may be read yet
+	inside  map[int][]int          // by PID, the records that name the cgroup it is in
+	leaves  map[int]*snapshot.Leaf // by PID, the leaf of a dead watchdog that it is in
+	left    map[uint32]int         // by user, how many more subgroups may be read
 	partial map[string]bool
 	passed  []error
 }
 
-// groups reads the cgroups that records name, each once, and those of dead
-// watchdogs beside our own.
-func (t *Table) groups(s *scan.Snapshot) *groups {
-	g := &groups{inside: make(map[int][]int), leaves: make(map[int]*scan.Leaf), left: make(map[uint32]int),
+// groups reads the cgroups that records name, each once, and those of dead watchdogs beside
+// our own.
+func (t *Table) groups(s *snapshot.Snapshot) *groups {
+	g := &groups{inside: make(map[int][]int), leaves: make(map[int]*snapshot.Leaf), left: make(map[uint32]int),
 		partial: make(map[string]bool)}
 	var paths []string
 	naming := make(map[string][]int)
@@ -95,8 +95,8 @@ func (g *groups) pass(format string, args ...any) {
 	g.passed = append(g.passed, fmt.Errorf(format, args...))
 }
 
-// walk calls f for each process of a cgroup and of those below it. It does not go
-// below more of one user than maxSubgroups: who is there is unknown.
+// walk calls f for each process of a cgroup and of those below it. It reads at most
+// maxSubgroups of one user: the processes in the others are unknown.
 func (g *groups) walk(top string, uid uint32, f func(pid int)) {
 	if _, ok := g.left[uid]; !ok {
 		g.left[uid] = maxSubgroups
@@ -126,11 +126,11 @@ func (g *groups) walk(top string, uid uint32, f func(pid int)) {
 	}
 }
 
-// miss notes that a cgroup was not read to the end.
+// miss notes that a cgroup was not read completely.
 func (g *groups) miss(top string, err error) {
 	if !g.partial[top] {
 		g.partial[top] = true
-		g.pass("%s: not read to the end, and who else is in it is unknown: %w", top, err)
+		g.pass("%s: not read to the end, and what else is in it is unknown: %w", top, err)
 	}
 }
 
@@ -140,9 +140,9 @@ func vanished(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) // removed while we had it open
 }
 
-// eachFolder calls f for each folder of a folder until it returns false, which is
-// errMany. It does without package os, which polls what it opens: that ends the
-// program where epoll is refused.
+// eachFolder calls f for each folder in a folder until it returns false, which gives errMany.
+// It does not use package os, which polls the files that it opens: where epoll is refused that
+// crashes the program (see pollSet).
 func eachFolder(dir string, f func(name string) bool) error {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -176,7 +176,7 @@ func eachFolder(dir string, f func(name string) bool) error {
 	}
 }
 
-// procsIn lists the processes in a cgroup; subgroups are not looked into.
+// procsIn lists the processes in a cgroup, without those in its subgroups.
 func procsIn(dir string) ([]int, error) {
 	fd, err := unix.Open(dir+"/cgroup.procs", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -188,11 +188,11 @@ func procsIn(dir string) ([]int, error) {
 	return ParsePIDs(b, nil), err
 }
 
-// direntName is where the name begins in struct linux_dirent64 (getdents64(2)).
+// direntName is the offset of the name in struct linux_dirent64 (getdents64(2)).
 const direntName = 19
 
-// leaves finds who is in the leaf of a dead watchdog beside our own cgroup: one
-// that was killed before it wrote a record left nothing else.
+// leaves finds the processes in the leaves of dead watchdogs beside our own cgroup: a watchdog
+// that was killed before it wrote a record left no other trace.
 func (t *Table) leaves(g *groups, recorded map[string][]int) {
 	base := t.Kernel.cgroupDir()
 	if base == "" {
@@ -211,28 +211,28 @@ func (t *Table) leaves(g *groups, recorded map[string][]int) {
 	}
 }
 
-// deadLeaf describes a leaf if its watchdog is dead for certain, and was of our
-// namespace. Of other users' only root's reaper can make anything.
-func (t *Table) deadLeaf(dir, name string) *scan.Leaf {
+// deadLeaf describes a leaf if its watchdog is certainly dead, and was in our PID namespace.
+// Only root considers another user's leaf.
+func (t *Table) deadLeaf(dir, name string) *snapshot.Leaf {
 	ns, pid, tick, ok := leafOf(name)
 	if !ok || ns != t.ns {
 		return nil
 	}
 	if info, err := t.Kernel.lookAt(pid); err == nil && !info.Dead() && info.Start <= tick || !t.leafless(pid, tick) {
-		return nil // nearly all are settled by one read
+		return nil // one read decides nearly always
 	}
 	var st unix.Stat_t
 	if unix.Lstat(dir+"/"+name, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || t.uid != 0 && st.Uid != t.uid {
 		return nil
 	}
-	return &scan.Leaf{Name: name, UID: st.Uid, PID: pid, Tick: tick}
+	return &snapshot.Leaf{Name: name, UID: st.Uid, PID: pid, Tick: tick}
 }
 
-// leaf notes who is in a leaf. What is in a leaf below it is of that one alone.
-func (g *groups) leaf(top string, l *scan.Leaf, deadLeaf func(dir, name string) *scan.Leaf) {
+// leaf notes the processes in a leaf. Those in a leaf below it belong to that one alone.
+func (g *groups) leaf(top string, l *snapshot.Leaf, deadLeaf func(dir, name string) *snapshot.Leaf) {
 	type folder struct {
 		path string
-		leaf *scan.Leaf
+		leaf *snapshot.Leaf
 	}
 	if _, ok := g.left[l.UID]; !ok {
 		g.left[l.UID] = maxSubgroups
@@ -276,8 +276,8 @@ func (t *Table) mountPoint() string {
 	return point
 }
 
-// leafAt reports whether a record names a cgroup such as its watchdog makes: the
-// record may be hostile, and nothing else is to be read or removed.
+// leafAt reports whether a record names a cgroup such as its watchdog makes. The record may be
+// hostile, and no other cgroup may be read or removed.
 func leafAt(r *ledger.Record, point string) bool {
 	dir, name := filepath.Split(r.Cgroup)
 	if point == "" || filepath.Clean(r.Cgroup) != r.Cgroup || !strings.HasPrefix(dir, point+"/") ||
@@ -288,9 +288,9 @@ func leafAt(r *ledger.Record, point string) bool {
 	return unix.Lstat(r.Cgroup, &st) == nil && st.Uid == r.UID && st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
-// addAncestors takes in the parents of those in the leaves of dead watchdogs, and
-// theirs: another watchdog, or a sentinel, may stand above them.
-func (t *Table) addAncestors(s *scan.Snapshot) {
+// addAncestors adds all ancestors of the processes in the leaves of dead watchdogs: another
+// watchdog, or a sentinel, may be among them.
+func (t *Table) addAncestors(s *snapshot.Snapshot) {
 	known, todo := make(map[int]bool, len(s.Procs)), []int{}
 	parents := make(map[int]int, len(s.Procs))
 	for i := range s.Procs {
@@ -317,23 +317,24 @@ func (t *Table) addAncestors(s *scan.Snapshot) {
 	}
 }
 
-// namespaces are the PID namespaces that have a process, by inode; complete says
-// that there is no other one: then any other is gone for ever, for a namespace
-// without a process has lost its init and takes no new one (pid_namespaces(7)).
+// namespaces are the PID namespaces that have a process, by inode. complete: there are no
+// others. Any other has ended for ever then, for a namespace without a process has lost its
+// init and takes no new process (pid_namespaces(7)).
 type namespaces struct {
 	living   map[uint64]bool
 	complete bool
 }
 
-// namespaces looks at every process. Only root in the first PID namespace sees all
-// of them. Of one that it may not ask (ptrace(2), PTRACE_MODE_READ) it must at least
-// be shown that it lives in ours.
+// namespaces reads every process. Only root in the first PID namespace sees all of them. A
+// process that it may not read (ptrace(2), PTRACE_MODE_READ) must at least be shown to be in
+// ours.
 func (t *Table) namespaces() namespaces {
 	n := namespaces{living: map[uint64]bool{t.ns: true}}
 	if t.uid != 0 || t.ns != initialNS {
 		return n
 	}
-	// Where /proc hides processes, it shows init's namespace to those alone who see all.
+	// If /proc hides processes, only a process that sees all of them can read init's
+	// namespace.
 	if ns, err := t.Kernel.namespaceOf(1); t.hiding() && (err != nil || ns != t.ns) {
 		return n
 	}
@@ -350,27 +351,26 @@ func (t *Table) namespaces() namespaces {
 		ns, err := t.Kernel.namespaceOf(pid)
 		switch {
 		case err == nil && ns != t.ns:
-			// A zombie's is told too, and a namespace whose init is one has ended.
+			// A zombie's namespace is shown too; if its init is a zombie, it has ended.
 			if info, err := t.Kernel.lookAt(pid); err != nil && !errors.Is(goneError(err), proc.ErrGone) || err == nil && !info.Dead() {
 				n.living[ns] = true
 			}
 		case err == nil:
 		case !errors.Is(err, proc.ErrGone) && !t.Kernel.sameNamespace(unix.AT_FDCWD, pathIn(pid, "status")):
-			return n // this one's may be any
+			return n // its namespace is unknown
 		}
 	}
 	n.complete = true
 	return n
 }
 
-// hiding reports whether /proc may keep processes of others out of its list (hidepid
-// in proc(5)).
+// hiding reports whether /proc may hide other users' processes (hidepid in proc(5)).
 func (t *Table) hiding() bool {
 	b, err := t.Kernel.readFile(unix.AT_FDCWD, pathOf("/proc/self/mountinfo"))
 	return err != nil || hidesProcesses(b)
 }
 
-// hidesProcesses reads the options of the last file system that was mounted on /proc
+// hidesProcesses parses the options of the last file system that was mounted on /proc
 // (proc_pid_mountinfo(5)).
 func hidesProcesses(mountinfo []byte) (hides bool) {
 	hides = true
@@ -383,21 +383,21 @@ func hidesProcesses(mountinfo []byte) (hides bool) {
 	return hides
 }
 
-// Gone returns what reports whether a PID namespace has ended as a whole, for
-// certain. The processes are looked at when it is first asked.
-func (t *Table) Gone() func(ns uint64) bool {
-	look := sync.OnceValue(t.namespaces)
+// NamespaceEnded returns a function that reports whether a PID namespace has certainly ended.
+// The function reads the processes when it is first called.
+func (t *Table) NamespaceEnded() func(ns uint64) bool {
+	read := sync.OnceValue(t.namespaces)
 	return func(ns uint64) bool {
 		if ns == 0 || ns == t.ns {
 			return false
 		}
-		n := look()
+		n := read()
 		return n.complete && !n.living[ns]
 	}
 }
 
-// namespaceOf is the inode of a process's PID namespace; proc.ErrGone if there is no
-// such process.
+// namespaceOf is the inode of a process's PID namespace; proc.ErrGone if there is no such
+// process.
 func (k *Kernel) namespaceOf(pid int) (uint64, error) {
 	link, err := os.Readlink("/proc/" + itoa(pid) + "/ns/pid") // pid:[4026531836]
 	if err != nil {

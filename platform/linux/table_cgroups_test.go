@@ -11,13 +11,14 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 	"leash/internal/testkit"
 	"leash/scan"
 )
 
 // naming is a snapshot of records that name one cgroup.
-func naming(table *Table, dir string, count int) *scan.Snapshot {
-	s := &scan.Snapshot{Boot: table.boot, NS: table.ns}
+func naming(table *Table, dir string, count int) *snapshot.Snapshot {
+	s := &snapshot.Snapshot{Boot: table.boot, NS: table.ns}
 	for n := range count {
 		s.Records = append(s.Records, ledger.Record{Boot: table.boot, NS: table.ns, Cgroup: dir,
 			Watchdog: proc.ID{PID: 12, Start: uint64(n + 1)}})
@@ -25,7 +26,7 @@ func naming(table *Table, dir string, count int) *scan.Snapshot {
 	return s
 }
 
-// subgroups makes cgroups below one, and removes them at the end.
+// subgroups creates cgroups below one, and removes them when the test ends.
 func subgroups(t *testing.T, dir string, count int) {
 	t.Helper()
 	for n := range count {
@@ -38,7 +39,7 @@ func subgroups(t *testing.T, dir string, count int) {
 	})
 }
 
-// However many records name a cgroup, it is read once.
+// A cgroup is read once, however many records name it.
 func TestACgroupIsReadOnce(t *testing.T) {
 	table, base := ownBase(t)
 	leaf := mkdir(t, base+"/"+leafName(table.ns, 12, 345))
@@ -63,7 +64,7 @@ func TestACgroupIsReadOnce(t *testing.T) {
 	sleeper.Wait()
 }
 
-// Beyond the bound nobody is looked for, and that is told.
+// Above the bound no cgroup is read, and that is reported.
 func TestCgroupsOfAUserAreBounded(t *testing.T) {
 	table, base := ownBase(t)
 	leaf := mkdir(t, base+"/"+leafName(table.ns, 12, 345))
@@ -83,22 +84,22 @@ func TestCgroupsOfAUserAreBounded(t *testing.T) {
 	if g.left[1] != 80 {
 		t.Errorf("another user's: %v", g.left)
 	}
-	// A record whose cgroup was not read to the end is not thrown away.
+	// A record is kept if its cgroup was not read completely.
 	s := naming(table, leaf, 1)
 	r := &s.Records[0]
-	s.Lives = map[proc.ID]scan.Life{r.Watchdog: scan.Dead, r.Worker: scan.Dead}
+	s.Lives = map[proc.ID]snapshot.Life{r.Watchdog: snapshot.Dead, r.Worker: snapshot.Dead}
 	if !scan.Stale(s, r) {
 		t.Error("the record should be stale")
 	}
 	if s.Partial = g.partial; scan.Stale(s, r) {
-		t.Error("the record is stale, and nobody knows who is in its cgroup")
+		t.Error("the record is stale, and what is in its cgroup is unknown")
 	}
 	sleeper.Kill()
 	sleeper.Wait()
 }
 
-// Who is in the leaf of a dead watchdog is found, whatever it says of itself; who
-// is in that of a living one, or in another's leaf below, is not.
+// A process in the leaf of a dead watchdog is found, whatever its labels; one in the leaf of a
+// living watchdog, or in another's leaf below, is not.
 func TestLeavesOfDeadWatchdogs(t *testing.T) {
 	table, base := ownBase(t)
 	gone := testkit.Start(t, exec.Command("true"))
@@ -119,7 +120,7 @@ func TestLeavesOfDeadWatchdogs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, p := range all {
-		var leaf *scan.Leaf
+		var leaf *snapshot.Leaf
 		for k := range s.Procs {
 			if s.Procs[k].PID == p.PID {
 				leaf = s.Procs[k].Leaf
@@ -129,8 +130,8 @@ func TestLeavesOfDeadWatchdogs(t *testing.T) {
 			t.Errorf("number %d: %+v", i, leaf)
 		}
 	}
-	if !slices.ContainsFunc(s.Procs, func(p scan.Process) bool { return p.PID == os.Getpid() }) {
-		t.Error("those above them are not in the table")
+	if !slices.ContainsFunc(s.Procs, func(p snapshot.Process) bool { return p.PID == os.Getpid() }) {
+		t.Error("their ancestors are not in the table")
 	}
 	for _, p := range all {
 		p.Kill()
@@ -138,7 +139,7 @@ func TestLeavesOfDeadWatchdogs(t *testing.T) {
 	}
 }
 
-// A PID namespace is gone when no process of the machine is in it.
+// A PID namespace has ended when no process of the machine is in it.
 func TestNamespacesThatAreGone(t *testing.T) {
 	testkit.NeedRoot(t)
 	testkit.Need(t, "unshare")
@@ -165,22 +166,22 @@ func TestNamespacesThatAreGone(t *testing.T) {
 	if inner == 0 || inner == table.ns {
 		t.Fatalf("namespace %d", inner)
 	}
-	if gone := table.Gone(); gone(inner) || gone(table.ns) || gone(0) || !gone(1) {
+	if gone := table.NamespaceEnded(); gone(inner) || gone(table.ns) || gone(0) || !gone(1) {
 		t.Error("a namespace that has a process is gone, or one that has none is not")
 	}
 	p.Kill()
 	p.Wait()
 	testkit.AwaitGone(t, append(inside, p.Ident)...)
-	if gone := table.Gone(); !gone(inner) || gone(table.ns) {
+	if gone := table.NamespaceEnded(); !gone(inner) || gone(table.ns) {
 		t.Error("a namespace that has no process is not gone")
 	}
 	table.uid = 1
-	if table.Gone()(inner) {
+	if table.NamespaceEnded()(inner) {
 		t.Error("an ordinary user cannot know")
 	}
 	table.uid, table.ns = 0, inner
-	if table.Gone()(7) {
-		t.Error("in another namespace nobody can know")
+	if table.NamespaceEnded()(7) {
+		t.Error("in another namespace it cannot be known")
 	}
 }
 

@@ -10,13 +10,13 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
-	"leash/scan"
+	"leash/internal/snapshot"
 )
 
 const leafPrefix = "leash-"
 
-// leafName names the leaf of one watchdog: its PID means nothing without the
-// PID namespace, and the cgroups of several are seen in one place.
+// leafName names the cgroup of one watchdog's worker. A PID means nothing without its PID
+// namespace, and the cgroups of several namespaces may be in one folder.
 func leafName(ns uint64, pid int, tick uint64) string {
 	return leafPrefix + strconv.FormatUint(ns, 10) + "-" + itoa(pid) + "-" + strconv.FormatUint(tick, 10)
 }
@@ -36,17 +36,16 @@ func (t *Table) RemoveLeaf(r *ledger.Record) {
 	}
 }
 
-// RemoveLeaves removes the empty cgroups beside our own that dead watchdogs
-// left, and those of PID namespaces that are gone. Those with somebody in them the
-// kernel keeps.
-func (t *Table) RemoveLeaves(gone func(ns uint64) bool) {
+// RemoveLeaves removes the empty cgroups beside our own that dead watchdogs left, and those of
+// PID namespaces that have ended. The kernel refuses to remove one that has a process.
+func (t *Table) RemoveLeaves(ended func(ns uint64) bool) {
 	base := t.Kernel.cgroupDir()
 	if base == "" {
 		return
 	}
 	eachFolder(base, func(name string) bool {
 		ns, pid, tick, ok := leafOf(name)
-		if ok && (ns == t.ns && t.leafless(pid, tick) || gone(ns)) {
+		if ok && (ns == t.ns && t.leafless(pid, tick) || ended(ns)) {
 			if c := openCgroup(base + "/" + name); c != nil {
 				c.remove()
 			}
@@ -55,7 +54,7 @@ func (t *Table) RemoveLeaves(gone func(ns uint64) bool) {
 	})
 }
 
-// leafOf reads what leafName writes.
+// leafOf parses a name made by leafName.
 func leafOf(name string) (ns uint64, pid int, tick uint64, ok bool) {
 	f := strings.Split(name, "-")
 	if len(f) != 4 || f[0]+"-" != leafPrefix {
@@ -70,10 +69,10 @@ func leafOf(name string) (ns uint64, pid int, tick uint64, ok bool) {
 	return ns, int(p), tick, true
 }
 
-// leafless reports whether a leaf's watchdog is certainly gone: its number is
-// nobody's, or that of somebody who started later than the leaf was made.
+// leafless reports whether a leaf's watchdog is certainly dead: no process has its PID, or one
+// that started after the leaf was made.
 func (t *Table) leafless(pid int, tick uint64) bool {
-	if t.Life(proc.ID{PID: pid}) == scan.Dead {
+	if t.Life(proc.ID{PID: pid}) == snapshot.Dead {
 		return true
 	}
 	info, err := t.Kernel.lookAt(pid)

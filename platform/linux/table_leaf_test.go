@@ -36,8 +36,8 @@ func TestLeafOf(t *testing.T) {
 	}
 }
 
-// ownBase moves this process into a cgroup of its own, so that neither the
-// machine's watchdogs nor its reapers meet what the test makes there.
+// ownBase moves this process into a cgroup of its own, so that the test does not interfere
+// with the machine's watchdogs and reapers.
 func ownBase(t *testing.T) (*Table, string) {
 	t.Helper()
 	testkit.NeedRoot(t)
@@ -96,7 +96,7 @@ func exists(dir string) bool {
 	return err == nil
 }
 
-// A record may name any path. Only what its watchdog can have made is a leaf.
+// A record may name any path. Only a cgroup that its watchdog can have made is a leaf.
 func TestLeaf(t *testing.T) {
 	table, base := ownBase(t)
 	good := mkdir(t, base+"/leash-7-12-345")
@@ -152,7 +152,7 @@ func TestLeaf(t *testing.T) {
 	r := ledger.Record{Cgroup: good, NS: 7, Watchdog: proc.ID{PID: 12}}
 	sleeper := occupy(t, good)
 	if table.RemoveLeaf(&r); !exists(good) {
-		t.Error("a leaf with somebody in it was removed")
+		t.Error("a leaf with a process in it was removed")
 	}
 	testkit.StillAlive(t, sleeper.Ident)
 	sleeper.Kill()
@@ -162,7 +162,7 @@ func TestLeaf(t *testing.T) {
 	}
 }
 
-// occupy puts a process into a cgroup.
+// occupy starts a process in a cgroup.
 func occupy(t *testing.T, dir string) *testkit.Proc {
 	t.Helper()
 	p := testkit.Start(t, exec.Command("sleep", "1000"))
@@ -170,7 +170,7 @@ func occupy(t *testing.T, dir string) *testkit.Proc {
 	return p
 }
 
-// Only empty leaves of watchdogs that are gone for certain are removed.
+// Only empty leaves of watchdogs that are certainly dead are removed.
 func TestRemoveLeaves(t *testing.T) {
 	table, base := ownBase(t)
 	gone := testkit.Start(t, exec.Command("true"))
@@ -185,8 +185,8 @@ func TestRemoveLeaves(t *testing.T) {
 	stay := []string{
 		full,
 		leaf(here + mine + "-" + now),            // the watchdog lives
-		leaf("leash-7-" + itoa(gone.PID) + "-1"), // of another PID namespace
-		leaf(here + itoa(gone.PID)),              // no leaf, by their names
+		leaf("leash-7-" + itoa(gone.PID) + "-1"), // in another PID namespace
+		leaf(here + itoa(gone.PID)),              // not named like a leaf
 		leaf(here + itoa(gone.PID) + "-x"),       //
 		leaf("test-" + itoa(gone.PID) + "-1"),    //
 		leaf(itoa(gone.PID) + "-1"),              //
@@ -194,9 +194,9 @@ func TestRemoveLeaves(t *testing.T) {
 	stay = append(stay, mkdir(t, stay[len(stay)-1]+"/"+here+itoa(gone.PID)+"-2")) // not beside our own
 	t.Cleanup(func() { os.Remove(stay[len(stay)-1]) })
 	leave := []string{
-		leaf("leash-8-" + mine + "-" + now), // the namespace is gone
+		leaf("leash-8-" + mine + "-" + now), // the namespace has ended
 		leaf(here + itoa(gone.PID) + "-" + now),
-		leaf(here + mine + "-1"), // the number is another's, who came later
+		leaf(here + mine + "-1"), // another process has the PID, and started later
 	}
 	table.RemoveLeaves(func(ns uint64) bool { return ns == 8 })
 	for _, dir := range stay {

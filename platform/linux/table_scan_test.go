@@ -19,8 +19,8 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 	"leash/internal/testkit"
-	"leash/scan"
 )
 
 func newTestTable(t *testing.T, k *Kernel) *Table {
@@ -33,7 +33,7 @@ func newTestTable(t *testing.T, k *Kernel) *Table {
 	return table
 }
 
-func take(t *testing.T, table *Table, records ...ledger.Record) *scan.Snapshot {
+func take(t *testing.T, table *Table, records ...ledger.Record) *snapshot.Snapshot {
 	t.Helper()
 	for i := range records {
 		records[i].Boot, records[i].NS = table.boot, table.ns
@@ -45,9 +45,9 @@ func take(t *testing.T, table *Table, records ...ledger.Record) *scan.Snapshot {
 	return s
 }
 
-// found is what the snapshot says of a process; nil if it is not in it.
-func found(s *scan.Snapshot, pid int) *scan.Process {
-	i := slices.IndexFunc(s.Procs, func(p scan.Process) bool { return p.PID == pid })
+// found is the process in the snapshot; nil if it is not in it.
+func found(s *snapshot.Snapshot, pid int) *snapshot.Process {
+	i := slices.IndexFunc(s.Procs, func(p snapshot.Process) bool { return p.PID == pid })
 	if i < 0 {
 		return nil
 	}
@@ -56,7 +56,7 @@ func found(s *scan.Snapshot, pid int) *scan.Process {
 
 func identity(t *testing.T, k *Kernel, pid int) proc.ID {
 	t.Helper()
-	info, err := open(t, k, pid).Look()
+	info, err := open(t, k, pid).Info()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestTableFindsLabels(t *testing.T) {
 	s := take(t, table)
 	p := found(s, env.PID)
 	if p == nil || !slices.Equal(p.EnvRuns, []string{"abc1234"}) || p.Worker != "w1" || p.Owner != "1:2:a:3" ||
-		p.Name != "sleep" || !slices.Equal(p.Args, []string{"sleep", "1000000"}) || p.Memory == 0 ||
+		p.Name != "sleep" || !slices.Equal(p.Args, []string{"sleep", "1000000"}) ||
 		p.PPID != os.Getpid() || p.UID != uint32(os.Geteuid()) || p.Leash || p.Foreign || p.Mixed {
 		t.Errorf("by its environment: %+v", p)
 	}
@@ -92,23 +92,23 @@ func TestTableFindsLabels(t *testing.T) {
 		t.Errorf("a watchdog in another folder: %+v", p)
 	}
 	if p := found(s, unlabelled.PID); p == nil || !p.Leash {
-		t.Errorf("one of which nothing says a run: %+v", p)
+		t.Errorf("without a run ID: %+v", p)
 	}
 	if p := found(s, hiding.PID); p == nil || p.Leash {
 		t.Errorf("a process with a variable of ours: %+v", p)
 	}
 	if p := found(s, plain.PID); p != nil {
-		t.Errorf("nothing speaks for %+v", p)
+		t.Errorf("without evidence it is in the table: %+v", p)
 	}
 	if p := found(s, dead.PID); p != nil && len(p.EnvRuns)+len(p.ArgRuns) > 0 {
 		t.Errorf("a zombie has no labels: %+v", p)
 	}
 	if s.Scanned < 6 {
-		t.Errorf("%d looked at", s.Scanned)
+		t.Errorf("%d scanned", s.Scanned)
 	}
 }
 
-// A child without any label is found by its parent, whichever way is taken.
+// A child without labels is found by its parent, in either way of reading.
 func TestTableFindsDescendants(t *testing.T) {
 	table := newTestTable(t, newTestKernel(t))
 	parent := shell(t, "env -i sh -c 'env -i sleep 1000000 & echo $$ $!; wait' & wait", "LEASH_RUN_ID=abc1234")
@@ -117,7 +117,7 @@ func TestTableFindsDescendants(t *testing.T) {
 		pid, _ := strconv.Atoi(f)
 		testkit.Adopt(t, testkit.Identify(t, pid))
 	}
-	for _, way := range []string{"the children of each", "the parent of everybody"} {
+	for _, way := range []string{"the children of each", "the parent of all"} {
 		table.Kernel.children = way == "the children of each"
 		s := take(t, table)
 		for _, f := range []string{child, grandchild} {
@@ -129,7 +129,7 @@ func TestTableFindsDescendants(t *testing.T) {
 	}
 }
 
-// What the ledger speaks of is taken in, whatever its labels.
+// Processes that the ledger names are included, whatever their labels.
 func TestTableTakesInWhatIsRecorded(t *testing.T) {
 	k := newTestKernel(t)
 	table := newTestTable(t, k)
@@ -156,7 +156,7 @@ d.wait()`))
 			t.Errorf("the worker's inode is %d, want %d", p.Inode, id.Inode)
 		}
 	}
-	if s.Lives[id] != scan.Alive {
+	if s.Lives[id] != snapshot.Alive {
 		t.Errorf("the worker lives: %v", s.Lives)
 	}
 }
@@ -192,61 +192,35 @@ func TestLife(t *testing.T) {
 		for _, c := range []struct {
 			name string
 			id   proc.ID
-			want scan.Life
+			want snapshot.Life
 		}{
-			{"a process", id, scan.Alive},
-			{"its number alone", proc.ID{PID: id.PID}, scan.Alive},
-			{"another start time", proc.ID{PID: id.PID, Start: id.Start + 1}, scan.Dead},
-			{"a zombie", proc.ID{PID: dead.PID}, scan.Dead},
-			{"one whose first thread has ended", proc.ID{PID: alive.PID}, scan.Alive},
-			{"nobody", proc.ID{PID: k.Highest() + 1, Start: 1}, scan.Dead},
+			{"a process", id, snapshot.Alive},
+			{"its number alone", proc.ID{PID: id.PID}, snapshot.Alive},
+			{"another start time", proc.ID{PID: id.PID, Start: id.Start + 1}, snapshot.Dead},
+			{"a zombie", proc.ID{PID: dead.PID}, snapshot.Dead},
+			{"one without its first thread", proc.ID{PID: alive.PID}, snapshot.Alive},
+			{"no process", proc.ID{PID: k.Highest() + 1, Start: 1}, snapshot.Dead},
 		} {
 			if got := table.Life(c.id); got != c.want {
 				t.Errorf("%s: %v, want %v", c.name, got, c.want)
 			}
 		}
-		if other := (proc.ID{PID: id.PID, Start: id.Start, Inode: id.Inode + 1}); k.pidfs && table.Life(other) != scan.Dead {
-			t.Error("who has another inode is another")
+		if other := (proc.ID{PID: id.PID, Start: id.Start, Inode: id.Inode + 1}); k.pidfs && table.Life(other) != snapshot.Dead {
+			t.Error("a process with another inode is another")
 		}
 	})
 }
 
-// Same is a proof: it needs a process older than the scan, and the same still.
-func TestSame(t *testing.T) {
+// The pidfd's inode is read through the handle; the rest is tested by TestTableConforms.
+func TestReadBehindTheHandle(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
-		table := newTestTable(t, k)
-		p := sleeper(t, "LEASH_RUN_ID=abc1234")
-		await(t, "the next tick", func() bool { return k.Tick() > identity(t, k, p.PID).Start })
-		s := take(t, table)
-		seen := found(s, p.PID)
-		h, err := table.Open(p.PID)
+		h, err := newTestTable(t, k).Open(sleeper(t, "LEASH_RUN_ID=abc1234").PID)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer h.Close()
-		if !h.Same(seen, s.Tick) {
-			t.Error("it is the same process")
-		}
-		if h.Same(seen, seen.Start) {
-			t.Error("a scan as old as the process proves nothing")
-		}
-		other := *seen
-		other.Start--
-		if h.Same(&other, s.Tick) {
-			t.Error("another start time is another process")
-		}
-		if now, err := h.Read(); err != nil || !slices.Equal(now.EnvRuns, seen.EnvRuns) || k.pidfs && now.Inode == 0 {
-			t.Errorf("read behind the handle: %+v, %v", now, err)
-		}
-		if err := h.Signal(proc.KILL); err != nil {
-			t.Fatal(err)
-		}
-		p.Wait()
-		if h.Same(seen, s.Tick) {
-			t.Error("it is gone")
-		}
-		if _, err := h.Read(); !errors.Is(err, proc.ErrGone) {
-			t.Errorf("read of the dead: %v", err)
+		if p, err := h.Read(); err != nil || !slices.Equal(p.EnvRuns, []string{"abc1234"}) || k.pidfs && p.Inode == 0 {
+			t.Errorf("%+v, %v", p, err)
 		}
 	})
 }
@@ -254,9 +228,9 @@ func TestSame(t *testing.T) {
 func TestTableWaits(t *testing.T) {
 	table := newTestTable(t, newTestKernel(t))
 	if quiet, err := table.Wait(table.Now() + time.Millisecond); quiet || err != nil {
-		t.Errorf("nobody is waited for: %t, %v", quiet, err)
+		t.Errorf("nothing is waited for: %t, %v", quiet, err)
 	}
-	var handles []*TableHandle
+	var handles []snapshot.Handle
 	for range 3 {
 		h, err := table.Open(sleeper(t).PID)
 		if err != nil {
@@ -285,8 +259,8 @@ func TestTableWaits(t *testing.T) {
 	}
 }
 
-// A watchdog or a reaper from another folder is known by its name, unless its
-// environment says that it is of a run.
+// A watchdog or a reaper from another folder is known by its name, unless its environment
+// names a run.
 func TestTableKnowsOthersByName(t *testing.T) {
 	table := newTestTable(t, newTestKernel(t))
 	sleep, err := exec.LookPath("sleep")
@@ -313,8 +287,8 @@ func TestTableKnowsOthersByName(t *testing.T) {
 	}
 }
 
-// What the first thread's files do not show any more, another thread's do.
-func TestTableFindsWhoseFirstThreadHasEnded(t *testing.T) {
+// What the files of the first thread do not show any more, those of another thread do.
+func TestTableFindsProcessWithoutFirstThread(t *testing.T) {
 	t.Run("found", func(t *testing.T) {
 		table := newTestTable(t, newTestKernel(t))
 		t.Setenv("LEASH_RUN_ID", "abc1234")
@@ -325,14 +299,14 @@ func TestTableFindsWhoseFirstThreadHasEnded(t *testing.T) {
 			t.Errorf("%+v", q)
 		}
 	})
-	// The files of such a thread are root's, and may not be read by the process's own user.
-	testkit.AsNobody(t, "TestTableFindsWhoseFirstThreadHasEnded", "found")
+	// The files of such a thread belong to root, and the process's own user may not read them.
+	testkit.AsNobody(t, "TestTableFindsProcessWithoutFirstThread", "found")
 }
 
-// The threads of such a one are listed while the table is gone through, and take
-// nobody else out of it, nor are they taken for processes. Two follow one each: the
-// system gives the table in parts, and one part may end between the first and the next.
-func TestTableFindsWhoComesBehindManyThreads(t *testing.T) {
+// The threads of a process without its first thread are listed while the table is read. They
+// must not hide a process, nor count as processes. There are two such processes in a row: the
+// kernel returns the table in parts, and a part may end between the two.
+func TestTableFindsProcessesAfterManyThreads(t *testing.T) {
 	table := newTestTable(t, newTestKernel(t))
 	var behind []int
 	for range 2 {
@@ -354,14 +328,14 @@ func TestTableFindsWhoComesBehindManyThreads(t *testing.T) {
 	}
 }
 
-// setuidCopy is a program that runs as root whoever calls it.
+// setuidCopy is a program that runs as root for any caller.
 func setuidCopy(t *testing.T, program string) string {
 	t.Helper()
 	b, err := os.ReadFile(program)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "leash-raised") // t.TempDir may be closed to others
+	dir, err := os.MkdirTemp("", "leash-raised") // other users may not enter t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +347,7 @@ func setuidCopy(t *testing.T, program string) string {
 	return copied
 }
 
-// The environment of a set-user-ID program was written by whoever called it.
+// The caller of a set-user-ID program wrote its environment.
 func TestRaised(t *testing.T) {
 	testkit.NeedRoot(t)
 	table := newTestTable(t, newTestKernel(t))
@@ -404,12 +378,12 @@ func TestRaised(t *testing.T) {
 	}
 }
 
-// A look that lacks descriptors says so, and handles leave some free.
-func TestTornTable(t *testing.T) {
+// A scan that lacks descriptors reports it, and handles leave some free.
+func TestIncompleteTable(t *testing.T) {
 	table := newTestTable(t, newTestKernel(t))
 	p := sleeper(t, "LEASH_RUN_ID=abc1234")
-	if s := take(t, table); s.Torn != nil || found(s, p.PID) == nil {
-		t.Fatalf("%v", s.Torn)
+	if s := take(t, table); s.Incomplete != nil || found(s, p.PID) == nil {
+		t.Fatalf("%v", s.Incomplete)
 	}
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -421,11 +395,11 @@ func TestTornTable(t *testing.T) {
 	}
 	s, err := table.Take(nil, nil)
 	unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
-	if err != nil || s.Torn == nil || !Scarce(s.Torn) {
+	if err != nil || s.Incomplete == nil || !Scarce(s.Incomplete) {
 		t.Errorf("%+v, %v", s, err)
 	}
-	if s := take(t, table); s.Torn != nil {
-		t.Errorf("it was torn for a while: %v", s.Torn)
+	if s := take(t, table); s.Incomplete != nil {
+		t.Errorf("it was torn for a while: %v", s.Incomplete)
 	}
 	table.most = 2
 	if _, err := table.Open(p.PID); !errors.Is(err, unix.EMFILE) {
@@ -433,9 +407,9 @@ func TestTornTable(t *testing.T) {
 	}
 }
 
-// A program that was raised and then took all its rights for good looks like
-// any other of its new user; what it says of an owner is its caller's word.
-func TestTableDoubtsWhoWasRaised(t *testing.T) {
+// A set-user-ID program that then dropped its old user for good cannot be told from any other
+// of its new user, and its owner label was set by its caller.
+func TestTableDoubtsSetUserID(t *testing.T) {
 	testkit.NeedRoot(t)
 	table := newTestTable(t, newTestKernel(t))
 	python, err := filepath.EvalSymlinks(testkit.NeedPython(t))

@@ -30,7 +30,7 @@ func TestTableRoundTrip(t *testing.T) {
 	}
 }
 
-// Torn and foreign files are refused whole: not one row of them is handed out.
+// Torn and foreign files are refused as a whole: no row of them is returned.
 func TestTableRefuses(t *testing.T) {
 	whole := encodeTable(99, []row{{1, 2, 3, 4}, {5, 6, 7, 8}})
 	change := func(at int, to byte) []byte {
@@ -82,7 +82,7 @@ func TestLabelHash(t *testing.T) {
 	}
 }
 
-// FuzzEachRow: a table is what a writer of so many rows would have written.
+// FuzzEachRow checks that a table which is accepted is what a writer of its rows would write.
 func FuzzEachRow(f *testing.F) {
 	f.Add(encodeTable(99, []row{{1, 2, 3, 4}, {5, 6, 7, 8}}))
 	f.Add(encodeTable(1, nil))

@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"leash/internal/proc"
-	"leash/scan"
+	"leash/internal/snapshot"
 )
 
-// waiter waits for the ends of many processes.
+// waiter waits for the exits of many processes.
 type waiter struct {
 	loop   *loop
 	waited map[int]*handle
 	start  time.Time
-	blind  bool // nobody tells of ends: ask again and again
+	blind  bool // exits are not noticed: Wait returns soon, and its caller scans again
 }
 
 func (w *waiter) init(k *Kernel) (err error) {
@@ -44,11 +44,11 @@ func (w *waiter) forget(h *handle) {
 	h.token = 0
 }
 
-// Now stands still while the machine sleeps (CLOCK_MONOTONIC).
+// Now is the time since the table was opened. It stands still while the machine sleeps
+// (CLOCK_MONOTONIC).
 func (t *Table) Now() time.Duration { return time.Since(t.wait.start) }
 
-// Wait returns true when the last whose end is waited for has ended, and false
-// at the deadline.
+// Wait returns true once all watched processes have ended, and false at the deadline.
 func (t *Table) Wait(until time.Duration) (quiet bool, err error) {
 	w := &t.wait
 	for {
@@ -81,17 +81,17 @@ func (t *Table) Age(start uint64) time.Duration {
 	return time.Duration(t.Kernel.Tick()-min(start, t.Kernel.Tick())) * (time.Second / userHZ)
 }
 
-// Tick is the present in the unit of proc.ID.Start.
+// Tick is the present in the unit of proc.ID.Start, clock ticks since boot.
 func (t *Table) Tick() uint64 { return t.Kernel.Tick() }
 
-// TableHandle stands for one process and never for a later one of its number.
-type TableHandle struct {
+// tableHandle is snapshot.Handle.
+type tableHandle struct {
 	*handle
 	t *Table
 }
 
-// Open takes a handle on whoever has the number now.
-func (t *Table) Open(pid int) (*TableHandle, error) {
+// Open opens a handle on the process that has the PID now; proc.ErrGone if there is none.
+func (t *Table) Open(pid int) (snapshot.Handle, error) {
 	h, err := t.Kernel.open(pid)
 	if err != nil {
 		return nil, err
@@ -100,11 +100,11 @@ func (t *Table) Open(pid int) (*TableHandle, error) {
 		h.Close()
 		return nil, unix.EMFILE
 	}
-	return &TableHandle{h, t}, nil
+	return &tableHandle{h, t}, nil
 }
 
-// Read reads anew what is known of the process, and of no other.
-func (h *TableHandle) Read() (scan.Process, error) {
+// Read reads again what is known of the process that the handle stands for.
+func (h *tableHandle) Read() (snapshot.Process, error) {
 	p, err := h.t.first.read(h.pid)
 	if gone := h.probe(); gone != nil {
 		return p, gone
@@ -113,10 +113,10 @@ func (h *TableHandle) Read() (scan.Process, error) {
 	return p, err
 }
 
-// Same looks whether it is still, or again, the process of a scan that began
-// at a tick before which that one had started. Whoever has the number now and
-// started then too is he: a later owner would have started later.
-func (h *TableHandle) Same(p *scan.Process, tick uint64) bool {
+// Same reports whether the handle stands for a process that a scan found which began at that
+// tick. A process that has the PID now and started before the scan is the same one: any later
+// process would have started later.
+func (h *tableHandle) Same(p *snapshot.Process, tick uint64) bool {
 	if p.Start >= tick {
 		return false
 	}
@@ -128,17 +128,17 @@ func (h *TableHandle) Same(p *scan.Process, tick uint64) bool {
 	return err == nil && info.Start == p.Start && h.probe() == nil
 }
 
-// Inode is that of the handle.
-func (h *TableHandle) Inode() uint64 { return h.inode }
+// Inode is the pidfd's; 0 where it identifies nothing (before Linux 6.9).
+func (h *tableHandle) Inode() uint64 { return h.inode }
 
-// Over reports whether Wait has heard of its end.
-func (h *TableHandle) Over() bool { return h.ended }
+// Over reports whether Wait has noticed the exit.
+func (h *tableHandle) Over() bool { return h.ended }
 
 // Read reads one process; proc.ErrGone if there is none.
-func (t *Table) Read(pid int) (scan.Process, error) {
+func (t *Table) Read(pid int) (snapshot.Process, error) {
 	h, err := t.Open(pid)
 	if errors.Is(err, proc.ErrGone) {
-		return scan.Process{}, err
+		return snapshot.Process{}, err
 	}
 	if err == nil {
 		defer h.Close()

@@ -11,9 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CheckView says why what /proc shows must not be acted on, if so: where it is
-// that of another PID namespace, its numbers are of other processes than those
-// that kill(2) and pidfd_open(2) take.
+// CheckView returns an error if /proc must not be relied on. If it belongs to another PID
+// namespace, its PIDs are not those that kill(2) and pidfd_open(2) take.
 func CheckView() error {
 	k := Kernel{buf: make([]byte, 4096)}
 	return k.checkView()
@@ -28,7 +27,7 @@ func (k *Kernel) checkView() error {
 	if err := checkMeans(); err != nil {
 		return err
 	}
-	status, err := k.readFile(unix.AT_FDCWD, pathOf("/proc/self/status"))
+	s, err := k.readStatus(unix.AT_FDCWD, pathOf("/proc/self/status"))
 	link, linkErr := os.Readlink("/proc/self")
 	var fs unix.Statfs_t
 	switch mounted := unix.Statfs("/proc", &fs) == nil && fs.Type == unix.PROC_SUPER_MAGIC; {
@@ -36,31 +35,28 @@ func (k *Kernel) checkView() error {
 		return fmt.Errorf("/proc/self/status: %w", err)
 	case !mounted:
 		return errNoProc
-	case linkErr != nil: // nobody there has our number (ENOENT, proc(5))
+	case linkErr != nil: // that namespace has no PID for us (ENOENT, proc(5))
 		return errView
 	case err != nil:
 		return fmt.Errorf("/proc/self/status: %w", err)
-	case !ownView(link, status, os.Getpid()):
+	case !ownView(link, s, os.Getpid()):
 		return errView
 	}
 	return nil
 }
 
-// ownView reports whether /proc/self shows us by the number that we know. In the
-// namespace above we may have the same one by chance: there NSpid shows two of
-// them (Linux 4.1).
-func ownView(link string, status []byte, self int) bool {
-	_, numbers, found := bytes.Cut(status, []byte("\nNSpid:"))
-	numbers, _, _ = bytes.Cut(numbers, []byte("\n"))
-	return link == itoa(self) && (!found || len(bytes.Fields(numbers)) == 1)
+// ownView reports whether /proc/self shows our own PID. An ancestor namespace may by chance
+// have given us the same PID; NSpid has two entries there (Linux 4.1).
+func ownView(link string, s status, self int) bool {
+	return link == itoa(self) && s.Spaces <= 1
 }
 
 // kernelThread is PF_KTHREAD (include/linux/sched.h), in field 9 of
 // proc_pid_stat(5).
 const kernelThread = 0x00200000
 
-// CheckProgram says that a process is no program but a part of the kernel, which
-// neither ends nor takes a signal, if so.
+// CheckProgram returns an error if a process is a kernel thread, which neither ends nor takes
+// signals.
 func CheckProgram(pid int) error {
 	k := Kernel{buf: make([]byte, 4096)}
 	b, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "stat"))

@@ -4,22 +4,24 @@ package linux
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 )
 
 func TestOwnView(t *testing.T) {
 	for _, c := range []struct {
-		link, status string
-		want         bool
+		link   string
+		spaces int
+		want   bool
 	}{
-		{"12", "Name:\tx\nNSpid:\t12\nNSpgid:\t12\n", true},
-		{"12", "Name:\tx\n", true}, // before Linux 4.1
-		{"4711", "Name:\tx\nNSpid:\t4711\t12\n", false},
-		{"12", "Name:\tx\nNSpid:\t12\t12\nNSpgid:\t12\n", false}, // the same number by chance
-		{"13", "Name:\tx\nNSpid:\t13\n", false},
-		{"", "", false},
+		{"12", 1, true},
+		{"12", 0, true}, // before Linux 4.1
+		{"4711", 2, false},
+		{"12", 2, false}, // the same PID by chance
+		{"13", 1, false},
+		{"", 0, false},
 	} {
-		if got := ownView(c.link, []byte(c.status), 12); got != c.want {
+		if got := ownView(c.link, status{Spaces: c.spaces}, 12); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}
@@ -44,5 +46,29 @@ func TestKernelThreads(t *testing.T) {
 	}
 	if b, err := os.ReadFile("/proc/2/comm"); err == nil && string(b) == "kthreadd\n" && CheckProgram(2) == nil {
 		t.Error("kthreadd is taken for a program")
+	}
+}
+
+// Where NSpid is missing (before Linux 4.1), no other process counts as one in our namespace.
+func TestSameNamespace(t *testing.T) {
+	k := newTestKernel(t)
+	dir, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	const user = "Uid:\t0\t0\t0\t0\n"
+	for text, want := range map[string]bool{
+		user + "NSpid:\t12\n": true, user + "NSpid:\t12\t3\n": false, user: false, "": false,
+	} {
+		if err := os.WriteFile(filepath.Join(dir.Name(), "status"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := k.sameNamespace(int(dir.Fd()), pathOf("status")); got != want {
+			t.Errorf("%q: %t", text, got)
+		}
+	}
+	if k.sameNamespace(int(dir.Fd()), pathOf("none")) {
+		t.Error("one that cannot be read counts as ours")
 	}
 }

@@ -19,8 +19,8 @@ func TestMain(m *testing.M) {
 
 const writesAlone = "LEASH_TEST_WRITES_TO_STDERR"
 
-// writeToStderr is a process of its own: descriptor 2 is where a broken pipe
-// ends a Go program that does not take care.
+// writeToStderr runs in a process of its own: a broken pipe as descriptor 2 ends a Go program
+// that does not ignore SIGPIPE.
 func writeToStderr() {
 	s, err := Sink(2)
 	if err != nil {

@@ -4,8 +4,8 @@ package posix
 
 import "golang.org/x/sys/unix"
 
-// TellManager sends a message to a NOTIFY_SOCKET: a path, or @name (sd_notify(3)).
-// It never waits.
+// TellManager sends a message to a NOTIFY_SOCKET: a path, or @name (sd_notify(3)). It does not
+// wait.
 func TellManager(address, text string) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
 	if err != nil {

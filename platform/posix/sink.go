@@ -1,6 +1,6 @@
 //go:build unix
 
-// Package posix is what the Unix systems share.
+// Package posix holds the code that the Unix systems share.
 package posix
 
 import (
@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrFull says that a record was dropped because its reader does not read.
+// ErrFull says that a record was dropped because its reader does not read fast enough.
 var ErrFull = errors.New("the reader does not keep up")
 
-// Sink returns a writer to a descriptor that never blocks for long: a reader
-// that is stopped must not stop us. What does not fit is dropped. The
-// descriptor itself is left in the mode it has, because it is shared.
+// Sink returns a writer to a descriptor that does not block for long: a stopped reader must
+// not stop this process. What does not fit is dropped. The mode of the descriptor is not
+// changed, because it is shared with other processes.
 func Sink(fd int) (io.Writer, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -29,7 +29,7 @@ func Sink(fd int) (io.Writer, error) {
 	case unix.S_IFSOCK:
 		return &sink{fd: fd, write: sendNow}, nil
 	case unix.S_IFIFO, unix.S_IFCHR:
-		// An open of our own may be non-blocking without changing the shared one.
+		// Opened again, it can be non-blocking without a change to the shared one.
 		own, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 		if err == nil {
 			return &sink{fd: own, write: unix.Write}, nil
@@ -42,7 +42,7 @@ func Sink(fd int) (io.Writer, error) {
 type sink struct {
 	fd    int
 	write func(int, []byte) (int, error)
-	// torn: the last record went in only in part, and its line is still open.
+	// torn: the last record was written only in part, and its line is not ended yet.
 	torn bool
 }
 
@@ -75,8 +75,8 @@ func (s *sink) writeAll(b []byte) (int, error) {
 	}
 }
 
-// writeIfReady may still block if others fill the pipe in between; it is used
-// only where nothing better is to be had.
+// writeIfReady may still block if other processes fill the pipe in between; it is used only
+// where there is nothing better.
 func writeIfReady(fd int, b []byte) (int, error) {
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 	if n, err := unix.Poll(p, 0); err != nil || n == 0 {

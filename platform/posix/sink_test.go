@@ -18,14 +18,13 @@ import (
 	"leash/internal/testkit"
 )
 
-// line is one record, its end told by the line feed.
+// line is a record of n bytes that ends with a line feed.
 func line(n int) []byte { return append(bytes.Repeat([]byte("x"), n-1), '\n') }
 
 func pipe(t *testing.T) (r, w *os.File) {
 	t.Helper()
 	var p [2]int
-	// Not by os.Pipe: that makes both ends non-blocking, and the question is
-	// what happens to a writer when they are not.
+	// Not os.Pipe, which makes both ends non-blocking: these must block.
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +55,7 @@ func sinkOf(t *testing.T, f *os.File) io.Writer {
 	return s
 }
 
-// within fails the test if f blocks. Whoever blocks is let go by release.
+// within fails the test if f blocks. release makes a blocked f return.
 func within(t *testing.T, f, release func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -97,8 +96,8 @@ func readExactly(t *testing.T, r io.Reader, n int) []byte {
 	return b
 }
 
-// A reader that does not read loses records; the writer does not wait, and what
-// the reader finds later is whole records, and new ones once there is room.
+// A reader that does not read loses records; the writer does not wait. The reader finds whole
+// records later, and new ones once there is space.
 func TestStoppedReaderNeverBlocks(t *testing.T) {
 	for name, make := range ways {
 		t.Run(name, func(t *testing.T) {
@@ -123,7 +122,7 @@ func TestStoppedReaderNeverBlocks(t *testing.T) {
 				}
 			}, func() { r.Close() })
 			if t.Failed() || written < 16 {
-				t.Fatalf("%d records fitted in", written)
+				t.Fatalf("only %d records fitted", written)
 			}
 			for range written {
 				if got := readExactly(t, r, len(record)); !bytes.Equal(got, record) {
@@ -131,7 +130,7 @@ func TestStoppedReaderNeverBlocks(t *testing.T) {
 				}
 			}
 			if _, err := s.Write([]byte("later\n")); err != nil {
-				t.Errorf("room again: %v", err)
+				t.Errorf("after the pipe was read: %v", err)
 			}
 			if got := string(readExactly(t, r, 6)); got != "later\n" {
 				t.Errorf("read %q", got)
@@ -140,19 +139,19 @@ func TestStoppedReaderNeverBlocks(t *testing.T) {
 	}
 }
 
-// The scene can show blocking: once it is full, a plain write would wait.
+// A plain write to the full pipe of these tests would block.
 func TestFullPipeHasNoRoom(t *testing.T) {
 	r, w := pipe(t)
 	if !hasRoom(t, w) {
-		t.Error("an empty pipe has room")
+		t.Error("an empty pipe has no space")
 	}
 	fillUp(t, r, w)
 	if hasRoom(t, w) || flagsOf(t, int(w.Fd()))&unix.O_NONBLOCK != 0 {
-		t.Error("a full pipe has none, and a plain write waits for it")
+		t.Error("a full pipe has space, or does not block")
 	}
 	readExactly(t, r, 4096)
 	if !hasRoom(t, w) {
-		t.Error("there is room again")
+		t.Error("after a read the pipe has no space")
 	}
 }
 
@@ -201,8 +200,8 @@ func TestClosedReaderIsAnError(t *testing.T) {
 	}
 }
 
-// SIGPIPE ends nobody, on standard error neither.
-func TestClosedReaderEndsNobody(t *testing.T) {
+// SIGPIPE does not end the process, also when the pipe is standard error.
+func TestClosedReaderEndsNoProcess(t *testing.T) {
 	for name, make := range ways {
 		t.Run(name, func(t *testing.T) {
 			r, w := make(t)
@@ -219,17 +218,17 @@ func TestClosedReaderEndsNobody(t *testing.T) {
 			}
 		})
 	}
-	// The scene can show death: one that does not take care is ended.
+	// A program that does not ignore SIGPIPE is ended.
 	r, w := pipe(t)
 	cmd := exec.Command("/bin/sh", "-c", "echo record >&2; echo record >&2")
 	cmd.Stderr = w
 	r.Close()
 	if status := testkit.Start(t, cmd).Wait(); status != 128+int(unix.SIGPIPE) {
-		t.Errorf("a shell ends with %d", status)
+		t.Errorf("the shell ended with status %d", status)
 	}
 }
 
-// The descriptor is shared with others: its mode is not ours to change.
+// The descriptor is shared with other processes, so its mode must not change.
 func TestModeIsLeftAlone(t *testing.T) {
 	for name, make := range ways {
 		for _, blocking := range []bool{true, false} {
@@ -248,7 +247,7 @@ func TestModeIsLeftAlone(t *testing.T) {
 				t.Errorf("%s, blocking %t: flags went from %#o to %#o", name, blocking, before, after)
 			}
 			if (before&unix.O_NONBLOCK == 0) != blocking {
-				t.Errorf("%s: the scene is not what it should be: %#o", name, before)
+				t.Errorf("%s: the set-up failed: flags %#o", name, before)
 			}
 		}
 	}

@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// StateDir opens the folder for what watchdogs and reapers of one user share:
-// LEASH_STATE_DIR; else $XDG_RUNTIME_DIR/leash, /run/leash for root, leash in the
-// user's cache folder, or .leash in the home folder, the first that is to be had.
-// It is made with mode 0700 if only it is missing, and nothing above it is made.
-// Whoever else could write in it could mislead us: so it must be ours, or root's,
-// and nobody else may write in it.
+// StateDir opens the folder that the watchdogs and reapers of one user share: LEASH_STATE_DIR;
+// otherwise the first that is available of $XDG_RUNTIME_DIR/leash, /run/leash for root, leash
+// in the user's cache folder, and .leash in the home folder. It is created with mode 0700 if
+// only the folder itself is missing; folders above it are not created. It must belong to this
+// user or to root, and no other user may have write access: records written by another user
+// could mislead us.
 func StateDir() (*os.File, error) {
 	if dir := os.Getenv("LEASH_STATE_DIR"); dir != "" {
 		return makePrivate(dir)
@@ -37,7 +37,7 @@ func StateDir() (*os.File, error) {
 	return nil, errors.Join(errs...)
 }
 
-// defaults lists the places of the folder where the user names none.
+// defaults lists the places of the folder where LEASH_STATE_DIR is not set.
 func defaults() (dirs []string) {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		dirs = append(dirs, filepath.Join(dir, "leash"))
@@ -48,16 +48,16 @@ func defaults() (dirs []string) {
 	if dir, err := os.UserCacheDir(); err == nil {
 		dirs = append(dirs, filepath.Join(dir, "leash"))
 	}
-	// Not every home has a cache folder, and that one is not ours to make.
+	// Not every home has a cache folder, and we do not create it.
 	if dir, err := os.UserHomeDir(); err == nil && filepath.IsAbs(dir) {
 		dirs = append(dirs, filepath.Join(dir, ".leash"))
 	}
 	return dirs
 }
 
-// StateDirs opens every such folder that exists, and makes none. Which one a
-// watchdog used depends on its environment, so all are read; root reads those of
-// users too. One that cannot be trusted is told among the problems.
+// StateDirs opens every such folder that exists, and creates none. Which one a watchdog used
+// depends on its environment, so all are read; root reads those of other users too. Folders
+// that cannot be trusted are reported as problems.
 func StateDirs() (dirs []*os.File, problems []error) {
 	open := func(dir string, uid int) {
 		f, err := openPrivate(dir, uid)
@@ -69,7 +69,7 @@ func StateDirs() (dirs []*os.File, problems []error) {
 	}
 	if dir := os.Getenv("LEASH_STATE_DIR"); dir != "" {
 		uid := os.Geteuid()
-		if uid == 0 { // another user's speaks of that user's processes
+		if uid == 0 { // another user's folder describes that user's processes
 			uid = anybody
 		}
 		if open(dir, uid); len(problems) > 0 {
@@ -91,12 +91,12 @@ func StateDirs() (dirs []*os.File, problems []error) {
 	return dirs, problems
 }
 
-// runtimeDirs is where systemd makes the XDG_RUNTIME_DIR of each user who is
-// logged in, named by his number (pam_systemd(8)).
+// runtimeDirs is where systemd creates the XDG_RUNTIME_DIR of each user who is logged in,
+// named by the user ID (pam_systemd(8)).
 const runtimeDirs = "/run/user"
 
-// usersOf lists the users that a folder has a folder for: root too, whose
-// watchdogs may have been started in a login and the reaper at boot.
+// usersOf lists the users for which a folder has a folder. Root is among them: its watchdogs
+// may run in a login session and the reaper at boot.
 func usersOf(dir string) (uids []int) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
@@ -107,8 +107,8 @@ func usersOf(dir string) (uids []int) {
 	return uids
 }
 
-// makePrivate makes the folder if it is not there. The folders above it may be
-// another's, or be shared: none of them is made.
+// makePrivate creates the folder if it is missing. The folders above it may be shared or
+// belong to another user: none of them is created.
 func makePrivate(dir string) (*os.File, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err
@@ -119,8 +119,8 @@ func makePrivate(dir string) (*os.File, error) {
 // anybody stands for every user.
 const anybody = -1
 
-// openPrivate opens a folder of this user or of root that nobody else may write
-// in. An access list counts too: its mask shows as the rights of the group (acl(5)).
+// openPrivate opens a folder that belongs to this user or to root and is writable by no other
+// user. An access list counts too: its mask shows as the permissions of the group (acl(5)).
 func openPrivate(dir string, uid int) (*os.File, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -40,13 +40,13 @@ func TestStateDirIsMadePrivate(t *testing.T) {
 	defer unix.Umask(old)
 	dir := t.TempDir()
 	own := filepath.Join(dir, "a", "b", "state")
-	refused(t, own) // the folders above are not ours to make
+	refused(t, own) // the folders above are not created
 	if left, _ := os.ReadDir(dir); len(left) > 0 {
 		t.Errorf("made: %v", left)
 	}
 	at(t, filepath.Dir(own), 0o755)
 	t.Setenv("LEASH_STATE_DIR", own)
-	for range 2 { // the second time it is there
+	for range 2 { // the second time it exists
 		if got := openedAt(t); got != own {
 			t.Errorf("%s instead of %s", got, own)
 		}
@@ -65,7 +65,7 @@ func TestStateDirOrder(t *testing.T) {
 	if got := openedAt(t); got != own {
 		t.Errorf("%s instead of %s", got, own)
 	}
-	// One that is not to be had is passed over.
+	// A folder that is not available is skipped.
 	t.Setenv("LEASH_STATE_DIR", "")
 	t.Setenv("XDG_CACHE_HOME", at(t, filepath.Join(dir, "cache"), 0o700))
 	if err := os.Chmod(filepath.Join(dir, "leash"), 0o775); err != nil {
@@ -80,7 +80,7 @@ func TestStateDirOrder(t *testing.T) {
 	}
 }
 
-// A home without a cache folder gets none from us, nor a system without /run.
+// No cache folder is created in a home without one, nor /run on a system without it.
 func TestStateDirWithoutACacheFolder(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("LEASH_STATE_DIR", "")
@@ -100,7 +100,7 @@ func TestStateDirWithoutACacheFolder(t *testing.T) {
 	}
 }
 
-// systemd's RuntimeDirectory= makes 0755: nobody else can write in it.
+// systemd's RuntimeDirectory= creates it with mode 0755: no other user can write in it.
 func TestStateDirThatOthersMayRead(t *testing.T) {
 	dir := t.TempDir()
 	for _, mode := range []os.FileMode{0o755, 0o701, 0o750, 0o744, 0o711} {
@@ -121,7 +121,7 @@ func TestStateDirThatOthersMayRead(t *testing.T) {
 	}
 }
 
-// Whoever else could write there could mislead us.
+// Records written by another user could mislead us.
 func TestStateDirRefuses(t *testing.T) {
 	dir := t.TempDir()
 	good := filepath.Join(dir, "good")
@@ -164,7 +164,7 @@ func TestStateDirRefuses(t *testing.T) {
 		}
 		refused(t, other)
 	}
-	t.Setenv("LEASH_STATE_DIR", good) // and the good one is taken
+	t.Setenv("LEASH_STATE_DIR", good) // and the good one is used
 	openedAt(t)
 }
 
@@ -188,7 +188,7 @@ func at(t *testing.T, dir string, mode os.FileMode) string {
 	return dir
 }
 
-// opened is what StateDirs opens, apart from the folders that this machine has.
+// opened are the folders that StateDirs opens below one folder: this machine has others.
 func opened(t *testing.T, below string) (names []string, problems []error) {
 	t.Helper()
 	dirs, problems := StateDirs()
@@ -202,7 +202,7 @@ func opened(t *testing.T, below string) (names []string, problems []error) {
 	return names, problems
 }
 
-// The folder that the user names is the only one, and is none until it is made.
+// The folder that the user names is the only one, and there is none until it is created.
 func TestStateDirsOfTheUser(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("XDG_RUNTIME_DIR", dir)
@@ -245,9 +245,9 @@ func TestStateDirsOfTheUser(t *testing.T) {
 	}
 }
 
-// All that a watchdog may have used are looked into, and none is made. One that
-// cannot be trusted is told, and the others count all the same.
-func TestStateDirsLooksIntoAll(t *testing.T) {
+// All folders that a watchdog may have used are opened, and none is created. One that cannot
+// be trusted is reported, and the others are used all the same.
+func TestStateDirsOpensAll(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("LEASH_STATE_DIR", "")
 	t.Setenv("XDG_RUNTIME_DIR", dir+"/run")
@@ -273,7 +273,7 @@ func TestStateDirsLooksIntoAll(t *testing.T) {
 	}
 }
 
-// Root reads another user's folder; its watchdogs write nothing there.
+// Root reads another user's folder, but its watchdogs write nothing there.
 func TestStateDirOfAnotherUser(t *testing.T) {
 	testkit.NeedRoot(t)
 	dir := at(t, t.TempDir()+"/other", 0o700)
@@ -290,7 +290,7 @@ func TestStateDirOfAnotherUser(t *testing.T) {
 	}
 }
 
-// Of a user a folder must be that user's own, or root's.
+// A user's folder must belong to that user or to root.
 func TestOpenPrivateOfAnotherUser(t *testing.T) {
 	testkit.NeedRoot(t)
 	dir := at(t, t.TempDir()+"/leash", 0o700)

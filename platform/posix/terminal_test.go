@@ -27,7 +27,7 @@ func TestTerminal(t *testing.T) {
 	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	check(err)
 	defer tty.Close()
-	for _, columns := range []int{0, 1, 80, 65535} { // 0: it does not say, and is one
+	for _, columns := range []int{0, 1, 80, 65535} { // 0: the width is unknown
 		check(unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(columns)}))
 		if !IsTerminal(tty) || Width(tty) != columns {
 			t.Errorf("%d columns: %t, %d", columns, IsTerminal(tty), Width(tty))

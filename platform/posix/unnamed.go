@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxUnnamed is far more than any program hands itself.
+// maxUnnamed bounds the bytes that are read; programs write far less.
 const maxUnnamed = 1 << 20
 
-// ErrNotUnnamed says that a descriptor is not that of a file as WriteUnnamed makes it.
+// ErrNotUnnamed says that a descriptor is not a file made by WriteUnnamed.
 var ErrNotUnnamed = errors.New("not a file of ours without a name")
 
-// WriteUnnamed puts text into a file that no name leads to, and returns a descriptor,
-// which children do not inherit.
+// WriteUnnamed writes text to a new file without a name, and returns its descriptor, which
+// children do not inherit.
 func WriteUnnamed(text []byte) (fd int, err error) {
 	if fd, err = createUnnamed(); err != nil {
 		return -1, err
@@ -30,8 +30,8 @@ func WriteUnnamed(text []byte) (fd int, err error) {
 	return unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
 }
 
-// ReadUnnamed returns what is in such a file. It changes nothing of a descriptor that
-// leads elsewhere, not even by reading from it.
+// ReadUnnamed returns the content of such a file. A descriptor of any other file is left
+// unchanged and not read.
 func ReadUnnamed(fd int) ([]byte, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {

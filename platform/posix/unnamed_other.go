@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// createUnnamed makes a temporary file and takes its name away.
+// createUnnamed creates a temporary file and removes its name.
 func createUnnamed() (fd int, err error) {
 	f, err := os.CreateTemp("", "leash")
 	if err != nil {

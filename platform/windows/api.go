@@ -30,7 +30,7 @@ func unbiased() (t uint64) {
 }
 
 // now is the time of day by the clock that creation times are taken from. Of
-// the two clocks it is the coarser: whoever is created later is never older.
+// the two clocks it is the coarser: what is created later is never older.
 func now() uint64 {
 	var ft win.Filetime
 	win.GetSystemTimeAsFileTime(&ft)

@@ -26,7 +26,7 @@ func isBatch(path string) bool {
 // lines: arguments with these are refused. /v:off does the same for !, and /d
 // passes over what the registry says is to be run first ("cmd").
 //
-// What the batch file does with its arguments is its own affair.
+// What the batch file does with its arguments is not checked.
 func batchLine(path string, args []string) (string, error) {
 	var line strings.Builder
 	// /s: these outer quotes, and no others, are taken off.

@@ -9,7 +9,8 @@ import (
 	win "golang.org/x/sys/windows"
 
 	"leash/internal/stop"
-	"leash/platform/hosttest"
+	"leash/internal/system"
+	"leash/platform/platformtest"
 )
 
 // realSystem is this system, with actors that fork when told to.
@@ -24,7 +25,7 @@ type realProcess struct {
 }
 
 func TestKernelConforms(t *testing.T) {
-	hosttest.Conform(t, func(t *testing.T) hosttest.System {
+	platformtest.Conform(t, func(t *testing.T) platformtest.Fixture {
 		k, groups := newTestKernel(t), make(map[int]int)
 		k.exe = `C:\elsewhere\watchdog.exe` // the actors are not watchdogs
 		// Wine does not tell the group of a process: there, it is as we made it.
@@ -40,13 +41,13 @@ func TestKernelConforms(t *testing.T) {
 
 func (s realSystem) Kernel() stop.Kernel { return s.k }
 
-// Plain: nobody becomes a zombie, can be stopped, or leads a session.
+// Plain: no process becomes a zombie, can be stopped, or leads a session.
 func (s realSystem) Plain() {}
 
-func (s realSystem) Start(t *testing.T, how hosttest.How) hosttest.Process {
+func (s realSystem) Start(t *testing.T, how platformtest.How) platformtest.Process {
 	t.Helper()
 	var flags uint32
-	if how != hosttest.InOurGroup {
+	if how != platformtest.InOurGroup {
 		flags = win.CREATE_NEW_PROCESS_GROUP
 	}
 	a := start(t, "fork", flags)
@@ -58,9 +59,9 @@ func (s realSystem) Start(t *testing.T, how hosttest.How) hosttest.Process {
 }
 
 // Reuse cannot be had: the system gives out the number it likes.
-func (s realSystem) Reuse(*testing.T, int) (hosttest.Process, bool) { return nil, false }
+func (s realSystem) Reuse(*testing.T, int) (platformtest.Process, bool) { return nil, false }
 
-// Foreign is one of ours whose access list lets everybody look and nobody end it.
+// Foreign is one of ours with an access list that lets all query it and none end it.
 func (s realSystem) Foreign(t *testing.T) (int, bool) {
 	a := start(t, "fork", 0)
 	closeTo(t, a.PID(), onlyLook)
@@ -69,9 +70,9 @@ func (s realSystem) Foreign(t *testing.T) (int, bool) {
 
 func (s realSystem) Backends() []string { return []string{"event", "poll"} }
 
-func (s realSystem) Watcher(t *testing.T, backend string) hosttest.Watcher {
+func (s realSystem) System(t *testing.T, backend string) system.System {
 	t.Helper()
-	return newTestHost(t, backend)
+	return newTestSystem(t, backend)
 }
 
 func (s realSystem) Await(t *testing.T, what string, is func() bool) {

@@ -14,17 +14,21 @@ import (
 	"leash/internal/proc"
 )
 
-// ask sends a console event to a process, and to as few others as can be.
-func (k *Kernel) ask(h *handle, sig proc.Signal) error {
-	a := asker{consoles: system{}, self: os.Getpid(), asked: &k.asked,
-		mine: func(pid int) bool { return pid == h.pid || k.mine != nil && k.mine(pid) }}
-	if k.oneByOne {
-		a.groupOf = k.groupOfPID
+// sendEvent sends a stop signal as a console event, to as few other processes as can be.
+func (k *Kernel) sendEvent(h *handle, sig proc.Signal) error {
+	with := &k.companions
+	if h.hold != nil {
+		with = &h.hold.companions
 	}
-	return a.ask(asking{h.pid, h.console(), h.deafToCtrlC}, sig)
+	s := eventSender{consoles: realConsoles{}, self: os.Getpid(), reached: &with.reached,
+		mine: func(pid int) bool { return pid == h.pid || with.mine != nil && with.mine(pid) }}
+	if with.oneByOne {
+		s.groupOf = k.groupOfPID
+	}
+	return s.deliver(target{h.pid, h.console(), h.deafToCtrlC}, sig)
 }
 
-// groupOfPID is the console process group of whoever has the number now.
+// groupOfPID is the console process group of the process that has the number now.
 func (k *Kernel) groupOfPID(pid int) int {
 	h, err := k.openWith(pid, wanted[:1]) // others could not be read
 	if err != nil {
@@ -34,23 +38,31 @@ func (k *Kernel) groupOfPID(pid int) int {
 	return h.console()
 }
 
-// system is the real consoles.
-type system struct{}
+// companions are processes that an event to one of them may reach too.
+type companions struct {
+	reached reached
+	mine    func(pid int) bool // it is one; nil: none is
+	// oneByOne: nothing is signalled for being of another's group.
+	oneByOne bool
+}
 
-func (system) own() bool       { return hasConsole() }
-func (system) attached() []int { return attached() }
+// realConsoles are those of this system.
+type realConsoles struct{}
 
-func (system) free() {
+func (realConsoles) own() bool       { return hasConsole() }
+func (realConsoles) attached() []int { return attached() }
+
+func (realConsoles) free() {
 	freeConsole.Call()
 	outlive()
 	setConsoleCtrlHandler.Call(0, 0) // see attach
 }
 
-func (system) send(event uint32, group int) error {
+func (realConsoles) send(event uint32, group int) error {
 	return win.GenerateConsoleCtrlEvent(event, uint32(group))
 }
 
-func (system) attach(pid int) error {
+func (realConsoles) attach(pid int) error {
 	freeConsole.Call() // where a shell without a window counts as one (Wine)
 	// What others send to that console reaches us from our first moment there. That
 	// CTRL_C is ignored is no handler, and is not taken away.
@@ -93,7 +105,7 @@ func hasConsole() bool {
 	return err == nil && cp != 0
 }
 
-// attached lists who is attached to our console.
+// attached lists the processes that are attached to our console.
 func attached() []int {
 	b := make([]uint32, 256)
 	for {

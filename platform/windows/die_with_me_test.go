@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"leash/internal/system"
 	"leash/internal/testkit"
-	"leash/platform/hosttest"
+	"leash/platform/platformtest"
+	"leash/watch"
 )
 
 // As a watchdog the test binary never becomes a test.
@@ -30,12 +32,13 @@ func beWatchdog() error {
 		return err
 	}
 	k.exe = `C:\elsewhere\watchdog.exe` // the worker is none
-	h, err := NewHost(k, "event", time.Hour)
+	s, err := newSystem(k, "event")
 	if err != nil {
 		return err
 	}
+	h := watch.NewWorker(s, time.Hour, -1, 0)
 	os.Setenv(roleVar, "fork")
-	info, err := h.Start(os.Args[0], os.Args[:1], os.Environ(), nil)
+	info, err := h.Start(system.Command{Path: os.Args[0], Args: os.Args[:1], Env: os.Environ()})
 	if err != nil {
 		return err
 	}
@@ -54,7 +57,7 @@ func TestDieWithMe(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := testkit.Start(t, cmd)
-	fmt.Fprintln(in, "plain") // for the worker, who reads the same
+	fmt.Fprintln(in, "plain") // for the worker, which reads the same
 	w.Stdout.Await("ready")
 	var pids []int
 	await(t, "the PIDs of worker and child", func() bool {
@@ -68,9 +71,9 @@ func TestDieWithMe(t *testing.T) {
 	})
 	k := newTestKernel(t)
 	k.exe = `C:\elsewhere\watchdog.exe`
-	if info, err := opened(t, k, pids[0]).Look(); err != nil || info.PPID != w.PID { // which was said first?
+	if info, err := opened(t, k, pids[0]).Info(); err != nil || info.PPID != w.PID { // which was said first?
 		pids[0], pids[1] = pids[1], pids[0]
 	}
-	hosttest.DieWithMe(t, hosttest.Doomed{Kernel: k, Watchdog: w.PID, Worker: pids[0], Below: pids[1:],
+	platformtest.DieWithMe(t, platformtest.Doomed{Kernel: k, Watchdog: w.PID, Worker: pids[0], Below: pids[1:],
 		Bystander: start(t, "sleep", 0).PID(), Kill: w.Kill, Await: await})
 }

@@ -1,5 +1,5 @@
-// Package windows is the host for Windows 10 and later: process handles, job
-// objects, consoles. What only decides carries no build tag.
+// Package windows is Windows 10 and later as a System: process handles, job objects,
+// consoles, pipes. What only decides carries no build tag.
 //
 // A comment names the page of Microsoft's documentation that a fact is from, by
 // its title. Two facts carry the rest:
@@ -7,6 +7,6 @@
 //     is closed ("Terminating a Process"). So a number cannot change hands while
 //     we hold a handle, and children of a process that has ended can still be
 //     told by the number of their parent, which the system never changes.
-//   - That number says nothing by itself: it may be of one who ended long ago, and
-//     belong to another by now. Only who was created before is a parent.
+//   - That number says nothing by itself: it may be of a process that ended long ago,
+//     and belong to another by now. Only what was created before is a parent.
 package windows

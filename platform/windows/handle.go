@@ -12,6 +12,7 @@ import (
 	"leash/internal/proc"
 	"leash/internal/runid"
 	"leash/internal/stop"
+	"leash/internal/system"
 )
 
 // handle is a process handle, the best that we may have.
@@ -25,12 +26,19 @@ type handle struct {
 	uid    uint32
 	group  int // console process group, as far as known
 	exe    string
-	entry  *waited // whose wait it is in, nil: none
-	worker bool    // never taken for a watchdog: somebody wants it guarded
-	forced bool    // we ended it
+	worker bool // never taken for a watchdog: it is to be guarded
+	forced bool // we ended it
+
+	entry *waited // by which its end is waited for; nil: it is not
+	owner any     // is reported with its end
+	told  bool    // its end was reported
+
+	hold *containment // of the tree that it was opened for; nil: of none
+	// job is what a hook is in, with all that it starts; nil: it is no hook.
+	job *job
 }
 
-var _ stop.Handle = (*handle)(nil)
+var _ system.Handle = (*handle)(nil)
 
 // wanted are the sets of rights that are tried, the most first ("Process
 // Security and Access Rights"). The limited right is granted where the full one
@@ -43,10 +51,18 @@ var wanted = []uint32{
 	win.PROCESS_QUERY_LIMITED_INFORMATION,
 }
 
-// Open takes a handle on whoever has the number now. A console's host is nobody:
-// it ends with the last process of its console, and would take all others of it
-// along if it were ended before.
+// Open takes a handle on the process that has the number now.
 func (k *Kernel) Open(pid int) (stop.Handle, error) {
+	h, err := k.openProgram(pid)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// openProgram takes the host of a console for no process: it ends with the last one of
+// its console, and would take all others of it along if it were ended before.
+func (k *Kernel) openProgram(pid int) (*handle, error) {
 	h, err := k.open(pid)
 	if err != nil {
 		return nil, err
@@ -75,7 +91,7 @@ func (k *Kernel) openWith(pid int, wanted []uint32) (*handle, error) {
 		}
 	}
 	switch {
-	case errors.Is(err, win.ERROR_INVALID_PARAMETER): // nobody has it ("OpenProcess function")
+	case errors.Is(err, win.ERROR_INVALID_PARAMETER): // no process has it ("OpenProcess function")
 		return nil, proc.ErrGone
 	case errors.Is(err, win.ERROR_ACCESS_DENIED):
 		return nil, fmt.Errorf("process %d: %w", pid, proc.ErrDenied)
@@ -86,7 +102,7 @@ func (k *Kernel) openWith(pid int, wanted []uint32) (*handle, error) {
 // maxPID: a process number is a DWORD.
 const maxPID = 1<<32 - 1
 
-// wrap looks at who was opened. It closes h if it fails.
+// wrap reads the process that was opened. It closes h if it fails.
 func (k *Kernel) wrap(pid int, h win.Handle, rights uint32) (*handle, error) {
 	p := &handle{k: k, pid: pid, h: h, rights: rights}
 	// The system rounds a number down to a multiple of four: that is another one.
@@ -95,7 +111,7 @@ func (k *Kernel) wrap(pid int, h win.Handle, rights uint32) (*handle, error) {
 		p.Close()
 		return nil, fmt.Errorf("process %d: %w", pid, err)
 	}
-	if int(got) != pid || p.ended() { // only a handle that somebody holds keeps it there
+	if int(got) != pid || p.ended() { // only a handle that another holds keeps it there
 		p.Close()
 		return nil, proc.ErrGone
 	}
@@ -125,8 +141,8 @@ func (h *handle) ended() bool {
 	return win.GetExitCodeProcess(h.h, &code) == nil && code != stillActive
 }
 
-// stillActive is STILL_ACTIVE ("GetExitCodeProcess function"). One who ends with
-// this very code is taken to live where nothing better may be asked.
+// stillActive is STILL_ACTIVE ("GetExitCodeProcess function"). A process that ends with
+// this very code is taken to live where nothing better can be read.
 const stillActive = 259
 
 func (h *handle) Close() {
@@ -138,11 +154,14 @@ func (h *handle) Close() {
 	}
 	win.CloseHandle(h.h)
 	h.h = 0
+	if h.job != nil {
+		h.k.endHook(h)
+	}
 }
 
-// Look tells what does not change, if the process still runs. There are no
-// zombies: one that has ended is gone, whoever holds a handle to it.
-func (h *handle) Look() (proc.Info, error) {
+// Info returns what does not change, if the process still runs. There are no
+// zombies: what has ended is gone, also if another process holds a handle to it.
+func (h *handle) Info() (proc.Info, error) {
 	if h.closed() || h.ended() {
 		return proc.Info{}, proc.ErrGone
 	}
@@ -152,7 +171,7 @@ func (h *handle) Look() (proc.Info, error) {
 	return info, nil
 }
 
-// parent is 0 once he has ended: the number may be another's then.
+// parent is 0 once it has ended: the number may be another's then.
 func (h *handle) parent() int {
 	p, err := win.OpenProcess(win.SYNCHRONIZE|win.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(h.ppid))
 	if errors.Is(err, win.ERROR_ACCESS_DENIED) {
@@ -174,7 +193,7 @@ func (h *handle) parent() int {
 	return h.ppid
 }
 
-// console is the process group; 0 if it cannot be told.
+// console is the process group; 0 if it cannot be read.
 func (h *handle) console() int {
 	if h.group == 0 {
 		h.group = h.k.group(h)
@@ -182,14 +201,14 @@ func (h *handle) console() int {
 	return h.group
 }
 
-// Signal ends the process, or asks it by an event of its console.
+// Signal kills the process, or sends it a stop signal by an event of its console.
 func (h *handle) Signal(sig proc.Signal) error {
 	if h.closed() || h.ended() {
 		return proc.ErrGone
 	}
 	switch sig {
 	case stop.STOP, stop.CONT:
-		return nil
+		return errors.ErrUnsupported // there is no job control
 	case proc.Signal{}:
 		if !h.may(win.PROCESS_TERMINATE) {
 			return proc.ErrDenied
@@ -198,7 +217,7 @@ func (h *handle) Signal(sig proc.Signal) error {
 	case proc.KILL:
 		return h.terminate()
 	}
-	return h.k.ask(h, sig)
+	return h.k.sendEvent(h, sig)
 }
 
 func (h *handle) terminate() error {
@@ -218,21 +237,27 @@ func (h *handle) terminate() error {
 	return err
 }
 
-// SignalGroup asks the console process group that this process leads or led:
-// its number is not given out anew while we hold the handle. A group cannot be
-// ended by force; that is what the job object is for.
+// SignalGroup sends to the console process group that this process leads or led: its
+// number is not given out anew while we hold the handle. A group cannot be killed; the
+// job of a hook can.
 func (h *handle) SignalGroup(sig proc.Signal) error {
 	if h.closed() {
 		return proc.ErrGone
+	}
+	if h.job != nil && sig == proc.KILL {
+		h.forced = true
+		return h.job.end()
 	}
 	if h.console() != h.pid || sig == proc.KILL {
 		return errors.ErrUnsupported
 	}
 	switch sig {
-	case proc.Signal{}, stop.STOP, stop.CONT:
+	case proc.Signal{}:
 		return nil
+	case stop.STOP, stop.CONT:
+		return errors.ErrUnsupported
 	}
-	return h.k.ask(h, sig)
+	return h.k.sendEvent(h, sig)
 }
 
 // Labels are read from the memory of the process.
@@ -247,10 +272,30 @@ func (h *handle) Labels() (run, worker string) {
 	return runid.FromEnviron(env)
 }
 
-func (h *handle) Notify() {
-	if h.k.notify != nil {
-		h.k.notify(h)
+// Names are the run ID and the worker ID that its arguments and its environment say now.
+func (h *handle) Names() (run, worker string) {
+	run, worker = h.Labels()
+	if h.closed() || h.ended() {
+		return "", ""
 	}
+	if id := h.runInArgs(); id != "" {
+		run = id
+	}
+	return run, worker
+}
+
+// Catches is not known here, and of no use without job control.
+func (h *handle) Catches(proc.Signal) bool { return false }
+
+// id is its identity.
+func (h *handle) id() proc.ID { return proc.ID{PID: h.pid, Start: h.start} }
+
+// Exit is how it ended, and whether it has.
+func (h *handle) Exit() (exit proc.Exit, ended bool) {
+	if h.closed() || !h.ended() {
+		return proc.Exit{}, false
+	}
+	return h.exit(), true
 }
 
 // exit is how it ended, once it has.

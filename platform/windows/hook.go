@@ -3,39 +3,35 @@
 package windows
 
 import (
-	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 
 	win "golang.org/x/sys/windows"
 
-	"leash/watch"
+	"leash/internal/system"
 )
 
-// hook is the command that asks a hung worker for his last words.
-type hook struct {
-	handle *handle // nil: none runs
-	job    *job    // it, and all that it starts
-}
-
-// Hook starts it in a job object of its own, which ends with us. line is its
-// whole command line. It has no input, and what it prints goes to our standard
-// error.
-func (h *Host) Hook(path, line string, env []string) error {
+// StartHook starts a command in a job object of its own, which ends with its handle,
+// and with us. Its arguments are joined as they are: cmd.exe does not read its command
+// line as other programs do.
+func (s *System) StartHook(c system.Command) (system.Handle, error) {
 	j, err := newJob(true)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	hd, err := h.startHook(j, path, line, env)
+	h, err := s.startHook(j, c.Path, strings.Join(c.Args, " "), c.Env)
 	if err != nil {
 		j.close(false)
-		return fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
-	h.hook = hook{hd, j}
-	return nil
+	h.job = j
+	s.hooks = append(s.hooks, h)
+	return h, nil
 }
 
-func (h *Host) startHook(j *job, path, line string, env []string) (*handle, error) {
+func (s *System) startHook(j *job, path, line string, env []string) (*handle, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
@@ -51,52 +47,25 @@ func (h *Host) startHook(j *job, path, line string, env []string) (*handle, erro
 		return nil, err
 	}
 	defer win.CloseHandle(pi.Thread)
-	hd, err := h.Kernel.wrap(int(pi.ProcessId), pi.Process, win.PROCESS_ALL_ACCESS|win.SYNCHRONIZE)
+	h, err := s.created(j, pi)
 	if err != nil {
 		return nil, err // the job ends it
 	}
-	if hd.entry, err = h.waits.add(hd); err == nil {
-		_, err = win.ResumeThread(pi.Thread)
-	}
-	if err != nil {
-		h.letGo(hd)
+	if _, err = win.ResumeThread(pi.Thread); err != nil {
+		h.Close()
 		return nil, err
 	}
-	return hd, nil
+	return h, nil
 }
 
-// EndHook ends it, with all that it started. Its end is told as ever.
-func (h *Host) EndHook() {
-	if h.hook.job != nil {
-		h.hook.job.end()
-	}
+// dropHook ends what is left of a hook after its handle was closed.
+func (s *System) dropHook(h *handle) {
+	s.hooks = slices.DeleteFunc(s.hooks, func(other *handle) bool { return other == h })
+	h.job.close(false)
+	h.job = nil
 }
 
-// hookEnded: nobody of its job outlives it.
-func (h *Host) hookEnded() {
-	h.EndHook()
-	exit := h.hook.handle.exit()
-	h.forgetHook()
-	var err error
-	if status := exit.Status(); status != 0 {
-		err = fmt.Errorf("the command ended with status %d", status)
-	}
-	h.events = append(h.events, watch.HookEnded{Err: err})
-}
-
-func (h *Host) forgetHook() {
-	if h.hook.job != nil {
-		h.hook.job.close(false)
-		h.letGo(h.hook.handle)
-		h.hook = hook{}
-	}
-}
-
-// letGo of one that none of the worker's are counted with.
-func (h *Host) letGo(hd *handle) {
-	if hd.entry != nil {
-		h.waits.remove(hd.entry)
-		hd.entry = nil
-	}
-	hd.Close()
+// inHook reports whether a process is, or was, of a hook.
+func (s *System) inHook(p win.Handle) bool {
+	return slices.ContainsFunc(s.hooks, func(h *handle) bool { return h.job.has(p) })
 }

@@ -18,28 +18,24 @@ import (
 
 // Kernel is the process table and the signals of this system.
 type Kernel struct {
-	exe    string // our own
-	buf    []byte
-	list   []entry
-	notify func(*handle)
+	exe  string // our own
+	buf  []byte
+	list []entry
+	// forget is called when the end of a process is not waited for any more.
 	forget func(*handle)
-	asked  asked
+	// endHook is called when the handle of a hook was closed.
+	endHook func(*handle)
+	// companions are those of a process that no containment holds.
+	companions
 	// group reads the console process group of a process; 0 if it cannot.
 	group func(*handle) int
-	// oneByOne: nobody is signalled for being of another's group.
-	oneByOne bool
-	// mine reports whether a process is known to be of the worker's tree.
-	mine func(pid int) bool
-	// stranger reports whether somebody of the table is known not to be of it,
-	// whoever has the number of his parent now; nil: of nobody that is known.
-	stranger func(entry) bool
-	clock    func() uint64
-	users    users
+	clock func() uint64
+	users users
 }
 
 var _ stop.Kernel = (*Kernel)(nil)
 
-// NewKernel prepares to look at processes.
+// NewKernel prepares to read processes.
 func NewKernel() (*Kernel, error) {
 	k := &Kernel{group: groupOf, clock: now, buf: make([]byte, 64<<10)}
 	// The name by which we were started may be a link to it, or a short one.
@@ -50,7 +46,7 @@ func NewKernel() (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.users.number(me) // the first: nobody has it before us
+	k.users.number(me) // the first: no other has it before us
 	if _, err := k.table(); err != nil {
 		return nil, fmt.Errorf("the process table cannot be read: %w", err)
 	}
@@ -65,7 +61,7 @@ func (k *Kernel) table() ([]entry, error) {
 }
 
 // each calls f for every process. A Toolhelp snapshot has no creation times, and
-// they can be asked only of whom we may open; this call tells them of everybody
+// they can be read only of what we may open; this call gives them for all processes
 // ("NtQuerySystemInformation function", SystemProcessInformation).
 func (k *Kernel) each(f func(row)) error {
 	for {
@@ -110,11 +106,6 @@ func (r row) entry() entry {
 	}
 }
 
-// memory is the working set in bytes.
-func (r row) memory() uint64 {
-	return r.word(unsafe.Offsetof(win.SYSTEM_PROCESS_INFORMATION{}.WorkingSetSize))
-}
-
 // name is that of its program, without the folder. It lies in the same buffer.
 func (r row) name() string {
 	at := unsafe.Offsetof(win.SYSTEM_PROCESS_INFORMATION{}.ImageName)
@@ -128,8 +119,14 @@ func (r row) name() string {
 
 var errTable = errors.New("it is not as documented")
 
-// Children lists those who were created by the process that has the number now.
+// Children lists what was created by the process that has the number now.
 func (k *Kernel) Children(pid int, out []int) ([]int, error) {
+	return k.children(pid, out, func(entry) bool { return false })
+}
+
+// children passes over strangers: processes that are known to be of another parent,
+// which had the number before.
+func (k *Kernel) children(pid int, out []int, stranger func(entry) bool) ([]int, error) {
 	table, err := k.table()
 	if err != nil {
 		return out, err
@@ -140,7 +137,7 @@ func (k *Kernel) Children(pid int, out []int) ([]int, error) {
 	}
 	latest := k.latest()
 	for _, e := range table {
-		if e.ppid == pid && e.pid != pid && follows(e.start, start, latest) && (k.stranger == nil || !k.stranger(e)) {
+		if e.ppid == pid && e.pid != pid && follows(e.start, start, latest) && !stranger(e) {
 			out = append(out, e.pid)
 		}
 	}
@@ -166,7 +163,7 @@ func (k *Kernel) latest() uint64 { return k.clock() + 100*ticksPerMilli }
 
 const ticksPerMilli = 10_000
 
-// ancestors are ourselves and those above us, who are never signalled.
+// ancestors are ourselves and those above us, which are never signalled.
 func (k *Kernel) ancestors() (all []proc.Info) {
 	table, err := k.table()
 	if err != nil {
@@ -176,23 +173,6 @@ func (k *Kernel) ancestors() (all []proc.Info) {
 		all = append(all, proc.Info{ID: proc.ID{PID: e.pid, Start: e.start}, PPID: e.ppid})
 	}
 	return all
-}
-
-// CheckWorker says why a process must not be guarded: it would be signalled.
-func (k *Kernel) CheckWorker(pid int) error {
-	if pid == systemPID {
-		return errors.New("process 4 is the system itself and is never signalled")
-	}
-	for i, a := range k.ancestors() {
-		switch {
-		case a.PID != pid:
-		case i == 0:
-			return fmt.Errorf("%d is the watchdog itself", pid)
-		default:
-			return fmt.Errorf("%d is an ancestor of the watchdog, and those are never signalled: let its parent start the watchdog", pid)
-		}
-	}
-	return nil
 }
 
 const systemPID = 4

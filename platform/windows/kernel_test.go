@@ -12,8 +12,8 @@ import (
 	"leash/internal/proc"
 )
 
-// The table and the handle must tell the same of a process: kin are found by
-// the one and verified by the other.
+// The table and the handle must tell the same of a process: descendants are found
+// by the one and verified by the other.
 func TestTableAgreesWithHandle(t *testing.T) {
 	k := newTestKernel(t)
 	a := start(t, "fork", 0)
@@ -64,6 +64,12 @@ func TestLabelsAndArguments(t *testing.T) {
 	if got := opened(t, k, cmd.Process.Pid).runInArgs(); got != "zyx9876" {
 		t.Errorf("%q in its arguments", got)
 	}
+	if run, _ := opened(t, k, cmd.Process.Pid).Names(); run != "zyx9876" {
+		t.Errorf("its run is %q, and its arguments name another", run)
+	}
+	if run, worker := h.Names(); run != "abc1234" || worker != "Wörk er" {
+		t.Errorf("names %q, %q", run, worker)
+	}
 	if run, worker := opened(t, k, os.Getpid()).Labels(); run != os.Getenv("LEASH_RUN_ID") || worker != "" {
 		t.Errorf("ours: %q, %q", run, worker)
 	}
@@ -83,14 +89,14 @@ func TestDenied(t *testing.T) {
 				t.Errorf("%#x: %v: %v", rights, sig, err)
 			}
 		}
-		if info, err := h.Look(); err != nil || info.Start != opened(t, k, a.PID()).start {
+		if info, err := h.Info(); err != nil || info.Start != opened(t, k, a.PID()).start {
 			t.Errorf("%#x: %+v, %v", rights, info, err)
 		}
 		if _, err := h.environ(); err == nil {
 			t.Errorf("%#x: its environment is read", rights)
 		}
 		a.End(t)
-		if _, err := h.Look(); !errors.Is(err, proc.ErrGone) {
+		if _, err := h.Info(); !errors.Is(err, proc.ErrGone) {
 			t.Errorf("%#x: after its end: %v", rights, err)
 		}
 		h.Close()
@@ -115,73 +121,34 @@ func TestOurselves(t *testing.T) {
 	if len(all) == 0 || all[0].PID != os.Getpid() {
 		t.Fatalf("%+v", all)
 	}
-	if err := k.CheckWorker(os.Getpid()); err == nil {
-		t.Error("we may guard ourselves")
-	}
 	a := start(t, "fork", 0)
-	if err := k.CheckWorker(a.PID()); err != nil {
-		t.Error(err)
-	}
 	h := opened(t, k, a.PID())
-	if info, err := h.Look(); err != nil || !info.Leash {
+	if info, err := h.Info(); err != nil || !info.Leash {
 		t.Errorf("a program of our own name beside us is no watchdog: %+v, %v", info, err)
 	}
 	if h.worker = true; h.uid == 0 || h.uid != opened(t, k, os.Getpid()).uid {
 		t.Errorf("user %d", h.uid)
 	}
-	if info, _ := h.Look(); info.Leash {
+	if info, _ := h.Info(); info.Leash {
 		t.Error("the worker is taken for a watchdog")
 	}
 }
 
-// The number of our own parent stays with us when he is gone: one who has it and
-// is younger than we are is not him.
-func TestParentsNumberTakenAnew(t *testing.T) {
-	h := newTestHost(t, "event")
-	a := start(t, "fork", 0)
-	if alive, err := h.AddParent(a.PID()); !alive || err != nil {
-		t.Fatal(alive, err)
-	}
-	h.self.ppid = a.PID()
-	if alive, err := h.AddParent(a.PID()); alive || err != nil {
-		t.Errorf("our parent, and younger: %v, %v", alive, err)
-	}
-	h.Kernel.clock = func() uint64 { return 1 } // both were there when it was set back
-	if alive, err := h.AddParent(a.PID()); !alive || err != nil {
-		t.Errorf("our parent, of a time to come: %v, %v", alive, err)
-	}
-	h.Kernel.clock = now
-	// The same holds for a parent that is shown.
-	child := opened(t, h.Kernel, a.fork(t, "plain"))
-	if child.parent() != a.PID() {
-		t.Errorf("its parent is %d", child.parent())
-	}
-	child.start = 1
-	h.Kernel.clock = func() uint64 { return 2 }
-	if child.parent() != a.PID() {
-		t.Error("a parent of a time to come is taken for another")
-	}
-	h.Kernel.clock = now
-	if child.parent() != 0 {
-		t.Error("a parent that was not there yet")
-	}
-}
-
-// Who was there before somebody of the tree was, and did not descend from it then,
-// never will, though the number of his parent is that one's by now, and though the
-// clock was set back so that he seems to be the younger.
+// A process that was there before one of the tree was, and did not descend from it then,
+// never will, though the number of its parent is that one's by now, and though the clock
+// was set back so that it seems to be the younger.
 func TestStrangerWithTheParentsNumber(t *testing.T) {
 	k := newTestKernel(t)
 	before := opened(t, k, start(t, "fork", 0).PID())
-	n := newKin(k, &handle{k: k, pid: os.Getpid(), start: before.start + 1})
+	n := newDescendants(k, &handle{k: k, pid: os.Getpid(), start: before.start + 1})
 	t.Cleanup(n.close)
 	n.root.start = 1
 	after := opened(t, k, start(t, "fork", 0).PID())
-	children, err := k.Children(os.Getpid(), nil)
+	children, err := k.children(os.Getpid(), nil, n.stranger)
 	if err != nil || slices.Contains(children, before.pid) || !slices.Contains(children, after.pid) {
 		t.Errorf("%d are children; %d was there before, %d came after", children, before.pid, after.pid)
 	}
 	if got := n.living(); !slices.Equal(got, []int{after.pid}) {
-		t.Errorf("%d are kin; %d was there before, %d came after", got, before.pid, after.pid)
+		t.Errorf("%d descend; %d was there before, %d came after", got, before.pid, after.pid)
 	}
 }

@@ -7,24 +7,24 @@ type entry struct {
 	start uint64
 }
 
-// Creation times are times of day. Who was created later than latest (see
+// Creation times are times of day. What was created later than latest (see
 // Kernel.latest) was so before the clock was set back; whether before or after
-// somebody who was not, his time does not tell.
+// one that was not, its time does not show.
 
-// younger reports whether a process was certainly created after another, whose
-// parent it is not then, though it has the number.
+// younger reports whether a process was certainly created after another. If so, it is not
+// the parent of that one, though it has the number.
 func younger(start, than, latest uint64) bool { return start > than && start <= latest }
 
-// follows reports whether a process may be the child of one who has the number of
+// follows reports whether a process may be the child of one that has the number of
 // its parent: as far as can be told it was created later. If the clock was set
 // back in between, a child is missed: the job object has it.
 func follows(start, parent, latest uint64) bool {
 	return start >= parent && (start <= latest || parent > latest)
 }
 
-// descend lists those of the table who descend from the known, parents before
-// their children. known holds the start times of processes whose numbers are
-// still their own. The number of a parent counts only if he was there before.
+// descend lists those of the table that descend from the known, parents before
+// their children. known holds the start times of processes that still have their
+// numbers. The number of a parent counts only if it was there before.
 // strangers are passed over.
 func descend(table []entry, known, strangers map[int]uint64, latest uint64) (found []entry) {
 	start := make(map[int]uint64, len(known))
@@ -53,7 +53,7 @@ func descend(table []entry, known, strangers map[int]uint64, latest uint64) (fou
 	return found
 }
 
-// hasChild reports whether somebody of the table is a child of this process.
+// hasChild reports whether a process of the table is a child of this one.
 func hasChild(table []entry, pid int, start uint64) bool {
 	for _, e := range table {
 		if e.ppid == pid && e.pid != pid && e.start >= start {

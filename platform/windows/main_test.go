@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	if role := os.Getenv(roleVar); role != "" {
 		play(role)
 	}
-	// Events that the tests send to a console come to whoever is attached to it.
+	// Events that the tests send to a console come to all that are attached to it.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	testkit.Main(m)
 }
@@ -43,9 +43,9 @@ func play(role string) {
 	case "fork":
 		fork()
 	case "deaf":
-		signal.Notify(make(chan os.Signal, 1), os.Interrupt) // and nobody reads it
+		signal.Notify(make(chan os.Signal, 1), os.Interrupt) // and nothing reads it
 		fork()
-	case "polite": // ends with 42 if it is asked
+	case "polite": // ends with 42 on Ctrl-C
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, os.Interrupt)
 		go func() {
@@ -66,7 +66,7 @@ func play(role string) {
 	os.Exit(99)
 }
 
-// pipeVar is where a worker is heard.
+// pipeVar names the pipe that a worker writes to.
 const pipeVar = "LEASH_HEARTBEAT_PIPE"
 
 // speak says what it reads, each line for itself.
@@ -113,7 +113,7 @@ func fork() {
 			continue
 		}
 		fmt.Println(child.Process.Pid)
-		ready, _ := bufio.NewReader(says).ReadString('\n') // which it may be before we say who it is
+		ready, _ := bufio.NewReader(says).ReadString('\n') // which it may be before we say its number
 		fmt.Print(ready)
 	}
 }
@@ -205,7 +205,7 @@ func (a *actor) fork(t *testing.T, how string) int {
 	return pid
 }
 
-// await waits for what the system tells nobody.
+// await waits for what the system does not tell.
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	over := time.NewTimer(late)

@@ -4,74 +4,93 @@ package windows
 
 import (
 	"os"
+	"slices"
 	"time"
 	"unsafe"
 
 	win "golang.org/x/sys/windows"
 
 	"leash/internal/heartbeat"
-	"leash/watch"
+	"leash/internal/system"
 )
 
-// notifier is the pipe to which the worker and its tree speak (sd_notify(3), one
-// message of the pipe for a datagram). One goroutine waits for all connections
-// ("I/O Completion Ports"); everything else is done by the host's own.
+// notifier is the pipe to which the worker and its tree write (sd_notify(3), one message of
+// the pipe for a datagram). One goroutine waits for all connections ("I/O Completion
+// Ports"); everything else is done by the goroutine of the System.
 type notifier struct {
+	s       *System
+	beats   system.Beats
+	address string
+
 	port win.Handle
 	all  []*connection
 	shut chan struct{} // closed at the end
+	over bool
 
-	stranger int // the last one, not looked at again until then
+	stranger int // the last one, not checked again until then
 	until    time.Duration
-	barriers []waitsForAll
-	budget   heartbeat.Budget
+	barriers []barrierWait
+	budget   heartbeat.RateLimit
 	resting  []*connection // nothing is under way, until the pause is over
 	paused   bool
 	pausedAt time.Duration
 }
 
-// waitsForAll is a client who waits until all that he said was handled.
-type waitsForAll struct {
+// barrierWait is a client that waits until all its messages were handled.
+type barrierWait struct {
 	c      *connection
 	serial int
 }
 
-// slice bounds one round of listening, while nobody looks at anything else.
-const slice = 20 * time.Millisecond
-
-// ListenForBeats makes the pipe, of a random name if address is empty. It
-// returns what LEASH_HEARTBEAT_PIPE must say. Whoever may connect is heard only
-// if he is of the worker's tree. The system removes the pipe with us.
-func (h *Host) ListenForBeats(address string, _ bool) (_ string, err error) {
-	if address == "" {
-		if address, err = randomPipe(); err != nil {
-			return "", err
+// ListenForBeats makes the pipe, of a random name if the address is empty. Any process of
+// the user may connect; its messages count only if it is of the worker's tree. The system
+// removes the pipe with us.
+func (s *System) ListenForBeats(o system.Beats) (system.Ears, error) {
+	n := &notifier{s: s, beats: o, address: o.Address, shut: make(chan struct{})}
+	var err error
+	if n.address == "" {
+		if n.address, err = randomPipe(); err != nil {
+			return nil, err
 		}
 	}
 	own, err := userSID()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	sids := []string{own.String()}
-	if h.worker != nil {
-		if other := sidOf(h.worker.h); other != "" && other != sids[0] {
+	if w := n.worker(); w != nil {
+		if other := sidOf(w.h); other != "" && other != sids[0] {
 			sids = append(sids, other)
 		}
 	}
-	n := &notifier{shut: make(chan struct{})}
-	if n.all, err = newPipe(address, sids); err != nil {
-		return "", err
+	if n.all, err = newPipe(n.address, sids); err != nil {
+		return nil, err
 	}
 	if n.port, err = portFor(n.all); err != nil {
 		closePipe(n.all)
-		return "", err
+		return nil, err
 	}
-	h.notifier = n
-	go n.run(h.happened)
+	s.pipes = append(s.pipes, n)
+	go n.run(s.happened)
 	for _, c := range n.all {
-		h.proceed(c)
+		c.n = n
+		n.proceed(c)
 	}
-	return address, nil
+	return n, nil
+}
+
+// worker is the handle of the worker that may send; nil as long as there is none.
+func (n *notifier) worker() *handle {
+	h, _ := n.beats.Worker().(*handle)
+	return h
+}
+
+// Address is the value of LEASH_HEARTBEAT_PIPE for the worker.
+func (n *notifier) Address() string { return n.address }
+
+func (n *notifier) tell(w system.Wake) {
+	w.Owner = n.beats.Owner
+	n.s.wake(w)
 }
 
 func portFor(all []*connection) (win.Handle, error) {
@@ -84,7 +103,7 @@ func portFor(all []*connection) (win.Handle, error) {
 	return port, os.NewSyscallError("CreateIoCompletionPort", err)
 }
 
-// run tells what has finished. The addresses are those of n.all.
+// run sends what has finished. The addresses are those of n.all.
 func (n *notifier) run(out chan<- happening) {
 	for {
 		var f finished
@@ -103,8 +122,13 @@ func (n *notifier) run(out chan<- happening) {
 	}
 }
 
-// close ends all connections. What is under way is told before the end.
-func (n *notifier) close() {
+// Close ends all connections. What is under way is sent before the end.
+func (n *notifier) Close() {
+	if n.over {
+		return
+	}
+	n.over = true
+	n.s.pipes = slices.DeleteFunc(n.s.pipes, func(other *notifier) bool { return other == n })
 	close(n.shut)
 	closePipe(n.all)
 	win.PostQueuedCompletionStatus(n.port, 0, 0, nil)
@@ -112,8 +136,7 @@ func (n *notifier) close() {
 
 // proceed begins what is next for a connection, unless more comes in than we
 // want to read: then all of them rest for a moment.
-func (h *Host) proceed(c *connection) {
-	n := h.notifier
+func (n *notifier) proceed(c *connection) {
 	for n.budget.Left() {
 		done, err := c.start()
 		if !done {
@@ -122,65 +145,68 @@ func (h *Host) proceed(c *connection) {
 		if err != nil && !c.connected { // for want of means: later
 			break
 		}
-		if !h.happens(c, 0, err) {
-			h.hangUp(c)
+		if !n.happens(c, 0, err) {
+			n.hangUp(c)
 		}
 	}
 	n.resting = append(n.resting, c)
 	if !n.paused {
-		n.paused, n.pausedAt = true, h.Now()
-		h.events = append(h.events, watch.Drowned{})
+		n.paused, n.pausedAt = true, n.s.Now()
+		n.tell(system.Wake{Kind: system.Overflowed})
 	}
 }
 
-// untilBeats is when connections go on, if they rest.
-func (h *Host) untilBeats() (at time.Duration, paused bool) {
-	if n := h.notifier; n != nil && n.paused {
-		return n.pausedAt + heartbeat.Pause, true
+// untilBeats is when connections go on, if some rest.
+func (s *System) untilBeats() (at time.Duration, paused bool) {
+	for _, n := range s.pipes {
+		if next := n.pausedAt + heartbeat.Pause; n.paused && (!paused || next < at) {
+			at, paused = next, true
+		}
 	}
-	return 0, false
+	return at, paused
 }
 
-func (h *Host) listenAgain(now time.Duration) {
-	at, paused := h.untilBeats()
-	if !paused || now < at {
-		return
-	}
-	n := h.notifier
-	n.paused = false
-	n.budget.Refill(now)
-	resting := n.resting
-	n.resting = nil
-	for _, c := range resting {
-		h.proceed(c)
+func (s *System) listenAgain() {
+	now := s.Now()
+	for _, n := range s.pipes {
+		if !n.paused || now < n.pausedAt+heartbeat.Pause {
+			continue
+		}
+		n.paused = false
+		n.budget.Refill(now)
+		resting := n.resting
+		n.resting = nil
+		for _, c := range resting {
+			n.proceed(c)
+		}
 	}
 }
 
-// piped is called for each operation that has finished.
-func (h *Host) piped(f finished) {
-	n, c := h.notifier, f.op.c
-	if n == nil { // closed
+// finished is called for each operation that has finished.
+func (n *notifier) finished(f finished) {
+	c := f.op.c
+	if n.over {
 		return
 	}
 	if f.op == &c.out {
 		c.answering = false
 		return
 	}
-	n.budget.Refill(h.Now())
+	n.budget.Refill(n.s.Now())
 	c.waiting = false
 	was := c.fate
 	c.fate = kept
-	if was == dropped || !h.happens(c, f.size, f.err) || was == evicted {
-		h.hangUp(c)
+	if was == dropped || !n.happens(c, f.size, f.err) || was == evicted {
+		n.hangUp(c)
 	}
-	h.proceed(c)
+	n.proceed(c)
 }
 
-// happens takes a client, or what he says. false: he is to go.
-func (h *Host) happens(c *connection, size uint32, err error) bool {
+// happens takes a client, or its message. false: it is to be sent away.
+func (n *notifier) happens(c *connection, size uint32, err error) bool {
 	if err == nil || err == win.ERROR_MORE_DATA { // else it has cost before
 		if !c.prepaid {
-			h.notifier.budget.Spend()
+			n.budget.Spend()
 		}
 		c.prepaid = false
 	}
@@ -189,11 +215,11 @@ func (h *Host) happens(c *connection, size uint32, err error) bool {
 			return false
 		}
 		c.serial++
-		c.heard, c.prepaid = h.Now(), true
-		if !h.speaksForWorker(c) {
+		c.heard, c.prepaid = n.s.Now(), true
+		if !n.speaksForWorker(c) {
 			return false
 		}
-		h.makeRoom()
+		n.makeRoom()
 		return true
 	}
 	switch {
@@ -204,55 +230,44 @@ func (h *Host) happens(c *connection, size uint32, err error) bool {
 	case c.tail: // too long
 		c.tail = false
 	default:
-		c.heard = h.Now()
-		h.hear(c, c.buf[:size])
+		c.heard = n.s.Now()
+		n.hear(c, c.buf[:size])
 	}
 	return true
 }
 
-func (h *Host) hear(c *connection, b []byte) {
+func (n *notifier) hear(c *connection, b []byte) {
 	m, ok := heartbeat.Parse(b)
 	switch {
 	case !ok:
 	case m.Barrier:
-		h.notifier.barriers = append(h.notifier.barriers, waitsForAll{c, c.serial})
-	case m == plainBeat.Message:
-		h.events = append(h.events, beat) // nothing to allocate
+		n.barriers = append(n.barriers, barrierWait{c, c.serial})
 	default:
-		h.events = append(h.events, watch.Heard{Message: m})
+		n.tell(system.Wake{Kind: system.Heard, Message: m})
 	}
 }
 
-// beat is what nearly every message says.
-var (
-	plainBeat             = watch.Heard{Message: heartbeat.Message{Beat: heartbeat.Alive}}
-	beat      watch.Event = plainBeat
-)
-
-// release answers those who wait until all that they said was handled.
-func (h *Host) release() {
-	if h.notifier == nil {
-		return
-	}
-	for _, w := range h.notifier.barriers {
+// release answers the clients that wait until all their messages were handled.
+func (n *notifier) release() {
+	for _, w := range n.barriers {
 		if w.c.connected && w.c.serial == w.serial {
 			w.c.answer()
 		}
 	}
-	h.notifier.barriers = h.notifier.barriers[:0]
+	n.barriers = n.barriers[:0]
 }
 
-// hangUp sends the client away. What he wrote and we did not read is lost.
-func (h *Host) hangUp(c *connection) {
+// hangUp sends the client away. What it wrote and we did not read is lost.
+func (n *notifier) hangUp(c *connection) {
 	win.DisconnectNamedPipe(c.h)
 	c.connected, c.prepaid, c.tail = false, false, false
 }
 
-// makeRoom sees to it that the next client finds room: if everybody stays
-// connected, the one who was silent longest is sent away. He may come again.
-func (h *Host) makeRoom() {
+// makeRoom sees to it that the next client finds room: if all stay connected, the one
+// that has sent nothing for the longest time is sent away. It may connect again.
+func (n *notifier) makeRoom() {
 	var silent *connection
-	for _, c := range h.notifier.all {
+	for _, c := range n.all {
 		switch {
 		case !c.connected, c.fate != kept: // there is room, or will be
 			return
@@ -265,22 +280,18 @@ func (h *Host) makeRoom() {
 	}
 }
 
-// dropBeats forgets what an earlier worker said. Who connected and was not
-// looked at yet goes too: his number may soon be another's.
-func (h *Host) dropBeats() {
-	n := h.notifier
-	if n == nil {
-		return
-	}
+// Drop forgets what an earlier worker said. A client that was not checked yet goes
+// too: its number may soon be another's.
+func (n *notifier) Drop() {
 	for _, c := range n.all {
-		gone := win.DisconnectNamedPipe(c.h) == nil // else nobody is there
+		gone := win.DisconnectNamedPipe(c.h) == nil // else no client is there
 		switch {
 		case !c.waiting:
-			h.hangUp(c)
+			n.hangUp(c)
 		case gone || c.connected:
 			c.fate = dropped
 		}
 	}
 	n.barriers = n.barriers[:0]
-	h.events = h.events[:0]
+	n.s.wakes = slices.DeleteFunc(n.s.wakes, func(w system.Wake) bool { return w.Kind == system.Heard && w.Owner == n.beats.Owner })
 }

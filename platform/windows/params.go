@@ -18,7 +18,7 @@ var errUnreadable = errors.New("its arguments and environment cannot be read")
 
 // basicInformation is PROCESS_BASIC_INFORMATION ("NtQueryInformationProcess
 // function"). What are pointers there are numbers here: they hold for another
-// process, and the garbage collector must not believe them.
+// process, and the garbage collector must not follow them.
 type basicInformation struct {
 	_      uintptr // exit status
 	peb    uintptr
@@ -42,7 +42,7 @@ func parentOf(h win.Handle) int {
 
 // parameters are what a process was started with. They lie in its own memory
 // ("PEB structure", "RTL_USER_PROCESS_PARAMETERS structure"), where it may
-// change them: they are believed no more than an environment is elsewhere.
+// change them: they are trusted no more than an environment is elsewhere.
 type parameters struct {
 	raw [unsafe.Offsetof(win.RTL_USER_PROCESS_PARAMETERS{}.ProcessGroupId) + 4]byte
 }
@@ -81,7 +81,7 @@ func (p *parameters) number(offset uintptr) uintptr {
 	return uintptr(binary.LittleEndian.Uint64(p.raw[offset:]))
 }
 
-// groupOf is the console process group. Windows tells it; Wine 8 says 0.
+// groupOf is the console process group. Windows has it; in Wine 8 it is 0.
 func groupOf(h *handle) int {
 	p, err := h.parameters()
 	if err != nil {
@@ -90,7 +90,7 @@ func groupOf(h *handle) int {
 	return int(binary.LittleEndian.Uint32(p.raw[unsafe.Offsetof(win.RTL_USER_PROCESS_PARAMETERS{}.ProcessGroupId):]))
 }
 
-// deafToCtrlC reports whether it does not hear CTRL_C: it was created as the
+// deafToCtrlC reports whether it ignores CTRL_C: it was created as the
 // leader of a process group, or called SetConsoleCtrlHandler(NULL, TRUE), or its
 // parent did. Both set this bit, which no page names.
 func (h *handle) deafToCtrlC() bool {
@@ -98,7 +98,7 @@ func (h *handle) deafToCtrlC() bool {
 	return err == nil && p.raw[unsafe.Offsetof(win.RTL_USER_PROCESS_PARAMETERS{}.ConsoleFlags)]&1 != 0
 }
 
-// maxBlock bounds what is read of a process that means ill.
+// maxBlock bounds what is read of a hostile process.
 const maxBlock = 1 << 20
 
 // environ is its environment, each entry ended by NUL.

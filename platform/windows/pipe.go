@@ -16,10 +16,10 @@ import (
 )
 
 // connections is how many instances the pipe has: so many clients may be
-// connected at once, or be waiting to be looked at.
+// connected at once, or be waiting to be verified.
 const connections = 32
 
-// room is how many bytes a client may write before he must wait for us.
+// room is how many bytes a client may write before it must wait for us.
 const room = 4 * heartbeat.MaxSize
 
 // errInUse: another process listens there.
@@ -28,8 +28,9 @@ var errInUse = errors.New("another process listens there already: give each work
 // connection is one instance of the pipe. The system knows it by the addresses
 // of its operations, so it is neither copied nor forgotten while one is under way.
 type connection struct {
+	n  *notifier
 	h  win.Handle
-	in operation // the wait for a client, then for what he says
+	in operation // the wait for a client, then for its message
 	// out is the answer to BARRIER=1.
 	out operation
 	buf []byte // made for the first client
@@ -39,19 +40,19 @@ type connection struct {
 	answering bool // out is under way
 	fate      fate
 	serial    int           // counts the clients
-	heard     time.Duration // when its client was last heard, or came
-	prepaid   bool          // to look at the client has cost one message already
+	heard     time.Duration // when its client last sent, or came
+	prepaid   bool          // verifying the client has counted as one message already
 	tail      bool          // the rest of a message that was too long comes
 }
 
-// fate is what becomes of a connection whose client was sent away while an
-// operation was under way: its end is still told.
+// fate is what becomes of a connection after its client was sent away while an
+// operation was under way: the system still tells when the operation has ended.
 type fate int
 
 const (
 	kept fate = iota
 	evicted
-	dropped // with what was said
+	dropped // with its message
 )
 
 // operation is an overlapped one ("OVERLAPPED structure"), which must be first.
@@ -68,9 +69,9 @@ type finished struct {
 }
 
 // newPipe makes all instances of a pipe for messages ("CreateNamedPipe
-// function"). Whoever has the first is alone with it, and there is no room for
-// another's instance beside ours. sids are the users who may connect, beside the
-// system; nobody may from another machine.
+// function"). The process that has the first is alone with it, and no other
+// process can add an instance. sids are the users that may connect, beside the
+// system; none may from another machine.
 func newPipe(name string, sids []string) ([]*connection, error) {
 	sddl := "D:P(A;;GA;;;SY)"
 	for _, sid := range sids {
@@ -116,7 +117,7 @@ func notListening(err error) error {
 	return os.NewSyscallError("CreateNamedPipe", err)
 }
 
-// randomPipe is a name that nobody can have taken.
+// randomPipe is a name that no other can have taken.
 func randomPipe() (string, error) {
 	var b [8]byte
 	if _, err := (Random{}).Read(b[:]); err != nil {
@@ -126,14 +127,14 @@ func randomPipe() (string, error) {
 }
 
 // start begins the operation that is next. done: it ended at once, with this
-// error, and nothing more will be told of it.
+// error, and no event of it will follow.
 func (c *connection) start() (done bool, err error) {
 	c.in.o = win.Overlapped{}
 	if !c.connected {
 		err = win.ConnectNamedPipe(c.h, &c.in.o)
 		switch {
 		case errors.Is(err, win.ERROR_PIPE_CONNECTED), errors.Is(err, win.ERROR_NO_DATA):
-			return true, nil // he came before, and perhaps went
+			return true, nil // it came before, and perhaps went
 		}
 	} else {
 		if c.buf == nil {
@@ -158,7 +159,7 @@ func (c *connection) client() (int, error) {
 	return int(pid), err
 }
 
-// answer tells the client that all before was handled. One who does not read
+// answer tells the client that all before was handled. One that does not read
 // has room for many, and when that is full, one waits.
 func (c *connection) answer() {
 	if c.answering {

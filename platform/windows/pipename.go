@@ -19,9 +19,9 @@ func CheckPipe(name string) error {
 	rest := name[min(len(name), len(pipePrefix)):]
 	switch n := len(utf16.Encode([]rune(name))); {
 	case !strings.EqualFold(name[:len(name)-len(rest)], pipePrefix):
-		return fmt.Errorf(`%q is no pipe of this machine: begin it with %s`, name, pipePrefix)
+		return fmt.Errorf(`%q is not a pipe of this machine: begin it with %s`, name, pipePrefix)
 	case rest == "":
-		return errors.New(pipePrefix + " alone is no name: give one behind it")
+		return errors.New(pipePrefix + " alone is not a name: add one after it")
 	case strings.ContainsAny(rest, "\x00\\"):
 		return fmt.Errorf(`%q holds a backslash or NUL behind %s`, name, pipePrefix)
 	case n > maxPipeName:

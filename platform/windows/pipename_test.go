@@ -12,7 +12,7 @@ func TestCheckPipe(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	const other = ` is no pipe of this machine: begin it with \\.\pipe\`
+	const other = ` is not a pipe of this machine: begin it with \\.\pipe\`
 	for name, want := range map[string]string{
 		"":                           `""` + other,
 		"@x":                         `"@x"` + other,
@@ -21,7 +21,7 @@ func TestCheckPipe(t *testing.T) {
 		`\\server\pipe\x`:            `"\\\\server\\pipe\\x"` + other,
 		`//./pipe/x`:                 `"//./pipe/x"` + other,
 		`x\\.\pipe\x`:                `"x\\\\.\\pipe\\x"` + other,
-		p:                            `\\.\pipe\ alone is no name: give one behind it`,
+		p:                            `\\.\pipe\ alone is not a name: add one after it`,
 		p + `a\b`:                    `"\\\\.\\pipe\\a\\b" holds a backslash or NUL behind \\.\pipe\`,
 		p + "a\x00b":                 `"\\\\.\\pipe\\a\x00b" holds a backslash or NUL behind \\.\pipe\`,
 		p + strings.Repeat("x", 248): "the name has 257 characters: it may have 256",

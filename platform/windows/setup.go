@@ -10,7 +10,7 @@ import (
 	win "golang.org/x/sys/windows"
 )
 
-// CheckPID says what is wrong with a PID that somebody gave us, if anything. A
+// CheckPID says what is wrong with a PID that we were given, if anything. A
 // process that does not exist (any more) is no mistake.
 func CheckPID(pid int) error {
 	switch {
@@ -36,8 +36,8 @@ func handleOf(fd int) win.Handle {
 	return win.Handle(fd)
 }
 
-// CheckFD says what is wrong with a descriptor that somebody gave us. What it
-// may be used for, the system does not tell.
+// CheckFD says what is wrong with a descriptor that we were given. What it
+// may be used for cannot be read.
 func CheckFD(fd int, _ bool) error {
 	if fd < 0 {
 		return errors.New("a descriptor is 0, 1, 2 or the value of an inherited handle")

@@ -10,7 +10,7 @@ import (
 // BREAK is numbered as the C runtime does ("signal", SIGBREAK).
 var BREAK = proc.Signal{Num: 21, Name: "SIGBREAK"}
 
-// signals are the names that mean something here. A process can be asked by a
+// signals are the names that mean something here. A process can be stopped by a
 // console event only ("GenerateConsoleCtrlEvent function"); which, see eventOf.
 var signals = []proc.Signal{proc.INT, BREAK, proc.TERM, proc.KILL}
 
@@ -32,8 +32,8 @@ const (
 	ctrlBreak = 1
 )
 
-// eventOf is what a console of the worker's own hears: to CTRL_C, programs tidy
-// up (Python raises KeyboardInterrupt), while most die of a CTRL_BREAK at once.
+// eventOf is what a console of the worker's own is sent: on CTRL_C, programs tidy up
+// (Python raises KeyboardInterrupt), while CTRL_BREAK ends most at once.
 func eventOf(s proc.Signal, deaf bool) uint32 {
 	if s == BREAK || deaf {
 		return ctrlBreak
@@ -41,11 +41,11 @@ func eventOf(s proc.Signal, deaf bool) uint32 {
 	return ctrlC
 }
 
-// killCode is the exit code of what we end by force, as a shell would show it.
+// killCode is the exit code of a process that we killed, as a shell would show it.
 const killCode = 128 + 9
 
-// exitOf is how a process ended. There are no signals, so it is our own force
-// only that shows as one.
+// exitOf is how a process ended. There are no signals, so only
+// our own kill shows as one.
 func exitOf(code uint32, forced bool) proc.Exit {
 	if forced && code == killCode {
 		return proc.Exit{Known: true, Signal: proc.KILL}

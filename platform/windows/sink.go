@@ -14,11 +14,11 @@ import (
 var ErrFull = errors.New("the reader does not keep up")
 
 // patience is how long one record may hold us up before its reader is taken to
-// have stopped. Until he reads again, what comes is dropped at once.
+// have stopped. Until it reads again, what comes is dropped at once.
 const patience = 100 * time.Millisecond
 
 // Sink returns a writer to a descriptor that never blocks for long. The mode of
-// a pipe is shared with everybody who has it, so it is left alone and a
+// a pipe is shared with all that have it, so it is left alone and a
 // goroutine does the writing.
 func Sink(fd int) (io.Writer, error) {
 	h := handleOf(fd)
@@ -28,7 +28,7 @@ func Sink(fd int) (io.Writer, error) {
 			err = win.ERROR_INVALID_HANDLE
 		}
 		if fd <= 2 && errors.Is(err, win.ERROR_INVALID_HANDLE) {
-			return io.Discard, nil // who has no window may have started us without any
+			return io.Discard, nil // what has no window may have started us without any
 		}
 		return nil, err
 	}

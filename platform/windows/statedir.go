@@ -15,7 +15,7 @@ import (
 // StateDir opens the folder for what watchdogs and reapers of one user share:
 // LEASH_STATE_DIR, or leash in the folder of the user's data that stays on this
 // machine. If only it is missing, it is made for this user, the system and
-// administrators alone: whoever else could write there could mislead us.
+// administrators alone: whatever else could write there could mislead us.
 func StateDir() (*os.File, error) {
 	dir, _, err := stateDir()
 	if err != nil {
@@ -43,7 +43,7 @@ func stateDir() (dir string, named bool, err error) {
 	return filepath.Join(base, "leash"), false, nil
 }
 
-// openPrivate opens a folder that nobody but this user could write in.
+// openPrivate opens a folder that no other user could write in.
 func openPrivate(dir string, user *win.SID) (*os.File, error) {
 	if err := checkPrivate(dir, user); errors.Is(err, os.ErrNotExist) {
 		return nil, err
@@ -87,7 +87,7 @@ var (
 	errWrites = errors.New("its access list lets others write")
 )
 
-// checkPrivate refuses a folder of somebody else, or that others may write in.
+// checkPrivate refuses a folder of another user, or that others may write in.
 func checkPrivate(dir string, user *win.SID) error {
 	if info, err := os.Lstat(dir); err != nil {
 		return err
@@ -102,7 +102,7 @@ func checkPrivate(dir string, user *win.SID) error {
 		return errors.Join(errOwner, err)
 	}
 	list, _, err := sd.DACL()
-	if err != nil || list == nil { // without a list everybody may do everything
+	if err != nil || list == nil { // without a list all may do everything
 		return errors.Join(errWrites, err)
 	}
 	return checkList(list, user)
@@ -115,10 +115,10 @@ func checkList(list *win.ACL, user *win.SID) error {
 		if err := win.GetAce(list, i, &ace); err != nil {
 			return err
 		}
-		who := (*win.SID)(unsafe.Pointer(&ace.SidStart))
+		is := (*win.SID)(unsafe.Pointer(&ace.SidStart))
 		switch {
 		case ace.Header.AceType == win.ACCESS_DENIED_ACE_TYPE, uint32(ace.Mask)&writes == 0:
-		case ace.Header.AceType != win.ACCESS_ALLOWED_ACE_TYPE, !trusted(who, user) && !who.IsWellKnown(win.WinCreatorOwnerSid):
+		case ace.Header.AceType != win.ACCESS_ALLOWED_ACE_TYPE, !trusted(is, user) && !is.IsWellKnown(win.WinCreatorOwnerSid):
 			return errWrites
 		}
 	}
@@ -131,7 +131,7 @@ const writes = win.GENERIC_ALL | win.GENERIC_WRITE | win.WRITE_DAC | win.WRITE_O
 	0x2 | 0x4 | 0x40 | // FILE_ADD_FILE, FILE_ADD_SUBDIRECTORY, FILE_DELETE_CHILD
 	win.FILE_WRITE_ATTRIBUTES // enough to make a link of an empty folder (FSCTL_SET_REPARSE_POINT)
 
-// trusted: the user, or who could do anything to him anyway. What administrators
+// trusted: the user, or one that could do anything to it anyway. What administrators
 // make may belong to all of them.
 func trusted(is, user *win.SID) bool {
 	return is.Equals(user) || is.IsWellKnown(win.WinBuiltinAdministratorsSid) || is.IsWellKnown(win.WinLocalSystemSid)

@@ -12,22 +12,22 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
-	"leash/scan"
+	"leash/internal/snapshot"
 )
 
-// Table is the process table as the reaper sees it. An administrator is no
-// superuser here: he too judges his own user's processes only.
+// Table is the process table as the reaper reads it. An administrator is no superuser
+// here: only processes of the caller's own user are judged.
 type Table struct {
 	Kernel *Kernel
 
 	uid      uint32
 	never    []proc.Info
-	recorded map[proc.ID]*ledger.Record // at the last look
+	recorded map[proc.ID]*ledger.Record // at the last scan
 	waits    waits
 	told     chan happening
-	waited   map[*waited]*TableHandle
-	open     map[int]*TableHandle
-	blind    bool // nobody tells of somebody's end: look again and again
+	waited   map[*waited]*tableHandle
+	open     map[int]*tableHandle
+	blind    bool // not every end is noticed: Wait returns soon, and its caller reads again
 	start    uint64
 }
 
@@ -38,7 +38,7 @@ func NewTable(k *Kernel) (*Table, error) {
 		return nil, err
 	}
 	t := &Table{Kernel: k, uid: k.users.number(me), never: k.ancestors(), start: unbiased(), told: make(chan happening, 64),
-		waited: make(map[*waited]*TableHandle), open: make(map[int]*TableHandle)}
+		waited: make(map[*waited]*tableHandle), open: make(map[int]*tableHandle)}
 	t.waits.out = t.told
 	k.forget, k.oneByOne = t.forget, true
 	k.mine = func(pid int) bool { return t.open[pid] != nil }
@@ -48,25 +48,25 @@ func NewTable(k *Kernel) (*Table, error) {
 // UID is the number of our own user.
 func (t *Table) UID() uint32 { return t.uid }
 
-// Take looks at every process of our own user, at those that records name, and
-// at what they started. One call gives the whole table; behind a handle on each,
-// arguments and environment are read.
-func (t *Table) Take(records []ledger.Record, held []scan.Held) (*scan.Snapshot, error) {
+// Take reads every process of our own user, those that records name, and what they
+// started. One call gives the whole table; arguments and environment are read behind
+// a handle on each process.
+func (t *Table) Take(records []ledger.Record, held []snapshot.Held) (*snapshot.Snapshot, error) {
 	t.recorded = recorded(records)
-	s := &scan.Snapshot{Boot: everyBoot, UID: t.uid, Tick: t.Kernel.Tick(), Records: records, Held: held, Never: t.never}
+	s := &snapshot.Snapshot{Boot: everyBoot, UID: t.uid, Tick: t.Kernel.Tick(), Records: records, Held: held, Protected: t.never}
 	l, err := t.list()
 	if err != nil {
 		return nil, fmt.Errorf("NtQuerySystemInformation: %w", err)
 	}
 	known := make(map[int]bool)
 	for i := range l.all {
-		if p, ok := t.glance(s, &l.all[i]); ok {
+		if p, ok := t.inspect(s, &l.all[i]); ok {
 			known[p.PID] = true
 			s.Procs = append(s.Procs, p)
 		}
 	}
 	for i := 0; i < len(s.Procs); i++ { // grows while it is read
-		if s.Procs[i].Barred != "" {
+		if s.Procs[i].Denied != "" {
 			continue
 		}
 		for _, e := range l.childrenOf(s.Procs[i].ID) {
@@ -80,12 +80,7 @@ func (t *Table) Take(records []ledger.Record, held []scan.Held) (*scan.Snapshot,
 		}
 	}
 	t.addParents(s, l)
-	s.Lives = make(map[proc.ID]scan.Life)
-	for _, id := range s.Named() {
-		if _, ok := s.Lives[id]; !ok {
-			s.Lives[id] = t.Life(id)
-		}
-	}
+	s.FillLives(t.Life)
 	return s, nil
 }
 
@@ -93,7 +88,7 @@ func (t *Table) list() (*listing, error) {
 	var all []listed
 	err := t.Kernel.each(func(r row) {
 		if e := r.entry(); e.pid != idlePID && e.pid != systemPID {
-			all = append(all, listed{e, r.memory(), r.name()})
+			all = append(all, listed{e, r.name()})
 		}
 	})
 	l := newListing(all)
@@ -104,19 +99,19 @@ func (t *Table) list() (*listing, error) {
 // idlePID is no process.
 const idlePID = 0
 
-// addParents looks up the parents of those of whom only the arguments speak.
-func (t *Table) addParents(s *scan.Snapshot, l *listing) {
-	s.Parents = make(map[int]scan.Process)
+// addParents reads the parents that a verdict may depend on.
+func (t *Table) addParents(s *snapshot.Snapshot, l *listing) {
+	s.Parents = make(map[int]snapshot.Process)
 	for i := range s.Procs {
 		p := &s.Procs[i]
-		if _, ok := s.Parents[p.PPID]; !ok && scan.AskedForParent(p) {
+		if _, ok := s.Parents[p.PPID]; !ok && p.NeedsParent() {
 			s.Parents[p.PPID] = l.parent(p.PPID, t.ended)
 		}
 	}
 }
 
-// ended reports whether a process of the table has certainly ended: it stays
-// there for as long as somebody holds a handle.
+// ended reports whether a process of the table has ended for certain: it stays there
+// for as long as any process holds a handle on it.
 func (t *Table) ended(pid int) bool {
 	h, err := t.Kernel.openWith(pid, wanted[3:])
 	if err == nil {
@@ -125,32 +120,32 @@ func (t *Table) ended(pid int) bool {
 	return errors.Is(err, proc.ErrGone)
 }
 
-// Life says whether somebody named lives. What cannot be read is not dead.
-func (t *Table) Life(id proc.ID) scan.Life {
+// Life reports whether a process is alive. One that cannot be read is not dead.
+func (t *Table) Life(id proc.ID) snapshot.Life {
 	h, err := t.Kernel.openWith(id.PID, wanted[3:])
 	switch {
 	case errors.Is(err, proc.ErrGone):
-		return scan.Dead
+		return snapshot.Dead
 	case err == nil:
 		defer h.Close()
 		return lifeOf(id, h.start)
 	case !errors.Is(err, proc.ErrDenied):
-		return scan.Unknown
+		return snapshot.Unknown
 	}
-	// Nobody is kept from reading the creation times of all.
+	// Every user may read the creation times of all processes.
 	table, err := t.Kernel.table()
 	if start, ok := startIn(table, id.PID); err == nil && ok {
 		return lifeOf(id, start)
 	}
-	return scan.Unknown
+	return snapshot.Unknown
 }
 
-// lifeOf compares who was named with who has the number.
-func lifeOf(id proc.ID, start uint64) scan.Life {
+// lifeOf compares the process that was named with the one that has its PID.
+func lifeOf(id proc.ID, start uint64) snapshot.Life {
 	if id.Match(proc.ID{PID: id.PID, Start: start}) == proc.Different {
-		return scan.Dead
+		return snapshot.Dead
 	}
-	return scan.Alive
+	return snapshot.Alive
 }
 
 // Tick is the present in the unit of proc.ID.Start.
@@ -166,24 +161,20 @@ func (t *Table) Age(start uint64) time.Duration {
 func (t *Table) Now() time.Duration { return time.Duration(unbiased()-t.start) * 100 }
 
 // Read reads one process; proc.ErrGone if there is none.
-func (t *Table) Read(pid int) (scan.Process, error) {
+func (t *Table) Read(pid int) (snapshot.Process, error) {
 	h, err := t.Kernel.open(pid)
 	if errors.Is(err, proc.ErrDenied) {
-		err = errBarred
+		err = errDenied
 	}
 	if err != nil {
-		return scan.Process{}, err
+		return snapshot.Process{}, err
 	}
 	defer h.Close()
 	p, _, err := t.read(h)
-	l, _ := t.list()
-	if i, ok := l.by[pid]; ok && l.all[i].start == p.Start {
-		p.Memory = l.all[i].memory
-	}
 	return p, err
 }
 
-// Scarce reports whether an error says that we have too little of something.
+// Scarce reports whether an error says that handles or memory are lacking.
 func Scarce(err error) bool {
 	for _, e := range []error{win.ERROR_TOO_MANY_OPEN_FILES, win.ERROR_NOT_ENOUGH_MEMORY, win.ERROR_OUTOFMEMORY,
 		win.ERROR_NO_SYSTEM_RESOURCES, win.ERROR_NOT_ENOUGH_QUOTA, win.ERROR_COMMITMENT_LIMIT} {
@@ -195,7 +186,7 @@ func Scarce(err error) bool {
 }
 
 // StateDirs opens the folder of the ledger if it exists, and makes none. One
-// that cannot be trusted is told among the problems.
+// that cannot be trusted is one of the problems.
 func StateDirs() (dirs []*os.File, problems []error) {
 	dir, named, err := stateDir()
 	if err != nil {

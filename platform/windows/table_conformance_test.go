@@ -6,8 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"leash/platform/hosttest"
-	"leash/scan"
+	"leash/platform/platformtest"
 )
 
 // realTable is the table, with actors that say what they are told to.
@@ -15,11 +14,6 @@ type realTable struct {
 	realSystem
 	table *Table
 }
-
-// taker is the table as package platform completes it.
-type taker struct{ *Table }
-
-func (r taker) Take(held []scan.Held) (*scan.Snapshot, error) { return r.Table.Take(nil, held) }
 
 func newTestTable(t *testing.T) *Table {
 	t.Helper()
@@ -33,25 +27,19 @@ func newTestTable(t *testing.T) *Table {
 }
 
 func TestTableConforms(t *testing.T) {
-	hosttest.ConformTable(t, func(t *testing.T) hosttest.TableSystem {
+	platformtest.ConformTable(t, func(t *testing.T) platformtest.TableSystem {
 		table := newTestTable(t)
 		return realTable{realSystem{table.Kernel, make(map[int]int)}, table}
 	}, "Reuse") // the system gives out the numbers that it likes
 }
 
-func (s realTable) Table() hosttest.Table { return taker{s.table} }
-func (s realTable) Self() int             { return os.Getpid() }
-func (s realTable) Unused() int           { return maxPID &^ 3 }
-
-func (s realTable) Open(pid int) (hosttest.TableHandle, error) {
-	h, err := s.table.Open(pid)
-	if err != nil {
-		return nil, err
-	}
-	return h, nil
+func (s realTable) Table() platformtest.Table {
+	return platformtest.WithoutLedger{SystemTable: s.table}
 }
+func (s realTable) Self() int   { return os.Getpid() }
+func (s realTable) Unused() int { return maxPID &^ 3 }
 
-func (s realTable) Labelled(t *testing.T, l hosttest.Labels) hosttest.Process {
+func (s realTable) Labelled(t *testing.T, l platformtest.Labels) platformtest.Process {
 	t.Helper()
 	args, env := l.Words()
 	return realProcess{startWith(t, "fork", 0, args, env...), s.realSystem}

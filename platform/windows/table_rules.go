@@ -1,34 +1,19 @@
 package windows
 
 import (
-	"strconv"
 	"strings"
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
 	"leash/internal/program"
-	"leash/scan"
+	"leash/internal/snapshot"
 )
 
 // everyBoot stands where other systems name the present boot: creation times are
 // times of day here, so those of another boot are others anyway.
 const everyBoot = "0"
 
-// guardedPID is the worker that a watchdog's arguments name, 0 if none.
-func guardedPID(args []string) int {
-	for i, arg := range args {
-		value, ok := strings.CutPrefix(arg, "--worker-pid=")
-		if arg == "--worker-pid" && i+1 < len(args) {
-			value, ok = args[i+1], true
-		}
-		if n, err := strconv.ParseUint(value, 10, 31); ok && err == nil {
-			return int(n)
-		}
-	}
-	return 0
-}
-
-// leashNamed reports whether a program has the name of one of ours.
+// leashNamed reports whether a program has the name of one of this project's.
 func leashNamed(name string) bool {
 	name, exe := strings.CutSuffix(strings.ToLower(name), ".exe")
 	return exe && program.Named(name)
@@ -37,7 +22,7 @@ func leashNamed(name string) bool {
 // baseOf is the name of a program without its folder.
 func baseOf(path string) string { return path[strings.LastIndexAny(path, `\/`)+1:] }
 
-// recorded are the workers and watchdogs that records speak of, who are taken in
+// recorded are the workers and watchdogs that records name, which are taken in
 // whatever they say themselves. A worker's record is the value.
 func recorded(records []ledger.Record) map[proc.ID]*ledger.Record {
 	all := make(map[proc.ID]*ledger.Record)
@@ -65,11 +50,10 @@ type listing struct {
 	latest   uint64 // see Kernel.latest
 }
 
-// listed is one process of the table, with what the table alone tells of it.
+// listed is one process of the table, with what the table alone holds of it.
 type listed struct {
 	entry
-	memory uint64
-	name   string
+	name string
 }
 
 func newListing(all []listed) *listing {
@@ -81,8 +65,8 @@ func newListing(all []listed) *listing {
 	return l
 }
 
-// childrenOf lists who was created by a process: the number that a child has of
-// its parent may by now be that of one who is younger.
+// childrenOf lists the processes that a process created: the PID that a child has of
+// its parent may by now be that of a younger process.
 func (l *listing) childrenOf(id proc.ID) (found []*listed) {
 	for _, i := range l.children[id.PID] {
 		if e := &l.all[i]; e.pid != id.PID && follows(e.start, id.Start, l.latest) {
@@ -92,16 +76,15 @@ func (l *listing) childrenOf(id proc.ID) (found []*listed) {
 	return found
 }
 
-// parent is what is known of who has the number of somebody's parent. That
-// number is never changed when the parent ends. Where nobody has it, whoever will
-// get it is younger than all who are here; and no parent is younger than his
-// child, so that says that the child has lost his.
-func (l *listing) parent(pid int, ended func(pid int) bool) scan.Process {
-	p := scan.Process{Info: proc.Info{ID: proc.ID{PID: pid, Start: never}}}
+// parent is what is known of the process that has a parent's PID. A child keeps that
+// PID when the parent ends. Where no process has it, the start time is later than all:
+// no parent is younger than its child, so the child has lost its own.
+func (l *listing) parent(pid int, ended func(pid int) bool) snapshot.Process {
+	p := snapshot.Process{Info: proc.Info{ID: proc.ID{PID: pid, Start: never}}}
 	if i, ok := l.by[pid]; ok && !ended(pid) {
-		p.Start, p.Name, p.Memory = l.all[i].start, l.all[i].name, l.all[i].memory
+		p.Start, p.Name = l.all[i].start, l.all[i].name
 		if p.Start > l.latest {
-			p.Start = 0 // no proof that he is younger
+			p.Start = 0 // no proof that it is younger
 		}
 	}
 	return p

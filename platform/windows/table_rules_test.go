@@ -5,29 +5,9 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 	"leash/scan"
 )
-
-func TestGuardedPID(t *testing.T) {
-	for _, c := range []struct {
-		args []string
-		want int
-	}{
-		{nil, 0},
-		{[]string{"watchdog", "--worker-pid", "12"}, 12},
-		{[]string{"watchdog", "guard", "--worker-pid=12", "--worker-pid=13"}, 12},
-		{[]string{"watchdog", "--worker-pid"}, 0},
-		{[]string{"watchdog", "--worker-pid", "-4"}, 0},
-		{[]string{"watchdog", "--worker-pid="}, 0},
-		{[]string{"watchdog", "--worker-pid", "4294967296"}, 0},
-		{[]string{"watchdog", "--worker-pid-file", "12"}, 0},
-		{[]string{"watchdog", "--worker-pid=x", "--worker-pid", "16"}, 16},
-	} {
-		if got := guardedPID(c.args); got != c.want {
-			t.Errorf("%q: %d, not %d", c.args, got, c.want)
-		}
-	}
-}
 
 func TestLeashNamed(t *testing.T) {
 	for path, want := range map[string]bool{
@@ -55,7 +35,7 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-// Numbers of another boot or another PID namespace mean nobody here.
+// PIDs of another boot or another PID namespace mean no process here.
 func TestRecorded(t *testing.T) {
 	id := func(pid int) proc.ID { return proc.ID{PID: pid, Start: 7} }
 	records := []ledger.Record{
@@ -77,7 +57,7 @@ func TestListing(t *testing.T) {
 		{entry: entry{pid: 16, ppid: 12, start: 30}},
 		{entry: entry{pid: 20, ppid: 12, start: 19}}, // its parent's number was another's
 		{entry: entry{pid: 24, ppid: 12, start: 20}}, // of the same tick
-		{entry: entry{pid: 28, ppid: 99, start: 5}},  // nobody has that number
+		{entry: entry{pid: 28, ppid: 99, start: 5}},  // no process has that PID
 	})
 	children := func(pid int, start uint64) (pids []int) {
 		for _, e := range l.childrenOf(proc.ID{PID: pid, Start: start}) {
@@ -96,8 +76,8 @@ func TestListing(t *testing.T) {
 	}
 }
 
-// A process that only its arguments speak of is an orphan if nobody has the
-// number of its parent, or one who is younger than itself, or one who has ended.
+// A process with no evidence but its arguments is an orphan if no process has its
+// parent's PID, or a younger one has, or one that has ended.
 func TestOrphans(t *testing.T) {
 	l := newListing([]listed{{entry: entry{pid: 12, ppid: 8, start: 20}, name: "sh.exe"}, {entry: entry{pid: 20, ppid: 8, start: 900}}})
 	l.latest = 500
@@ -112,19 +92,19 @@ func TestOrphans(t *testing.T) {
 		{"the parent is as old", 12, 20, false, scan.Skip},
 		{"the parent's number is another's", 12, 19, false, scan.End},
 		{"the parent has ended, and is held", 12, 30, true, scan.End},
-		{"nobody has the parent's number", 16, 30, false, scan.End},
-		{"nobody, the process was born at the very end of time", 16, never - 1, false, scan.End},
+		{"no process has the parent's PID", 16, 30, false, scan.End},
+		{"none has, and the process was born at the very end of time", 16, never - 1, false, scan.End},
 		{"no parent at all", 0, 30, false, scan.Skip},
 		{"the parent is of a time to come: the clock was set back", 20, 30, false, scan.Skip},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := &scan.Snapshot{Boot: everyBoot, UID: 7, Parents: map[int]scan.Process{},
+			s := &snapshot.Snapshot{Boot: everyBoot, UID: 7, Parents: map[int]snapshot.Process{},
 				Records: []ledger.Record{{RunID: "abc1234", UID: 7, Boot: everyBoot, Watchdog: proc.ID{PID: 92}, Worker: proc.ID{PID: 96, Start: 1},
 					Parents: []proc.ID{{PID: 99, Start: 1}}}},
-				Lives: map[proc.ID]scan.Life{{PID: 99, Start: 1}: scan.Dead, {PID: 92}: scan.Dead, {PID: 96, Start: 1}: scan.Dead}}
-			s.Procs = []scan.Process{{Info: proc.Info{ID: proc.ID{PID: 40, Start: c.start}, PPID: c.ppid, UID: 7, State: 'S'}, ArgRuns: []string{"abc1234"}}}
+				Lives: map[proc.ID]snapshot.Life{{PID: 99, Start: 1}: snapshot.Dead, {PID: 92}: snapshot.Dead, {PID: 96, Start: 1}: snapshot.Dead}}
+			s.Procs = []snapshot.Process{{Info: proc.Info{ID: proc.ID{PID: 40, Start: c.start}, PPID: c.ppid, UID: 7, State: 'S'}, ArgRuns: []string{"abc1234"}}}
 			s.Parents[c.ppid] = l.parent(c.ppid, func(int) bool { return c.ended })
-			runs := scan.Judge(s, scan.Wish{})
+			runs := scan.Judge(s, scan.Request{})
 			if len(runs) != 1 || len(runs[0].Members) != 1 {
 				t.Fatalf("runs: %+v", runs)
 			}

@@ -18,11 +18,12 @@ import (
 
 	"leash/internal/ledger"
 	"leash/internal/proc"
+	"leash/internal/snapshot"
 	"leash/internal/testkit"
 	"leash/scan"
 )
 
-func find(s *scan.Snapshot, pid int) *scan.Process {
+func find(s *snapshot.Snapshot, pid int) *snapshot.Process {
 	for i := range s.Procs {
 		if s.Procs[i].PID == pid {
 			return &s.Procs[i]
@@ -31,7 +32,7 @@ func find(s *scan.Snapshot, pid int) *scan.Process {
 	return nil
 }
 
-func take(t *testing.T, table *Table, records ...ledger.Record) *scan.Snapshot {
+func take(t *testing.T, table *Table, records ...ledger.Record) *snapshot.Snapshot {
 	t.Helper()
 	for i := range records {
 		records[i].Boot, records[i].UID, records[i].RunID = everyBoot, table.UID(), "abc1234"
@@ -48,28 +49,28 @@ func identity(t *testing.T, table *Table, pid int) proc.ID {
 	return opened(t, table.Kernel, pid).id()
 }
 
-// What the table alone tells is told of everybody.
+// What the table alone tells is told of every process.
 func TestTableTells(t *testing.T) {
 	table := newTestTable(t)
 	a := start(t, "fork", 0, "LEASH_RUN_ID=abc1234")
 	s := take(t, table)
 	p := find(s, a.PID())
-	if p == nil || p.Memory < 1<<20 || !strings.HasSuffix(p.Name, ".exe") || p.UID != table.UID() || p.UID == 0 || s.UID != p.UID || s.Scanned < 2 {
+	if p == nil || !strings.HasSuffix(p.Name, ".exe") || p.UID != table.UID() || p.UID == 0 || s.UID != p.UID || s.Scanned < 2 {
 		t.Fatalf("%+v", p)
 	}
 	l, err := table.list()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := l.all[l.by[a.PID()]]; e.name != p.Name || e.memory != p.Memory && e.memory < 1<<20 {
+	if e := l.all[l.by[a.PID()]]; e.name != p.Name {
 		t.Errorf("%+v", e)
 	}
 	again, err := table.Read(a.PID())
-	if err != nil || again.Memory < 1<<20 || again.ID != p.ID || !slices.Equal(again.EnvRuns, p.EnvRuns) {
+	if err != nil || again.ID != p.ID || !slices.Equal(again.EnvRuns, p.EnvRuns) {
 		t.Errorf("%+v, %v", again, err)
 	}
 	if _, err := table.Read(maxPID &^ 3); !errors.Is(err, proc.ErrGone) {
-		t.Errorf("of nobody: %v", err)
+		t.Errorf("of no process: %v", err)
 	}
 }
 
@@ -87,16 +88,16 @@ func TestTableTakesInTheRecorded(t *testing.T) {
 			t.Errorf("%d is in the snapshot: %t", pid, got)
 		}
 	}
-	// A console's group is evidence of nobody but the worker himself.
+	// A console's group is evidence for no process but the worker itself.
 	if find(s, id.PID).PGID != id.PID || find(s, child).PGID != 0 {
 		t.Errorf("groups %d and %d", find(s, id.PID).PGID, find(s, child).PGID)
 	}
-	if s.Lives[id] != scan.Alive || s.Lives[wrong] != scan.Dead {
+	if s.Lives[id] != snapshot.Alive || s.Lives[wrong] != snapshot.Dead {
 		t.Errorf("%v", s.Lives)
 	}
 }
 
-// onlyLook is an access list that lets everybody look at a process.
+// onlyLook is an access list that lets all users query a process.
 var onlyLook = fmt.Sprintf("D:P(A;;%#x;;;WD)", win.PROCESS_QUERY_LIMITED_INFORMATION|win.SYNCHRONIZE)
 
 // closeTo gives a process an access list.
@@ -120,12 +121,12 @@ func closeTo(t *testing.T, pid int, list string) {
 	}
 }
 
-// Who may not be opened is not judged, and not dead. If a record names him that
+// A process that may not be opened is not judged, and not dead. If a record names it that
 // is told, with the reason.
 func TestTableDenied(t *testing.T) {
 	for name, list := range map[string]string{
 		"nothing":              "D:P",
-		"to be looked at":      onlyLook,
+		"to be queried":        onlyLook,
 		"to be read, not more": fmt.Sprintf("D:P(A;;%#x;;;WD)", win.PROCESS_QUERY_INFORMATION|win.PROCESS_VM_READ|win.SYNCHRONIZE),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -141,24 +142,24 @@ func TestTableDenied(t *testing.T) {
 				testkit.Skip(t, "this system lets its owner in all the same")
 			}
 			if p := find(take(t, table), a.PID()); p != nil {
-				t.Errorf("nobody names it, and it is judged: %+v", p)
+				t.Errorf("no record names it, and it is judged: %+v", p)
 			}
 			s := take(t, table, ledger.Record{Worker: id, Watchdog: proc.ID{PID: 8}, Group: id.PID})
 			p := find(s, id.PID)
-			if p == nil || !strings.HasPrefix(p.Barred, "access denied: ") || p.ID != id {
+			if p == nil || !strings.HasPrefix(p.Denied, "access denied: ") || p.ID != id {
 				t.Fatalf("%+v", p)
 			}
-			if p := find(s, grandchild); p == nil || p.Barred == "" {
+			if p := find(s, grandchild); p == nil || p.Denied == "" {
 				t.Errorf("what a member started: %+v", p)
 			}
-			for _, r := range scan.Judge(s, scan.Wish{RunIDs: []string{"abc1234"}}) {
+			for _, r := range scan.Judge(s, scan.Request{RunIDs: []string{"abc1234"}}) {
 				for _, m := range r.Members {
-					if refused := m.PID == id.PID || m.PID == grandchild; refused && (m.Verdict != scan.Skip || m.Reason != m.Barred) {
+					if refused := m.PID == id.PID || m.PID == grandchild; refused && (m.Verdict != scan.Skip || m.Reason != m.Denied) {
 						t.Errorf("%+v", m)
 					}
 				}
 			}
-			if table.Life(id) != scan.Alive || table.Life(proc.ID{PID: id.PID, Start: id.Start + 1}) != scan.Dead {
+			if table.Life(id) != snapshot.Alive || table.Life(proc.ID{PID: id.PID, Start: id.Start + 1}) != snapshot.Dead {
 				t.Error("its life can be told")
 			}
 		})
@@ -221,13 +222,13 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-// Who is held when he ends has ended, though his number and his name stay.
+// A process that is held when it ends has ended, though its PID and name stay.
 func TestTableKnowsTheDead(t *testing.T) {
 	table := newTestTable(t)
 	a := start(t, "fork", 0, "LEASH_RUN_ID=abc1234")
 	id := identity(t, table, a.PID())
 	a.End(t) // and is held by a handle of package os
-	if table.Life(id) != scan.Dead || !table.ended(id.PID) {
+	if table.Life(id) != snapshot.Dead || !table.ended(id.PID) {
 		t.Error("it lives")
 	}
 	if p := find(take(t, table), id.PID); p != nil {
@@ -239,7 +240,7 @@ func TestTableKnowsTheDead(t *testing.T) {
 func TestTableWaitsForMany(t *testing.T) {
 	table := newTestTable(t)
 	actors := []*actor{start(t, "fork", 0), start(t, "fork", 0), start(t, "fork", 0)}
-	var handles []*TableHandle
+	var handles []snapshot.Handle
 	for i := range 2*perWaiter + 3 {
 		h, err := table.Open(actors[i%len(actors)].PID())
 		if err != nil {
@@ -265,12 +266,12 @@ func TestTableWaitsForMany(t *testing.T) {
 			t.Errorf("number %d is not over", i)
 		}
 	}
-	if exit := handles[0].exit(); exit.Signal != proc.KILL {
+	if exit := handles[0].(*tableHandle).exit(); exit.Signal != proc.KILL {
 		t.Errorf("%+v", exit)
 	}
 }
 
-// Who is closed while he is waited for is waited for no more.
+// A handle that is closed while it is waited for is waited for no more.
 func TestTableForgets(t *testing.T) {
 	table := newTestTable(t)
 	a, b := start(t, "fork", 0), start(t, "fork", 0)
@@ -288,14 +289,14 @@ func TestTableForgets(t *testing.T) {
 	first.Close()
 	first.Close() // once more does no harm
 	if table.Kernel.mine(a.PID()) || !table.Kernel.mine(b.PID()) {
-		t.Error("who is open is ours to ask")
+		t.Error("a process with a handle is ours to signal")
 	}
 	second.Signal(proc.KILL)
 	if quiet, err := table.Wait(table.Now() + late); !quiet || err != nil {
 		t.Errorf("%t, %v: the first still lives, and is not waited for", quiet, err)
 	}
 	if quiet, err := table.Wait(table.Now() + time.Millisecond); quiet || err != nil {
-		t.Errorf("%t, %v: nobody is waited for", quiet, err)
+		t.Errorf("%t, %v: nothing is waited for", quiet, err)
 	}
 }
 
@@ -328,10 +329,10 @@ func TestUsers(t *testing.T) {
 	}
 }
 
-// The reaper judges each by himself: an event for one must not reach another who is
-// of his group.
+// The reaper judges each process by itself: an event for one must not reach another of
+// its group.
 func TestTableSignalsOneByOne(t *testing.T) {
 	if table := newTestTable(t); !table.Kernel.oneByOne {
-		t.Error("whole groups are asked")
+		t.Error("whole groups are signalled")
 	}
 }

@@ -6,19 +6,19 @@ import (
 	"time"
 
 	"leash/internal/proc"
-	"leash/scan"
+	"leash/internal/snapshot"
 )
 
-// TableHandle stands for one process and never for a later one of its number.
-type TableHandle struct {
+// tableHandle is snapshot.Handle.
+type tableHandle struct {
 	*handle
 	t    *Table
-	over bool // Wait has told of its end
+	over bool // Wait has noticed its end
 }
 
-// Open takes a handle on whoever has the number now, but for the hosts of
-// consoles (see Kernel.Open).
-func (t *Table) Open(pid int) (*TableHandle, error) {
+// Open takes a handle on the process that has the PID now; proc.ErrGone if none has, and
+// for the hosts of consoles (see Kernel.Open).
+func (t *Table) Open(pid int) (snapshot.Handle, error) {
 	h, err := t.Kernel.open(pid)
 	if err != nil {
 		return nil, err
@@ -27,37 +27,37 @@ func (t *Table) Open(pid int) (*TableHandle, error) {
 		h.Close()
 		return nil, proc.ErrGone
 	}
-	th := &TableHandle{handle: h, t: t}
+	th := &tableHandle{handle: h, t: t}
 	t.open[pid] = th
 	return th, nil
 }
 
-// Close lets go of it.
-func (h *TableHandle) Close() {
+// Close closes the handle.
+func (h *tableHandle) Close() {
 	if h.t.open[h.pid] == h {
 		delete(h.t.open, h.pid)
 	}
 	h.handle.Close()
 }
 
-// Same reports whether it is the process of a scan that began at a tick before
-// which that one had started: who gets the number later is created later, and
-// nobody gets it while we hold the handle.
-func (h *TableHandle) Same(p *scan.Process, tick uint64) bool {
+// Same reports whether it is a process that a scan found which began at that tick:
+// one that gets the PID later is created later, and none gets it while the handle is
+// open.
+func (h *tableHandle) Same(p *snapshot.Process, tick uint64) bool {
 	return p.PID == h.pid && p.Start == h.start && p.Start < tick && !h.closed() && !h.ended()
 }
 
 // Read reads anew what is known of the process, and of no other.
-func (h *TableHandle) Read() (scan.Process, error) {
+func (h *tableHandle) Read() (snapshot.Process, error) {
 	p, _, err := h.t.read(h.handle)
 	return p, err
 }
 
-// Inode is none: the creation time tells more.
-func (h *TableHandle) Inode() uint64 { return 0 }
+// Inode is 0: the creation time, in units of 100 ns, identifies a process better.
+func (h *tableHandle) Inode() uint64 { return 0 }
 
-// Notify has Wait tell of its end.
-func (h *TableHandle) Notify() {
+// Notify makes Wait notice its end.
+func (h *tableHandle) Notify() {
 	if h.over || h.closed() || h.entry != nil {
 		return
 	}
@@ -70,8 +70,8 @@ func (h *TableHandle) Notify() {
 	h.t.waited[e] = h
 }
 
-// Over reports whether Wait has heard of its end.
-func (h *TableHandle) Over() bool { return h.over }
+// Over reports whether Wait has noticed its end.
+func (h *tableHandle) Over() bool { return h.over }
 
 func (t *Table) forget(h *handle) {
 	t.waits.remove(h.entry)
@@ -79,8 +79,8 @@ func (t *Table) forget(h *handle) {
 	h.entry = nil
 }
 
-// Wait returns true when the last whose end is waited for has ended, and false
-// at the deadline.
+// Wait returns true when all processes that are waited for have ended, and false at the
+// deadline.
 func (t *Table) Wait(until time.Duration) (quiet bool, err error) {
 	for {
 		left := until - t.Now()
@@ -99,7 +99,7 @@ func (t *Table) Wait(until time.Duration) (quiet bool, err error) {
 	}
 }
 
-// sleep blocks until somebody has ended, or for that long.
+// sleep blocks until a process has ended, or for that long.
 func (t *Table) sleep(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -9,19 +9,20 @@ import (
 	"syscall"
 
 	win "golang.org/x/sys/windows"
+	"golang.org/x/term"
 )
 
 // Width is how many columns the window of a console has; 0 if it is none.
 func Width(f *os.File) int {
-	var info win.ConsoleScreenBufferInfo
-	if win.GetConsoleScreenBufferInfo(win.Handle(f.Fd()), &info) != nil {
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
 		return 0
 	}
-	return int(info.Window.Right) - int(info.Window.Left) + 1
+	return width
 }
 
 // IsTerminal reports whether it is a console that understands escape sequences,
-// as those of Windows 10 do if they are told to ("Console Virtual Terminal
+// as those of Windows 10 do if that is switched on ("Console Virtual Terminal
 // Sequences"). To one that does not, nothing is written that a file would not get.
 func IsTerminal(f *os.File) bool {
 	h := win.Handle(f.Fd())
@@ -33,7 +34,7 @@ func IsTerminal(f *os.File) bool {
 		win.SetConsoleMode(h, mode|win.ENABLE_VIRTUAL_TERMINAL_PROCESSING) == nil
 }
 
-// NobodyReads reports whether an error of writing says that nobody reads any more.
+// NobodyReads reports whether an error of writing says that nothing reads any more.
 func NobodyReads(err error) bool {
 	return errors.Is(err, win.ERROR_BROKEN_PIPE) || errors.Is(err, win.ERROR_NO_DATA) || errors.Is(err, syscall.EPIPE)
 }

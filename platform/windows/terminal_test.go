@@ -18,7 +18,7 @@ import (
 // that there will be none, and lets go of the shield.
 func shielded() {
 	heard := make(chan os.Signal, 1)
-	signal.Notify(heard, os.Interrupt) // who lives has heard it
+	signal.Notify(heard, os.Interrupt) // what lives has heard it
 	release := Shield()
 	fmt.Println("ready")
 	if len(os.Args) == 1 {
@@ -30,7 +30,7 @@ func shielded() {
 	os.Exit(3)
 }
 
-// sendCtrlC sends it to everybody in the console of the process that the first
+// sendCtrlC sends it to all in the console of the process that the first
 // argument names.
 func sendCtrlC() {
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
@@ -46,7 +46,7 @@ func sendCtrlC() {
 	os.Exit(0)
 }
 
-// What comes while somebody is shielded ends him when he lets go.
+// What comes behind a shield ends the process when that is let go.
 func TestShield(t *testing.T) {
 	a := start(t, "shielded", win.CREATE_NO_WINDOW)
 	startWith(t, "ctrl-c", 0, []string{strconv.Itoa(a.PID())})
@@ -57,7 +57,7 @@ func TestShield(t *testing.T) {
 	if got := uint32(a.cmd.ProcessState.ExitCode()); got != interrupted {
 		t.Errorf("status %#x", got)
 	}
-	b := startWith(t, "shielded", win.CREATE_NO_WINDOW, []string{"nobody sends"})
+	b := startWith(t, "shielded", win.CREATE_NO_WINDOW, []string{"no process sends"})
 	b.cmd.Wait()
 	if got := b.cmd.ProcessState.ExitCode(); got != 3 {
 		t.Errorf("status %d, and nothing was held back", got)
@@ -104,7 +104,7 @@ func TestTerminal(t *testing.T) {
 	}
 	r.Close()
 	if _, err := w.WriteString("x"); !NobodyReads(err) {
-		t.Errorf("nobody reads: %v", err)
+		t.Errorf("no process reads: %v", err)
 	}
 	for err, want := range map[error]bool{win.ERROR_BROKEN_PIPE: true, win.ERROR_NO_DATA: true, syscall.EPIPE: true,
 		win.ERROR_DISK_FULL: false, errors.ErrUnsupported: false} {

@@ -48,5 +48,5 @@ func (u *users) of(h win.Handle) uint32 {
 	return u.number(user.User.Sid)
 }
 
-// nobody is the number of a user who cannot be read.
+// nobody is the number of a user that cannot be read.
 const nobody = 1<<32 - 1

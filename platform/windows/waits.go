@@ -6,20 +6,25 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	win "golang.org/x/sys/windows"
 )
 
-// happening is what wakes the host.
+// happening is what ends a wait.
 type happening struct {
 	ended    *waited
 	signal   os.Signal
-	lifeline bool
+	lifeline *lifeline
 	pipe     finished
 }
 
+// endingPoll is the interval while processes are being ended, where the end of one is not
+// reported.
+const endingPoll = 20 * time.Millisecond
+
 // perWaiter is how many processes one goroutine waits for: MAXIMUM_WAIT_OBJECTS
-// ("WaitForMultipleObjects function") less the event by which it is told of more.
+// ("WaitForMultipleObjects function") less the event that wakes it for a new one.
 const perWaiter = 64 - 1
 
 // waits waits for the ends of any number of processes.
@@ -66,8 +71,8 @@ func (w *waits) add(h *handle) (*waited, error) {
 	return e, nil
 }
 
-// remove waits no longer. What was told meanwhile is of an entry that nobody
-// has any more.
+// remove waits no longer. An event that came meanwhile is of an entry that nothing
+// holds any more.
 func (w *waits) remove(e *waited) {
 	for _, wt := range w.all {
 		if wt.drop(e) {

@@ -9,7 +9,7 @@ export WINEPREFIX="$wine_dir/prefix"
 export WINEARCH=win64
 # Its remarks would be mixed into what the tests read.
 export WINEDEBUG=-all
-# Neither .NET nor a browser, no entries in anybody's desktop menu, and no debugger
+# Neither .NET nor a browser, no entries in the user's desktop menu, and no debugger
 # that holds up for seconds what has crashed.
 export WINEDLLOVERRIDES="mscoree=;mshtml=;winemenubuilder.exe=;winedbg.exe="
 # With a display it would open windows there.

@@ -28,6 +28,6 @@ if [ ! -e "$dir/overlay.json" ]; then
 	new=$(mktemp -d "$wine_dir/overlay.XXXXXX")
 	sed "s/^$known/$added/" "$source" >"$new/at_windows.go"
 	printf '{"Replace":{"%s":"%s"}}\n' "$source" "$dir/at_windows.go" >"$new/overlay.json"
-	mv -T "$new" "$dir" 2>/dev/null || rm -rf "$new" # somebody else was faster
+	mv -T "$new" "$dir" 2>/dev/null || rm -rf "$new" # another run was faster
 fi
 echo "$dir/overlay.json"

@@ -2,7 +2,7 @@
 # Prints where CPython for Windows is (python.exe, as a path of Linux), unpacked
 # when it is not there yet. The module beside this script names its version.
 #
-# Whoever calls it holds the lock on the prefix, as test.sh does.
+# Its caller holds the lock on the prefix, as test.sh does.
 set -eu
 
 here=$(dirname -- "$(readlink -f -- "$0")")
@@ -16,7 +16,7 @@ if [ ! -e "$dir/python.exe" ]; then
 	trap 'rm -rf "$new"' EXIT
 	trap 'exit 130' INT TERM
 	(cd "$here/python" && ../../retry.sh go mod download)
-	# No cgo, no flags of those who test something else.
+	# No cgo, no flags of other tests.
 	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 GOFLAGS=-buildvcs=false \
 		go build -C "$here/python" -o "$new/unpack.exe" .
 	wine "$new/unpack.exe" "Z:$new/python" >&2
@@ -25,6 +25,6 @@ if [ ! -e "$dir/python.exe" ]; then
 	# outside, and does not even start then.
 	said=$(wine "$new/python/python.exe" -c 'import ctypes, multiprocessing.pool, signal, subprocess' 2>&1) ||
 		{ echo "CPython does not work: $said" >&2; exit 1; }
-	mv -T "$new/python" "$dir" 2>/dev/null || [ -e "$dir/python.exe" ] # somebody else was faster
+	mv -T "$new/python" "$dir" 2>/dev/null || [ -e "$dir/python.exe" ] # another run was faster
 fi
 echo "$dir/python.exe"

@@ -73,7 +73,7 @@ make_prefix() {
 
 have_packages && ready && exit 0
 mkdir -p "$wine_dir"
-# Everybody who uses the prefix holds this lock with others; here it is held
+# Every script that uses the prefix holds this lock shared; here it is held
 # alone. No child gets it, since Wine leaves servers behind that would keep it.
 exec 9>"$wine_lock"
 flock -x 9

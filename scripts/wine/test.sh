@@ -28,7 +28,7 @@ LEASH_WINE_RUN=$$-$(cut -d- -f1 /proc/sys/kernel/random/uuid)
 export LEASH_WINE_RUN
 
 # Windows programs of this run that still live: "PID COMMAND" each. Wine's own
-# end by themselves, as soon as nobody needs them.
+# end by themselves, as soon as nothing needs them.
 left_over() {
 	for process in /proc/[0-9]*; do
 		grep -qsz "^LEASH_WINE_RUN=$LEASH_WINE_RUN\$" "$process/environ" || continue
@@ -51,7 +51,7 @@ finish() {
 	if [ -n "$left" ] && [ "$status" -lt 128 ]; then
 		# To Windows programs a process has ended a little before it has for
 		# the kernel here. Wine's server waits for all of them, those of others
-		# too, so we look meanwhile.
+		# too, so we check meanwhile.
 		for _ in $(seq 60); do
 			for prefix in "$WINEPREFIX" "$scratch"/alone-*; do
 				[ ! -d "$prefix" ] || WINEPREFIX=$prefix timeout 1 wineserver -w 9>&- || true
@@ -71,7 +71,7 @@ finish() {
 		WINEPREFIX=$prefix wineserver -k 9>&- || true
 		WINEPREFIX=$prefix wineserver -w 9>&-
 	done
-	# Whoever is the last to use the prefix ends what runs there.
+	# The last script to use the prefix ends what runs there.
 	if flock -n -x 9; then
 		wineserver -k 9>&- || true # it may have ended by itself
 		wineserver -w 9>&-
@@ -103,7 +103,7 @@ go build -C "$root" -trimpath -buildvcs=false -ldflags='-s -w' -o "$scratch/" ./
 # Wine ends its services with the last program, and takes half a second to
 # start them for the next. A shell that waits for a line keeps them running;
 # when this script ends, however it does, it sees the end of its input.
-# Its greeting is waited for: who starts Wine while it is being started fails now
+# Its greeting is waited for: a start of Wine while it is being started fails now
 # and then ("wine: chdir to /tmp/wine-...").
 mkfifo "$scratch/stay" "$scratch/greets"
 wine cmd <"$scratch/stay" >"$scratch/greets" 2>/dev/null 9>&- &

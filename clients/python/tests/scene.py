@@ -88,7 +88,7 @@ class Scene(unittest.TestCase):
         self.addCleanup(self.end_all)
 
     def end_all(self) -> None:
-        """Kill and reap what is left, orphans of orphans too: nobody else reaps a child of ours,
+        """Kill and reap what is left, orphans of orphans too: no other process reaps a child of ours,
         so its number is its own."""
         for pid in self.pids:
             os.kill(pid, signal.SIGKILL)
@@ -121,7 +121,7 @@ class Scene(unittest.TestCase):
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
     def gone(self, pid: int) -> None:
-        """Wait until a process that somebody else may reap is no more."""
+        """Wait until a process that another may reap is no more."""
         with contextlib.suppress(ProcessLookupError):
             handle = leash._pidfd_open(pid)
             self.assertTrue(select.select([handle], [], [], PATIENCE)[0], f"process {pid} still runs")
@@ -159,7 +159,7 @@ class Family:
 
 
 def children() -> List[int]:
-    """Who is a child of ours now, zombies too."""
+    """The children of ours now, zombies too."""
     lists = pathlib.Path("/proc/self/task").glob("*/children")
     return [int(pid) for text in lists for pid in text.read_text().split()]
 
@@ -186,7 +186,7 @@ class Receiver:
         self.sender = 0
 
     def receive(self) -> str:
-        """Wait for a message; who sent it and its descriptors are kept."""
+        """Wait for a message; its sender and its descriptors are kept."""
         data, rights, _, _ = self.socket.recvmsg(4096, 256)
         for level, kind, content in rights:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -72,7 +72,7 @@ class ParentKilled(Scene):
         self.assertEqual(family.status(), 7)
 
     def test_without_guard_it_stays(self) -> None:
-        """The control: the scene itself ends nobody."""
+        """The control: the scene itself ends no process."""
         family = self.orphan("say('READY')\nsys.stdin.readline()\nsay('PARENT', os.getppid())\n" + FOREVER)
         self.output.line("READY")
         family.kill_parent()
@@ -227,7 +227,7 @@ class Forks(Scene):
                 self.assertTrue(alive(child))
                 family.kill_parent()
                 self.assertEqual(family.status(), -signal.SIGTERM)
-                self.gone(child)  # who reaps it depends on the method
+                self.gone(child)  # which process reaps it depends on the method
 
     def test_fork_while_a_call_is_going_on(self) -> None:
         code = (

@@ -101,7 +101,7 @@ class Messages(unittest.TestCase):
         with mock.patch.dict(os.environ, {"NOTIFY_SOCKET": "/" + "x" * 200}), self.assertLogs("leash", "WARNING"):
             self.assertFalse(leash.Heartbeat().ready())
 
-    def test_nobody_listens_then_somebody_does(self) -> None:
+    def test_no_process_listens_then_one_does(self) -> None:
         with receiver() as there:
             one = heartbeat(there, usec="")
             os.rename(there.name, there.name + "2")
@@ -112,7 +112,7 @@ class Messages(unittest.TestCase):
             self.assertTrue(one.ready())
             self.assertEqual(there.receive(), "READY=1")
 
-    def test_a_full_socket_blocks_nobody(self) -> None:
+    def test_a_full_socket_blocks_no_thread(self) -> None:
         with receiver() as there:
             one = heartbeat(there)
             with self.assertLogs("leash", "WARNING"):

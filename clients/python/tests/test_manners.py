@@ -63,7 +63,7 @@ class Output(unittest.TestCase):
     """quiet_output()."""
 
     def broken(self, code: str, *flags: str) -> Tuple[int, str]:
-        """Run code whose standard output nobody reads."""
+        """Run code with a standard output that no process reads."""
         reader, writer = os.pipe()
         os.close(reader)
         command = [sys.executable, *flags, "-c", PRELUDE + code]

@@ -50,7 +50,7 @@ def beat() -> None:
 
 
 def unheard() -> None:
-    """Goes on, however those who should listen at these names do not."""
+    """Goes on, whatever the processes at these names do instead of listening."""
     for name in sys.argv[2:]:
         os.environ["LEASH_HEARTBEAT_PIPE"] = name
         heartbeat = leash.Heartbeat()

@@ -64,7 +64,7 @@ func runJob(r *reporter, j plan.Job) error {
 	if err != nil {
 		return err
 	}
-	left := endRest() // then nobody can print any more
+	left := endBackOff() // then no process can print any more
 	text := <-output
 	in.Close()
 	status := ws.ExitStatus()

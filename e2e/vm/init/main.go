@@ -152,9 +152,9 @@ func reap(pid int) (syscall.WaitStatus, error) {
 	}
 }
 
-// endRest kills whatever a job has left behind and names it. A process that was
+// endBackOff kills whatever a job has left behind and names it. A process that was
 // just about to end gets its time.
-func endRest() (left []string) {
+func endBackOff() (left []string) {
 	for patience := time.Now().Add(10 * time.Second); ; {
 		for {
 			if got, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); err != nil || got <= 0 {

@@ -17,12 +17,12 @@ const Port = "/dev/ttyS1"
 // UID is the ordinary user's number.
 const UID = 1000
 
-// User says as whom a job runs.
+// User is the user that a job runs as.
 type User string
 
 const (
 	Root User = "root"
-	// Delegated is an ordinary user whose cgroup is its own, as after systemd's
+	// Delegated is an ordinary user with a cgroup of its own, as after systemd's
 	// Delegate=yes.
 	Delegated User = "delegated"
 	// Plain is an ordinary user in a cgroup of root's.

@@ -53,7 +53,7 @@ func direct() error {
 	return nil
 }
 
-// rest waits for a signal that kills.
+// backOff waits for a signal that kills.
 func rest() {
 	never := make(chan os.Signal, 1)
 	signal.Notify(never, os.Interrupt) // who only waits for a channel counts as deadlocked
