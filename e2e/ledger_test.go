@@ -357,28 +357,44 @@ func awaitStartOrDeath(t *testing.T, p *testkit.Proc) (started bool) {
 func TestKilledAtAnySystemCall(t *testing.T) {
 	testkit.Need(t, "strace")
 	dir, parent, w := stateDir(t), sleeper(t), scriptWorker(t, stay)
-	for _, call := range []string{"openat", "write", "close", "renameat", "mkdirat"} {
+	killAtEach := func(call string) {
 		for n := 1; ; n++ {
 			g := testkit.Start(t, traced(guarding(t, dir, w, parent),
 				"-o", "/dev/null", "-e", "trace="+call, "-e", "inject="+call+":signal=KILL:when="+itoa(n)))
 			if awaitStartOrDeath(t, g) { // it needs no more of them
 				t.Logf("killed at each of %d calls of %s", n-1, call)
-				break
+				return
 			}
 			if _, err := os.Stat(dir); err == nil {
 				ledgerOf(t, dir)
 			}
 		}
 	}
-	f, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
+	left := func() (whole, unfinished int) {
+		f, err := os.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		entries, names, _ := ledger.Read(f)
+		return len(entries), len(names)
 	}
-	defer f.Close()
-	entries, unfinished, _ := ledger.Read(f)
-	// strace counts the calls of each thread by itself, so not all moments are met.
-	if len(entries) < 2 || len(unfinished) < 1 {
-		t.Errorf("%d whole records and %q: the interesting moments were not met", len(entries), unfinished)
+	for _, call := range []string{"openat", "write", "close", "renameat", "mkdirat"} {
+		killAtEach(call)
+	}
+	// strace counts the calls of each thread by itself, and a system call may fall to any
+	// thread. So a moment that was missed is met in a later round.
+	for round := 0; ; round++ {
+		whole, unfinished := left()
+		if whole >= 2 && unfinished >= 2 {
+			break
+		}
+		if round == 50 {
+			t.Fatalf("%d whole records and %d unfinished ones: the interesting moments were not met", whole, unfinished)
+		}
+		for _, call := range []string{"write", "renameat"} {
+			killAtEach(call)
+		}
 	}
 	testkit.StillAlive(t, w.Ident)
 }

@@ -110,7 +110,7 @@ func excuse(u *unitFacts, p left, log unitLogFacts, life plan, reaped bool) stri
 			return "guard: the watchdog had not begun"
 		case log.Late && slices.Contains(life.Skip, "dead-worker"):
 			return "guard: the worker was dead when the watchdog began (left out)"
-		case log.Late && log.Parent == 1 && !(log.Group && held): // each orphan may be the next worker of PID 1
+		case log.Late && u.Unit.Default && log.Parent == 1 && !(log.Group && held): // each orphan may be the next worker of PID 1
 			return "guard: the worker was dead and gone, and its parent is PID 1"
 		case log.Late && !(u.Unit.LabelArgs && p.both(u)) && !(log.Group && held):
 			return "guard: the worker was dead and gone when the watchdog began"

@@ -78,6 +78,9 @@ func TestExcuse(t *testing.T) {
 	begun := unitLogFacts{Started: true}
 	named := guard()
 	named.Unit.Labels, named.Unit.LabelArgs = true, true
+	unnamedParent := guard()
+	unnamedParent.Unit.Labels, unnamedParent.Unit.LabelArgs, unnamedParent.Unit.Default = true, true, true
+	unnamedParent.Hits = []hit{{What: "watchdog", Signal: sigTERM}}
 	labelled := left{process: process{ident: other}, RunID: "abc", WorkerID: "w0", Mine: true}
 	late := unitLogFacts{Started: true, Late: true, Parent: 7}
 	lateOfInit := late
@@ -108,7 +111,8 @@ func TestExcuse(t *testing.T) {
 		"guard, not begun":              {guard(), left{process: process{ident: worker}, Mine: true}, unitLogFacts{}, "", false, false},
 		"guard, the watchdog itself":    {guard(), left{process: process{ident: ident{5, 1}}}, begun, "", false, true},
 		"guard, late":                   {named, labelled, late, "", false, true},
-		"guard, late, of PID 1":         {named, labelled, lateOfInit, "", false, false},
+		"guard, late, of PID 1":         {unnamedParent, labelled, lateOfInit, "", false, false},
+		"guard, late, PID 1 was named":  {named, labelled, lateOfInit, "", false, true},
 		"guard, killed":                 {killed, left{process: process{ident: worker}, Mine: true}, begun, "", false, false},
 		"guard, killed, reaped":         {killed, left{process: process{ident: worker}, Mine: true}, begun, "", true, true},
 		"guard, killed, no ledger":      {killed, left{process: process{ident: worker}, Mine: true}, begun, "removed", true, false},

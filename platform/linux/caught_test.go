@@ -165,7 +165,7 @@ func TestFDEnded(t *testing.T) {
 // A flood of one signal before the channels are emptied does not displace another.
 func TestFloodHidesNoSignal(t *testing.T) {
 	if testing.Short() {
-		t.Skip("so many signals take minutes where the processor is emulated")
+		testkit.Skip(t, "so many signals take minutes where the processor is emulated")
 	}
 	h := listening(t)
 	if err := h.waitForChildren(); err != nil {
