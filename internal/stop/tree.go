@@ -347,7 +347,7 @@ func (t *Tree) Claims(info proc.Info, run, worker string) bool {
 	if slices.ContainsFunc(t.Parents, func(p proc.Info) bool { return p.Match(info.ID) != proc.Different }) {
 		return false // a parent may be in the worker's session
 	}
-	if info.PGID == t.root.PID && t.Leads() && t.sameSession(info) && t.pinned(info) {
+	if info.PGID == t.root.PID && t.Leads() && t.pinned(info) {
 		return true
 	}
 	if info.SID == t.root.PID && t.root.SID == t.root.PID && t.pinned(info) {
@@ -358,8 +358,9 @@ func (t *Tree) Claims(info proc.Info, run, worker string) bool {
 }
 
 // sameSession reports whether a process may be in the worker's process group: all of a
-// group are in one session (setpgid(2)). A process of another session is in a later
-// group that reuses the PID. 0 is unknown.
+// group are in one session (setpgid(2)). A process of another session has joined a later
+// group that reuses the PID, unless the worker changed its session since it was last seen.
+// 0 is unknown.
 func (t *Tree) sameSession(info proc.Info) bool {
 	return info.SID == t.root.SID || info.SID == 0 || t.root.SID == 0
 }
@@ -377,7 +378,7 @@ func (t *Tree) successor(info proc.Info) bool {
 
 // pinned reports whether the ID of the worker's group and session was not reused:
 // the worker or a process of its group still holds it, or this process was started
-// while the worker lived.
+// while the worker lived and is in the session of its group.
 func (t *Tree) pinned(info proc.Info) bool {
 	if _, err := t.Root.Info(); err == nil {
 		return true
@@ -385,7 +386,7 @@ func (t *Tree) pinned(info proc.Info) bool {
 	if err := t.Root.SignalGroup(probe); err == nil || errors.Is(err, proc.ErrDenied) {
 		return true
 	}
-	return info.Start != 0 && info.Start < t.rootTick
+	return info.Start != 0 && info.Start < t.rootTick && t.sameSession(info)
 }
 
 // Count scans the tree and counts the living processes.
