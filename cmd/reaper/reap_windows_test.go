@@ -109,7 +109,7 @@ func TestReapDeadRuns(t *testing.T) {
 			t.Errorf("%d by %s, not %s", id.PID, got, want)
 		}
 	}
-	if r := o.process(s.dead, s.grep).Reason; !strings.Contains(r, "its parent (PID "+strconv.Itoa(s.shell.PID)+") lives") {
+	if r := o.process(s.dead, s.grep).Reason; !strings.Contains(r, "its parent (PID "+strconv.Itoa(s.shell.PID)+") is alive") {
 		t.Errorf("the grep: %s", r)
 	}
 	o = reaper(t, dir, "--grace", "200ms")

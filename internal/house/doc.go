@@ -1,3 +1,3 @@
-// Package house has only tests: which packages of this module may import which, how long
-// a file may be, and what the pages and scripts must hold.
+// Package house has only tests: which packages of this module may import which, and what
+// the pages and scripts must hold.
 package house
