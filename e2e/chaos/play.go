@@ -155,7 +155,7 @@ func (l *life) fault(f fault) {
 			return
 		}
 		l.count("hit "+f.Target, 1)
-		l.until(5*time.Second, func() bool { return !id.alive() })
+		l.awaitDeath(f.Target, id)
 		l.mu.Lock()
 		for k, u := range l.units {
 			if k[0] == f.Run && (f.Target == "parent" || u.Unit.AideToo) {
@@ -225,6 +225,14 @@ func (l *life) fault(f fault) {
 		if p, ok := stat(w.PID); ok && p.ident == w && p.PGID == w.PID {
 			l.note(u, "watchdog", unix.SIGKILL, func() error { return unix.Kill(-w.PID, unix.SIGKILL) })
 		}
+	}
+}
+
+// awaitDeath waits for a process that was killed: its worker's time counts from its death, and
+// on a busy machine a process of many threads may take seconds to exit.
+func (l *life) awaitDeath(what string, id ident) {
+	if !l.until(time.Minute, func() bool { return !id.alive() }) {
+		l.complain("driver", "the %s, PID %d, was killed and lives", what, id.PID)
 	}
 }
 
@@ -372,7 +380,7 @@ func (l *life) endParents(kept bool) {
 		}
 		l.parents[i].signal(unix.SIGKILL)
 		l.aides[i].signal(unix.SIGKILL)
-		l.until(5*time.Second, func() bool { return !l.parents[i].alive() })
+		l.awaitDeath("parent", l.parents[i])
 		l.mu.Lock()
 		for k, u := range l.units {
 			if k[0] == i {
