@@ -283,6 +283,9 @@ func (l *life) judgeLogs() {
 		for _, line := range log.Traces {
 			l.complain("log", "%s: %s", u.Name, line)
 		}
+		if log.Failed != "" && !doubted(u, log) {
+			l.complain("log", "%s: %s", u.Name, log.Failed)
+		}
 		for _, line := range log.Errors {
 			if strings.Contains(line, "sentinel_died") && u.sentinelHurt() {
 				continue

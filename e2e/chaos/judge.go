@@ -92,6 +92,12 @@ func (p left) both(u *unitFacts) bool {
 	return u.Unit.Labels && p.RunID == u.Run.ID && p.WorkerID != ""
 }
 
+// doubted reports whether a guard has told that it left what may be of the next worker: the
+// worker was gone before it began, and its parent is PID 1, which adopts all.
+func doubted(u *unitFacts, log unitLogFacts) bool {
+	return log.Late && u.Unit.Default && log.Parent == 1 && log.Survivors > 0
+}
+
 // excuse says why it is not promised that the process has ended, "" if it is.
 // reaped tells whether the reaper has been there since. A pure function.
 func excuse(u *unitFacts, p left, log unitLogFacts, life plan, reaped bool) string {
@@ -110,8 +116,8 @@ func excuse(u *unitFacts, p left, log unitLogFacts, life plan, reaped bool) stri
 			return "guard: the watchdog had not begun"
 		case log.Late && slices.Contains(life.Skip, "dead-worker"):
 			return "guard: the worker was dead when the watchdog began (left out)"
-		case log.Late && u.Unit.Default && log.Parent == 1 && !(log.Group && held): // each orphan may be the next worker of PID 1
-			return "guard: the worker was dead and gone, and its parent is PID 1"
+		case doubted(u, log) && !(log.Group && held):
+			return "guard: told that it may be the next worker of PID 1"
 		case log.Late && !(u.Unit.LabelArgs && p.both(u)) && !(log.Group && held):
 			return "guard: the worker was dead and gone when the watchdog began"
 		case u.watchdogKilled() && !reaped:
@@ -155,8 +161,11 @@ type unitLogFacts struct {
 	Status  int // of watchdog.stopped
 	Last    string
 	Code    int // of the last process.terminated, 128+N for a signal
-	Traces  []string
-	Errors  []string
+	// Survivors and Failed are of process.cleanup_completed.
+	Survivors int
+	Failed    string
+	Traces    []string
+	Errors    []string
 }
 
 // A signal that asks for a trace gets one, from the Go runtime, where the watchdog has
@@ -210,8 +219,8 @@ func readLog(text string) (f unitLogFacts) {
 				f.Last = name
 			}
 		case "process.cleanup_completed":
-			if e["success"] == false {
-				f.Errors = append(f.Errors, line)
+			if f.Survivors = num("survivors"); e["success"] == false {
+				f.Failed = line
 			}
 		default:
 			if e["level"] == "ERROR" && name != "heartbeat.timeout" {
@@ -246,7 +255,7 @@ func wrongStatus(u *unitFacts, log unitLogFacts, status int) string {
 		return fmt.Sprintf("status %d, but it told of %d", status, log.Status)
 	}
 	if u.Unit.Guard {
-		if status != 0 {
+		if status != 0 && !(status == 1 && doubted(u, log)) {
 			return fmt.Sprintf("guard ended with %d", status)
 		}
 		return ""

@@ -84,7 +84,9 @@ func TestExcuse(t *testing.T) {
 	labelled := left{process: process{ident: other}, RunID: "abc", WorkerID: "w0", Mine: true}
 	late := unitLogFacts{Started: true, Late: true, Parent: 7}
 	lateOfInit := late
-	lateOfInit.Parent = 1
+	lateOfInit.Parent, lateOfInit.Survivors = 1, 1
+	lateUntold := lateOfInit
+	lateUntold.Survivors = 0
 	killed := guard()
 	killed.Hits = []hit{{What: "watchdog", Signal: sigKILL}}
 	for name, c := range map[string]struct {
@@ -112,6 +114,7 @@ func TestExcuse(t *testing.T) {
 		"guard, the watchdog itself":    {guard(), left{process: process{ident: ident{5, 1}}}, begun, "", false, true},
 		"guard, late":                   {named, labelled, late, "", false, true},
 		"guard, late, of PID 1":         {unnamedParent, labelled, lateOfInit, "", false, false},
+		"guard, late, of PID 1, untold": {unnamedParent, labelled, lateUntold, "", false, true},
 		"guard, late, PID 1 was named":  {named, labelled, lateOfInit, "", false, true},
 		"guard, killed":                 {killed, left{process: process{ident: worker}, Mine: true}, begun, "", false, false},
 		"guard, killed, reaped":         {killed, left{process: process{ident: worker}, Mine: true}, begun, "", true, true},
@@ -154,9 +157,12 @@ func TestWrongStatus(t *testing.T) {
 		"125, sentinel killed":       {u(nil, hit{What: "sentinel", Signal: 9}), none, 125, false},
 		"killed by us":               {u(nil, hit{What: "watchdog", Signal: 9}), none, 1009, false},
 		"killed by another":          {u(nil), none, 1009, true},
-		"crashed":                    {u(nil), none, 2, true},
-		"guard failed":               {u(func(u *unit) { u.Guard = true }), none, 1, true},
-		"guard":                      {u(func(u *unit) { u.Guard = true }), none, 0, false},
+		"guard, 1":                   {u(func(u *unit) { u.Guard = true }), none, 1, true},
+		"guard, 1, in doubt": {u(func(u *unit) { u.Guard, u.Default = true, true }),
+			unitLogFacts{Code: -1, Late: true, Parent: 1, Survivors: 1}, 1, false},
+		"crashed":      {u(nil), none, 2, true},
+		"guard failed": {u(func(u *unit) { u.Guard = true }), none, 1, true},
+		"guard":        {u(func(u *unit) { u.Guard = true }), none, 0, false},
 	} {
 		if got := wrongStatus(c.u, c.log, c.status); (got != "") != c.wrong {
 			t.Errorf("%s: %q", name, got)
@@ -172,10 +178,10 @@ goroutine 1 [running]:
 half a line{"time":"x","level":"INFO","event":"process.terminated","process.exit.code":7}
 {"time":"x","level":"ERROR","event":"heartbeat.timeout"}
 {"time":"x","level":"ERROR","event":"other"}
-{"time":"x","level":"INFO","event":"process.cleanup_completed","success":false}
+{"time":"x","level":"INFO","event":"process.cleanup_completed","success":false,"survivors":2}
 {"time":"x","level":"INFO","event":"watchdog.stopped","exit_status":7,"outcome":"worker_exited"}
 `)
-	if !f.Started || !f.Late || f.Parent != 1 || f.Code != 7 || !f.Stopped || f.Status != 7 || len(f.Traces) != 2 || len(f.Errors) != 2 {
+	if !f.Started || !f.Late || f.Parent != 1 || f.Code != 7 || !f.Stopped || f.Status != 7 || len(f.Traces) != 2 || len(f.Errors) != 1 || f.Survivors != 2 || f.Failed == "" {
 		t.Errorf("%+v", f)
 	}
 	if f := readLog("time=x msg=watching event=watchdog.started containment=none\n"); !f.Started || !f.Late {

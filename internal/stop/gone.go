@@ -2,6 +2,7 @@ package stop
 
 import (
 	"errors"
+	"slices"
 
 	"leash/internal/proc"
 )
@@ -14,6 +15,17 @@ func (t *Tree) AdoptGone(h Handle, pid int, uid uint32) {
 	t.members, t.unopened = make(map[int]*member), make(map[int]unopened)
 	t.Root, t.root = h, proc.Info{ID: proc.ID{PID: pid}, State: 'X', UID: uid}
 	t.rootDead, t.rootGone = true, true
+}
+
+// doubt notes a process that is left over from a worker that was reaped before it could be
+// read, or belongs to the next worker: a parent that is PID 1 adopts the former and starts
+// the latter. It is not signalled, and it counts as left.
+func (t *Tree) doubt(info proc.Info, run, worker string) {
+	ofInit := slices.ContainsFunc(t.Parents, func(p proc.Info) bool { return p.PID == 1 })
+	if ofInit && t.rootTick == 0 && run == t.RunID && worker == t.WorkerID && info.UID == t.root.UID && t.belowSuccessor(info) {
+		t.doubtful = append(t.doubtful, Left{info.ID, "it has the worker's labels, but below PID 1 it may be the next worker: " +
+			"name the parent with --parent-pid"})
+	}
 }
 
 // belowSuccessor reports whether a process descends from the next worker with the

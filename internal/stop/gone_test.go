@@ -1,6 +1,7 @@
 package stop
 
 import (
+	"strings"
 	"testing"
 
 	"leash/internal/proc"
@@ -61,5 +62,40 @@ func TestClaimsNoParent(t *testing.T) {
 	tree.Kill()
 	if got := k[shell].got; len(got) > 0 {
 		t.Errorf("the parent was sent %v", got)
+	}
+}
+
+// PID 1 adopts the orphans of all, so a child of PID 1 with the labels of a worker that was
+// reaped is left over or the next worker. It is left alone, and counted as left.
+func TestAdoptGoneOfInit(t *testing.T) {
+	k := table{}
+	k.add(1, 0, 1)
+	doubtful := k.add(41, 1, 41)
+	k.add(42, 1, 42)
+	below := k.add(44, 42, 44)
+	user := k.add(43, 1, 43)
+	for _, e := range []*entry{doubtful, below, user} {
+		e.run, e.worker = "r4nd0m7", "w1"
+	}
+	user.UID = 8
+	tree := &Tree{Kernel: k, Parents: []proc.Info{k[1].Info}, RunID: "r4nd0m7", WorkerID: "w1",
+		Search: func() ([]int, error) { return []int{41, 42, 43, 44}, nil }}
+	tree.AdoptGone(held{&entry{reaped: true}}, worker, 7)
+	if c := tree.Count(); c.Living != 2 || c.Denied != 2 || !c.Ended {
+		t.Errorf("%+v", c)
+	}
+	tree.SignalAll(proc.TERM)
+	tree.Kill()
+	for pid, e := range k {
+		if len(e.got) > 0 {
+			t.Errorf("%d, which may be of the next worker, was sent %v", pid, e.got)
+		}
+	}
+	if left := tree.Survivors(); len(left) != 2 || left[0].PID != 41 || left[1].PID != 44 || !strings.Contains(left[0].Reason, "--parent-pid") {
+		t.Errorf("left: %v", left)
+	}
+	doubtful.reaped, below.reaped = true, true
+	if c := tree.Count(); c.Living != 0 {
+		t.Errorf("once it has ended: %+v", c)
 	}
 }

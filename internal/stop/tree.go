@@ -137,6 +137,7 @@ type Tree struct {
 	selfUnlisted error            // the same, of the subreaper
 	unsearched   error            // the last search was incomplete
 	lost         []Left           // ended before their children were known
+	doubtful     []Left           // of the last search: see doubt
 	buf          []int
 	queue        []int
 	sent         []Sent
@@ -327,7 +328,7 @@ func (t *Tree) search() {
 		return
 	}
 	pids, err := t.Search()
-	t.unsearched = err
+	t.unsearched, t.doubtful = err, t.doubtful[:0]
 	for _, pid := range pids {
 		t.consider(pid, 0, func(h Handle, info proc.Info) bool {
 			if t.Claims(info, "", "") {
@@ -337,6 +338,7 @@ func (t *Tree) search() {
 				return false
 			}
 			run, worker := h.Labels()
+			t.doubt(info, run, worker)
 			return t.Claims(info, run, worker) && !t.belowSuccessor(info)
 		})
 	}
@@ -444,7 +446,7 @@ func (t *Tree) settled() bool { return t.leashInside() && !t.restless }
 const chases = 10
 
 func (t *Tree) census() Census {
-	c := Census{Living: len(t.unopened) + len(t.lost), Ended: t.rootDead}
+	c := Census{Living: len(t.unopened) + len(t.lost) + len(t.doubtful), Denied: len(t.doubtful), Ended: t.rootDead}
 	for _, err := range []error{t.selfUnlisted, t.unsearched} {
 		if err != nil {
 			c.Living++
@@ -480,7 +482,7 @@ func (t *Tree) Survivors() []Left {
 	for _, pid := range slices.Sorted(maps.Keys(t.unopened)) {
 		left = append(left, Left{proc.ID{PID: pid}, "it could not be opened: " + t.unopened[pid].err.Error()})
 	}
-	left = append(left, t.lost...)
+	left = append(append(left, t.lost...), t.doubtful...)
 	if t.selfUnlisted != nil {
 		left = append(left, Left{proc.ID{PID: t.Parent}, "its children could not be listed: " + t.selfUnlisted.Error()})
 	}
