@@ -18,8 +18,8 @@ var ErrSystem = fmt.Errorf("%s is not supported yet: %w", runtime.GOOS, errors.E
 // Holds: see the other systems.
 const Holds = false
 
-// AsksAlone: see the other systems.
-const AsksAlone = false
+// SignalsOne: see the other systems.
+const SignalsOne = false
 
 // Sentinels: see the other systems.
 const Sentinels = false

@@ -15,18 +15,12 @@ const Holds = true
 // Sentinels: none is needed, because the job object ends with the watchdog.
 const Sentinels = false
 
-// AsksAlone: a console event reaches a whole group, so --kill-mode is always group.
-const AsksAlone = false
+// SignalsOne: a console event reaches a whole group, so --kill-mode is always group.
+const SignalsOne = false
 
 // New returns this system. The backend is auto, event or poll. It fails if the backend is not
 // available.
-func New(backend string) (System, error) {
-	s, err := windows.New(backend)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
-}
+func New(backend string) (System, error) { return orNil(windows.New(backend)) }
 
 // CloseFDs does nothing: no copy is kept of the handles that the worker inherits.
 func CloseFDs([]int) {}

@@ -15,9 +15,3 @@ func Starter() int { return linux.Starter() }
 // StartSentinel starts the sentinel, which starts the worker and ends its tree if this process
 // is killed. keep are the descriptors meant for the worker.
 func StartSentinel(keep []int) (conn, pid int, err error) { return linux.StartSentinel(keep) }
-
-// GivenFDs lists the descriptors above 2 that this program inherited.
-func GivenFDs() []int { return linux.GivenFDs() }
-
-// CloseFDs closes descriptors that were meant for the worker alone.
-func CloseFDs(fds []int) { linux.CloseFDs(fds) }

@@ -32,6 +32,15 @@ func NewTable() (*Table, error) {
 	return &Table{systemTable: t, dirs: dirs, troubles: troubles}, nil
 }
 
+// openTable opens the table of a kernel.
+func openTable[K, T any](kernel func() (K, error), table func(K) (T, error)) (t T, err error) {
+	k, err := kernel()
+	if err != nil {
+		return t, err
+	}
+	return table(k)
+}
+
 // Take reads the ledger and then the processes. A worker that is recorded in between is found
 // without its record, and so with less evidence, never with more.
 func (t *Table) Take(held []snapshot.Held) (*snapshot.Snapshot, error) {

@@ -38,8 +38,8 @@ func IsTerminal(*os.File) bool { return false }
 // IgnoreBrokenPipes does nothing.
 func IgnoreBrokenPipes() {}
 
-// NobodyReads is always false.
-func NobodyReads(error) bool { return false }
+// IsBrokenPipe is always false.
+func IsBrokenPipe(error) bool { return false }
 
 // Shield does nothing.
 func Shield() (release func()) { return func() {} }

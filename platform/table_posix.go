@@ -28,8 +28,8 @@ func IsTerminal(f *os.File) bool { return posix.IsTerminal(f) }
 // this process.
 func IgnoreBrokenPipes() { signal.Ignore(syscall.SIGPIPE) }
 
-// NobodyReads reports whether a write failed because the pipe has no reader any more.
-func NobodyReads(err error) bool { return errors.Is(err, syscall.EPIPE) }
+// IsBrokenPipe reports whether a write failed because the pipe has no reader any more.
+func IsBrokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }
 
 // Shield holds back the signals of a terminal or a parent that would end this process until
 // the returned function is called.

@@ -9,13 +9,9 @@ import (
 
 type systemTable struct{ *windows.Table }
 
-func newSystemTable() (t systemTable, err error) {
-	k, err := windows.NewKernel()
-	if err != nil {
-		return t, err
-	}
-	t.Table, err = windows.NewTable(k)
-	return t, err
+func newSystemTable() (systemTable, error) {
+	t, err := openTable(windows.NewKernel, windows.NewTable)
+	return systemTable{t}, err
 }
 
 func stateDirs() ([]*os.File, []error) { return windows.StateDirs() }
@@ -29,13 +25,6 @@ func (t systemTable) own(entries []ledger.Entry) {
 
 func scarce(err error) bool { return windows.Scarce(err) }
 
-// RemoveLeaf and RemoveLeaves do nothing: there are no cgroups.
-func (systemTable) RemoveLeaf(*ledger.Record)      {}
-func (systemTable) RemoveLeaves(func(uint64) bool) {}
-
-// NamespaceEnded returns false for all: there are no PID namespaces.
-func (systemTable) NamespaceEnded() func(uint64) bool { return func(uint64) bool { return false } }
-
 // Width is the number of columns of a console; 0 if f is not a console.
 func Width(f *os.File) int { return windows.Width(f) }
 
@@ -45,8 +34,8 @@ func IsTerminal(f *os.File) bool { return windows.IsTerminal(f) }
 // IgnoreBrokenPipes does nothing: a broken pipe causes no signal.
 func IgnoreBrokenPipes() {}
 
-// NobodyReads reports whether a write failed because the pipe has no reader any more.
-func NobodyReads(err error) bool { return windows.NobodyReads(err) }
+// IsBrokenPipe reports whether a write failed because the pipe has no reader any more.
+func IsBrokenPipe(err error) bool { return windows.IsBrokenPipe(err) }
 
 // Shield holds back the events by which a console or the system ends this process until the
 // returned function is called.

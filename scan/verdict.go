@@ -58,7 +58,7 @@ func (j *judge) verdict(i int, k claim) (Verdict, string) {
 	if !r.ToEnd {
 		why = j.lostWatchdog(i, k) + ", and " + r.Why
 	}
-	return End, why + "; it is of the run by " + j.words(p, k)
+	return End, why + "; it is of the run by " + j.evidence(p, k)
 }
 
 // protected says why no request may end a process.
@@ -231,8 +231,8 @@ func (j *judge) secondhand(i int, k claim) string {
 		"the ledger names none, and its parent (PID %d) is alive and not of the run", p.PPID)
 }
 
-// words names the evidence.
-func (j *judge) words(p *snapshot.Process, k claim) string {
+// evidence names the evidence.
+func (j *judge) evidence(p *snapshot.Process, k claim) string {
 	var w []string
 	say := func(e Evidence, text string) {
 		if k.evidence&e != 0 {

@@ -8,9 +8,9 @@ import (
 	"leash/internal/heartbeat"
 )
 
-// words is the state of what is done for a hung worker before it is ended: first the
+// hangState is the state of what is done for a hung worker before it is ended: first the
 // hang command, while the worker lives, then the hang signal, which mostly ends it.
-type words struct {
+type hangState struct {
 	hooking bool // the command runs
 	until   time.Duration
 }
@@ -132,7 +132,7 @@ func (m *Machine) hung(now time.Duration, outcome, reason string) {
 		m.wellUntil = now - m.judge.Silence(now)
 	}
 	if m.cfg.HangCommand {
-		m.words = words{hooking: true, until: now + m.cfg.HangWait}
+		m.hang = hangState{hooking: true, until: now + m.cfg.HangWait}
 		m.out = append(m.out, Action{Kind: DoHook, Text: outcome})
 		return
 	}
@@ -141,7 +141,7 @@ func (m *Machine) hung(now time.Duration, outcome, reason string) {
 
 // signalHung sends the hang signal, if there is one.
 func (m *Machine) signalHung(now time.Duration) {
-	m.words = words{until: now + m.cfg.HangWait}
+	m.hang = hangState{until: now + m.cfg.HangWait}
 	if m.cfg.HangSignal.Num == 0 {
 		m.end(now, m.outcome, m.cfg.StopSignal, false)
 		return
@@ -150,7 +150,7 @@ func (m *Machine) signalHung(now time.Duration) {
 }
 
 func (m *Machine) hookEnded(now time.Duration, err error) {
-	if m.state != Hanging || !m.words.hooking {
+	if m.state != Hanging || !m.hang.hooking {
 		return
 	}
 	if err != nil {
@@ -162,7 +162,7 @@ func (m *Machine) hookEnded(now time.Duration, err error) {
 
 // hangExpired is called when HangWait is over.
 func (m *Machine) hangExpired(now time.Duration) {
-	if m.words.hooking {
+	if m.hang.hooking {
 		m.endHook()
 		m.signalHung(now)
 		return
@@ -171,8 +171,8 @@ func (m *Machine) hangExpired(now time.Duration) {
 }
 
 func (m *Machine) endHook() {
-	if m.words.hooking {
-		m.words.hooking = false
+	if m.hang.hooking {
+		m.hang.hooking = false
 		m.out = append(m.out, Action{Kind: DoEndHook})
 	}
 }

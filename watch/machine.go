@@ -131,12 +131,12 @@ type Machine struct {
 
 // life is what is known of one worker.
 type life struct {
-	outcome  string
-	seq      stop.Sequence
-	polite   proc.Signal
-	typed    bool // it is a Ctrl-C
-	bornAt   time.Duration
-	endingAt time.Duration
+	outcome    string
+	seq        stop.Sequence
+	stopSignal proc.Signal
+	typed      bool // it is a Ctrl-C
+	bornAt     time.Duration
+	endingAt   time.Duration
 	// wellUntil is when the worker was last known to be healthy; start-up does not count.
 	wellUntil time.Duration
 
@@ -150,7 +150,7 @@ type life struct {
 	proven    bool // the last count proved that no process is left
 
 	judge           *heartbeat.Judge // nil: no heartbeats are wanted
-	words           words
+	hang            hangState
 	ready, stopping bool
 	overflowed      int // how often
 }
@@ -188,7 +188,7 @@ func (m *Machine) due() (at time.Duration, ok bool) {
 		}
 		return at, ok
 	case Hanging:
-		return m.words.until, true
+		return m.hang.until, true
 	case Ending:
 		return m.seq.Deadline()
 	case BackingOff:
@@ -347,7 +347,7 @@ func (m *Machine) endBackOff(outcome string) {
 	}
 }
 
-func (m *Machine) end(now time.Duration, outcome string, polite proc.Signal, count bool) {
+func (m *Machine) end(now time.Duration, outcome string, stopSignal proc.Signal, count bool) {
 	switch m.state {
 	case Watching:
 		m.outcome, m.wellUntil = outcome, now
@@ -356,7 +356,7 @@ func (m *Machine) end(now time.Duration, outcome string, polite proc.Signal, cou
 	default:
 		return
 	}
-	m.state, m.polite, m.endingAt = Ending, polite, now
+	m.state, m.stopSignal, m.endingAt = Ending, stopSignal, now
 	if m.cfg.WorkerFirst && !count {
 		m.follow(m.seq.BeginWithWorker(now, m.cfg.Grace))
 		return
@@ -403,15 +403,15 @@ func (m *Machine) follow(dos []stop.Do) {
 		switch do {
 		case stop.SignalAll:
 			m.readLabels() // before the worker is dead and they cannot be read
-			m.out = append(m.out, Action{Kind: DoSignalAll, Signal: m.polite})
+			m.out = append(m.out, Action{Kind: DoSignalAll, Signal: m.stopSignal})
 			m.mark()
 		case stop.SignalWorker:
 			m.readLabels()
-			m.out = append(m.out, Action{Kind: m.first(), Signal: m.polite})
-			m.polite = m.cfg.StopSignal
+			m.out = append(m.out, Action{Kind: m.first(), Signal: m.stopSignal})
+			m.stopSignal = m.cfg.StopSignal
 			m.mark()
 		case stop.SignalNew:
-			m.out = append(m.out, Action{Kind: DoSignalNew, Signal: m.polite})
+			m.out = append(m.out, Action{Kind: DoSignalNew, Signal: m.stopSignal})
 		case stop.Kill:
 			m.out = append(m.out, Action{Kind: DoKill})
 			m.mark()

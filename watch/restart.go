@@ -79,7 +79,7 @@ func (m *Machine) restarted(now time.Duration) {
 
 // begin resets what is known of a worker to its start.
 func (m *Machine) begin(now time.Duration) {
-	m.life = life{polite: m.cfg.StopSignal, method: "none", bornAt: now, wellUntil: now}
+	m.life = life{stopSignal: m.cfg.StopSignal, method: "none", bornAt: now, wellUntil: now}
 	m.state = Watching
 	if m.cfg.Beats != nil {
 		m.judge = heartbeat.NewJudge(*m.cfg.Beats, now)

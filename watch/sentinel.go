@@ -22,7 +22,7 @@ func (m *Machine) sentinelDied(now time.Duration) {
 		return
 	}
 	if m.state != Ending {
-		m.state, m.polite, m.endingAt = Ending, m.cfg.StopSignal, now
+		m.state, m.stopSignal, m.endingAt = Ending, m.cfg.StopSignal, now
 	}
 	m.log(Record{Event: event.SentinelDied, Level: slog.LevelError,
 		Text: "the sentinel of this watchdog was killed: the worker is ended, with its process tree"})

@@ -36,13 +36,13 @@ type explainFlags struct {
 }
 
 type flags struct {
-	Version   versionFlag  `help:"Print version, commit, Go version and system"`
-	LogFormat string       `group:"events" env:"LEASH_LOG_FORMAT" enum:"text, json" default:"text" help:"${enum}"`
-	LogLevel  string       `group:"events" env:"LEASH_LOG_LEVEL" enum:"auto, debug, info, warn, error" default:"auto" help:"${enum}"`
-	Reap      reapFlags    `cmd:"" default:"withargs" help:"End what is left of dead runs (the default command)"`
-	List      listFlags    `cmd:"" help:"Show every run and its processes; end nothing"`
-	Explain   explainFlags `cmd:"" help:"Say why a process would be ended or left alone"`
-	ID        struct{}     `cmd:"" name:"id" help:"Print a new run ID: 7 characters of 0-9 and a-z"`
+	Version   helptext.VersionFlag `help:"Print version, commit, Go version and system"`
+	LogFormat string               `group:"events" env:"LEASH_LOG_FORMAT" enum:"text, json" default:"text" help:"${enum}"`
+	LogLevel  string               `group:"events" env:"LEASH_LOG_LEVEL" enum:"auto, debug, info, warn, error" default:"auto" help:"${enum}"`
+	Reap      reapFlags            `cmd:"" default:"withargs" help:"End what is left of dead runs (the default command)"`
+	List      listFlags            `cmd:"" help:"Show every run and its processes; end nothing"`
+	Explain   explainFlags         `cmd:"" help:"Say why a process would be ended or left alone"`
+	ID        struct{}             `cmd:"" name:"id" help:"Print a new run ID: 7 characters of 0-9 and a-z"`
 
 	asked bool // for the event stream: a format was given
 }
@@ -73,9 +73,6 @@ const description = `Ends what is left of dead runs, and nothing else.
 A process belongs to a run by evidence: an argument --run-id ID, LEASH_RUN_ID in its environment, the records of watchdogs (in LEASH_STATE_DIR), the process group, session or cgroup of a recorded worker, or descent. A run is dead when its owner is known and has ended. What is in doubt is left alone, and the reason is given.
 ` + statuses
 
-// errHelp means that help or the version was printed, as asked for.
-var errHelp = errors.New("help was printed")
-
 // parse reads flags and environment, and finds errors of the call before any process is
 // read.
 func parse(args []string, out io.Writer) (command string, f *flags, err error) {
@@ -96,8 +93,8 @@ func parse(args []string, out io.Writer) (command string, f *flags, err error) {
 	if p := (*kong.ParseError)(nil); errors.As(err, &p) && flagvalue.IsEnum(err) && p.Context.Command() == "id" {
 		return "id", f, nil // it has no events, so their form does not matter
 	}
-	if helped || errors.Is(err, errHelp) {
-		return "", nil, errHelp
+	if helped || errors.Is(err, helptext.ErrPrinted) {
+		return "", nil, helptext.ErrPrinted
 	}
 	if err != nil {
 		return "", nil, wrongCall(err, k, args)

@@ -27,7 +27,7 @@ func TestHelp(t *testing.T) {
 		"id --help":      "Usage: reaper id [flags]",
 	} {
 		var b bytes.Buffer
-		if _, _, err := parse(strings.Fields(args), &b); !errors.Is(err, errHelp) {
+		if _, _, err := parse(strings.Fields(args), &b); !errors.Is(err, helptext.ErrPrinted) {
 			t.Errorf("%s: %v", args, err)
 		}
 		has := map[string]bool{}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"leash/internal/helptext"
 	"leash/internal/oneline"
 	"leash/internal/runid"
 	"leash/platform"
@@ -20,7 +21,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
 	command, f, err := parse(args, os.Stdout)
-	if errors.Is(err, errHelp) {
+	if errors.Is(err, helptext.ErrPrinted) {
 		return 0
 	}
 	if err != nil {
@@ -42,7 +43,7 @@ func run(args []string) int {
 		status, err = reapAll(f)
 	}
 	// A reader that closes the pipe, head(1) for example, is no failure.
-	if err != nil && !platform.NobodyReads(err) {
+	if err != nil && !platform.IsBrokenPipe(err) {
 		return fail(err)
 	}
 	return status

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -12,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
-
-	"golang.org/x/sys/unix"
 
 	"leash/internal/testkit"
 )
@@ -24,24 +21,9 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // of its output, which a carriage return ends too.
 func terminal(t *testing.T, columns int) (*os.File, *testkit.Lines) {
 	t.Helper()
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	check(err)
-	t.Cleanup(func() { master.Close() })
-	fd := int(master.Fd())
-	check(unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	check(err)
-	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	check(err)
-	t.Cleanup(func() { slave.Close() })
-	check(unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(columns)}))
-	return slave, testkit.Collect(t, returns{master})
+	master, tty := testkit.Terminal(t)
+	testkit.SetWidth(t, tty, columns)
+	return tty, testkit.Collect(t, returns{master})
 }
 
 // returns reads carriage returns as line feeds.

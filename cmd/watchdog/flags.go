@@ -67,9 +67,9 @@ func (guardFlags) Help() string {
 
 type flags struct {
 	common  `embed:""`
-	Version versionFlag `help:"Print version, commit, Go version and system"`
-	Guard   guardFlags  `cmd:"" default:"withargs" help:"Guard a running worker (the default command)"`
-	Run     runFlags    `cmd:"" help:"Start a worker and guard it"`
+	Version helptext.VersionFlag `help:"Print version, commit, Go version and system"`
+	Guard   guardFlags           `cmd:"" default:"withargs" help:"Guard a running worker (the default command)"`
+	Run     runFlags             `cmd:"" help:"Start a worker and guard it"`
 }
 
 const failures = "125 the watchdog failed or was called wrongly; 126 COMMAND cannot be executed; 127 it is not found."
@@ -77,9 +77,6 @@ const failures = "125 the watchdog failed or was called wrongly; 126 COMMAND can
 const description = `Ends a worker, with everything that it started, when its parent ends.
 "watchdog run --help" shows the flags of run. A flag goes before its variable. Records for the reaper are kept in LEASH_STATE_DIR.
 Exit status: guard: 0 nothing of the worker is left, 1 something survived; run: the worker's own, 128+N for signal N, 124 it hung or was not ready in time; both: ` + failures
-
-// errHelp means that help or the version was printed, as asked for.
-var errHelp = errors.New("help was printed")
 
 // parse reads flags and environment. All errors of the call itself are found here, before
 // any process is started.
@@ -98,8 +95,8 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	}
 	forgetEmpty(k.Model.Flags)
 	ctx, err := k.Parse(mine)
-	if helped || errors.Is(err, errHelp) {
-		return nil, errHelp
+	if helped || errors.Is(err, helptext.ErrPrinted) {
+		return nil, helptext.ErrPrinted
 	}
 	if err != nil {
 		return nil, wrongCall(err, k, mine, command)

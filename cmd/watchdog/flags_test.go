@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"leash/internal/helptext"
 )
 
 // clean sets an environment without the variables of the flags.
@@ -178,7 +180,7 @@ func help(t *testing.T, args string, env ...string) string {
 	t.Helper()
 	clean(t, env...)
 	var out bytes.Buffer
-	if _, err := parse(strings.Fields(args), &out); !errors.Is(err, errHelp) {
+	if _, err := parse(strings.Fields(args), &out); !errors.Is(err, helptext.ErrPrinted) {
 		t.Errorf("%s: %v", args, err)
 	}
 	return out.String()

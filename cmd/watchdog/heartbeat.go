@@ -74,17 +74,17 @@ func (w *watchdog) config() watch.Config {
 func (w *watchdog) beatEnv() []string {
 	return []string{
 		beatVar + "=" + w.beatsAt,
-		heardBy + "=" + strconv.Itoa(os.Getpid()),
+		notifyPIDVar + "=" + strconv.Itoa(os.Getpid()),
 		"WATCHDOG_USEC=" + strconv.FormatInt(w.beats().Within().Microseconds(), 10),
 	}
 }
 
 // managerVars are for the watchdog itself, from its service manager or another watchdog.
-var managerVars = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "SYSTEMD_EXEC_PID", heardBy, pipeVar}
+var managerVars = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "SYSTEMD_EXEC_PID", notifyPIDVar, pipeVar}
 
-// heardBy is the PID of the watchdog that reads NOTIFY_SOCKET, or the pipe. Another watchdog
+// notifyPIDVar is the PID of the watchdog that reads NOTIFY_SOCKET, or the pipe. Another watchdog
 // sends messages to it only if it is its worker.
-const heardBy = "LEASH_NOTIFY_PID"
+const notifyPIDVar = "LEASH_NOTIFY_PID"
 
 // pipeVar names the pipe for the heartbeats of a worker on Windows. It is not NOTIFY_SOCKET,
 // which libraries take for a socket.
@@ -95,7 +95,7 @@ const pipeVar = "LEASH_HEARTBEAT_PIPE"
 // watches (SYSTEMD_EXEC_PID, systemd.exec(5)), and a watchdog deeper in a worker's tree is
 // not that worker.
 func (w *watchdog) manager() string {
-	above, main := os.Getenv(heardBy), os.Getenv("SYSTEMD_EXEC_PID")
+	above, main := os.Getenv(notifyPIDVar), os.Getenv("SYSTEMD_EXEC_PID")
 	switch {
 	case !w.run, w.heartbeat != "notify",
 		above != "" && above != strconv.Itoa(platform.Starter()),

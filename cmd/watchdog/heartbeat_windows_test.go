@@ -22,7 +22,7 @@ import (
 func TestWorkerHangs(t *testing.T) {
 	v := runVoice(t, hasty)
 	if !strings.HasPrefix(v.pipe, `\\.\pipe\leash-`+strconv.Itoa(v.PID)+"-") || v.env["NOTIFY_SOCKET"] != "" ||
-		v.env["WATCHDOG_USEC"] != "200000" || v.env[heardBy] != strconv.Itoa(v.PID) {
+		v.env["WATCHDOG_USEC"] != "200000" || v.env[notifyPIDVar] != strconv.Itoa(v.PID) {
 		t.Error(v.env)
 	}
 	v.tell("child child") // with a child and a grandchild
@@ -236,7 +236,7 @@ func voice() {
 }
 
 // told is what a worker prints of its environment; its children do not.
-var told = []string{pipeVar, "NOTIFY_SOCKET", "WATCHDOG_USEC", heardBy}
+var told = []string{pipeVar, "NOTIFY_SOCKET", "WATCHDOG_USEC", notifyPIDVar}
 
 const childVar = "LEASH_TEST_CHILD"
 

@@ -25,7 +25,7 @@ const handover = "LEASH_HANDOVER"
 var lean = []string{"GOMAXPROCS=1", "GOGC=25"}
 
 // takeOver returns the settings from before the second execve; nil if there was none yet.
-// again must be passed to secondLife.
+// again must be passed to executeAgain.
 func takeOver() (s *settings, again bool) {
 	text, set := os.LookupEnv(handover)
 	if !set {
@@ -54,10 +54,10 @@ func (s *settings) plausible() bool {
 	return command && !slices.ContainsFunc(s.keepFDs, negative) && !slices.ContainsFunc(s.parents, negative) && s.workerPID >= 0
 }
 
-// secondLife executes the program again. If it returns, that was not possible, and this
+// executeAgain executes the program again. If it returns, that was not possible, and this
 // program goes on, as lean as it can be by now. again: the variable was set; if this program
 // set it after all, another execve could go on for ever.
-func (s *settings) secondLife(again bool) {
+func (s *settings) executeAgain(again bool) {
 	if s.run && !s.closeFDs {
 		s.keepFDs = slices.DeleteFunc(platform.GivenFDs(), func(fd int) bool { return fd == s.parentFD || fd == s.logFD })
 	}

@@ -8,8 +8,8 @@ import (
 // takeOver finds no settings: there is no execve on Windows.
 func takeOver() (s *settings, again bool) { return nil, false }
 
-// secondLife makes this program as lean as it can be once it runs.
-func (s *settings) secondLife(bool) {
+// executeAgain makes this program as lean as it can be once it runs.
+func (s *settings) executeAgain(bool) {
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(25)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 
+	"leash/internal/helptext"
 	"leash/internal/oneline"
 	"leash/platform"
 )
@@ -30,12 +31,12 @@ func run(args []string) int {
 	s, again := takeOver()
 	if s == nil {
 		var err error
-		if s, err = parse(args, os.Stdout); errors.Is(err, errHelp) {
+		if s, err = parse(args, os.Stdout); errors.Is(err, helptext.ErrPrinted) {
 			return 0
 		} else if err != nil {
 			return fail(err)
 		}
-		s.secondLife(again)
+		s.executeAgain(again)
 	}
 	platform.CloseOthers(nil) // descriptors of the watchdog are not for the worker
 	w, err := newWatchdog(s)

@@ -71,7 +71,7 @@ const sentinelAuto = "auto"
 
 // mode is the kill mode on this system: which processes get the stop signal first.
 func (s *settings) mode() string {
-	if !platform.AsksAlone {
+	if !platform.SignalsOne {
 		return "group"
 	}
 	return s.killMode

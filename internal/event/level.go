@@ -15,12 +15,3 @@ func Level(word string, asked bool) slog.Level {
 	}
 	return slog.LevelWarn
 }
-
-// IsLevel reports whether Level knows the name.
-func IsLevel(word string) bool {
-	switch word {
-	case "auto", "debug", "info", "warn", "error":
-		return true
-	}
-	return false
-}

@@ -16,10 +16,10 @@ import (
 
 const module = "leash"
 
-// arrows lists which packages of this module the product code of a folder may import. A
+// mayImport lists which packages of this module the product code of a folder may import. A
 // name covers the folders below it; the longest name that fits counts. Packages that no
 // name covers (benchmarks, tests of the whole) may import any.
-var arrows = map[string][]string{
+var mayImport = map[string][]string{
 	"cmd": {"watch", "scan", "reap", "internal", "platform"},
 	"watch": {"internal/system", "internal/stop", "internal/heartbeat", "internal/event", "internal/proc",
 		"internal/ledger", "internal/owner", "internal/runid"},
@@ -43,15 +43,15 @@ var arrows = map[string][]string{
 // kits are for tests: product code never imports them, tests may.
 var kits = []string{"internal/testkit", "internal/stop/sim", "platform/platformtest", "watch/watchsim"}
 
-func TestArrows(t *testing.T) {
-	rooms := make(map[string]bool)
+func TestImports(t *testing.T) {
+	rules := make(map[string]bool)
 	for _, f := range sources(t, ".go") {
 		if slices.Contains(strings.Split(f, "/"), "testdata") {
 			continue
 		}
 		name, imports := readGo(t, f)
 		dir := path.Dir(f)
-		rooms[room(dir)] = true
+		rules[rule(dir)] = true
 		for _, complaint := range complaints(dir, strings.HasSuffix(f, "_test.go"), imports) {
 			t.Errorf("%s: %s", f, complaint)
 		}
@@ -60,15 +60,15 @@ func TestArrows(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"cmd", "watch", "scan", "reap", "internal/proc", "internal/stop", "platform", "platform/posix"} {
-		if !rooms[want] {
+		if !rules[want] {
 			t.Errorf("no file of %s was found: this test searches the wrong folder", want)
 		}
 	}
 }
 
-// complaints lists the imports of a file in dir that arrows does not allow.
+// complaints lists the imports of a file in dir that mayImport does not allow.
 func complaints(dir string, test bool, imports []string) (list []string) {
-	here := room(dir)
+	here := rule(dir)
 	for _, name := range imports {
 		to, ours := strings.CutPrefix(name, module+"/")
 		if !ours || to == dir {
@@ -79,7 +79,7 @@ func complaints(dir string, test bool, imports []string) (list []string) {
 			if !test && here != "" && !within(dir, kits) {
 				list = append(list, name+" is for tests only")
 			}
-		case here == "" || within(to, arrows[here]):
+		case here == "" || within(to, mayImport[here]):
 		case test && !(pure(here) && within(to, []string{"platform"})):
 			// A test may import more, but a pure package stays pure.
 		default:
@@ -89,11 +89,11 @@ func complaints(dir string, test bool, imports []string) (list []string) {
 	return list
 }
 
-func pure(room string) bool { return room == "watch" || room == "scan" || room == "reap" }
+func pure(rule string) bool { return rule == "watch" || rule == "scan" || rule == "reap" }
 
-// room is the longest name among the arrows that covers dir, "" if there is none.
-func room(dir string) (longest string) {
-	for name := range arrows {
+// rule is the longest name in mayImport that covers dir, "" if there is none.
+func rule(dir string) (longest string) {
+	for name := range mayImport {
 		if within(dir, []string{name}) && len(name) > len(longest) {
 			longest = name
 		}

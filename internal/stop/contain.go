@@ -98,7 +98,7 @@ func is(held Handle, known, found proc.ID) bool {
 func (t *Tree) SignalHung(sig proc.Signal) []Sent {
 	t.asking()
 	t.sent = t.sent[:0]
-	if t.lookAtRoot(false); !t.rootDead {
+	if t.readRoot(false); !t.rootDead {
 		t.one(t.Root, t.root.PID, sig)
 		t.one(t.Root, t.root.PID, CONT)
 	}

@@ -178,7 +178,7 @@ func (t *Tree) Scan(freeze bool) {
 
 func (t *Tree) follow(freeze bool) {
 	t.restless = false
-	t.lookAtRoot(freeze)
+	t.readRoot(freeze)
 	t.queue = t.queue[:0]
 	known := t.list
 	t.list = t.list[:0]
@@ -218,7 +218,7 @@ func (t *Tree) follow(freeze bool) {
 	}
 }
 
-func (t *Tree) lookAtRoot(freeze bool) {
+func (t *Tree) readRoot(freeze bool) {
 	tick := t.Kernel.Tick()
 	info, err := t.Root.Info()
 	t.rootGone = errors.Is(err, proc.ErrGone)
@@ -489,7 +489,7 @@ func (t *Tree) Survivors() []Left {
 	if t.unsearched != nil {
 		left = append(left, Left{t.root.ID, "processes outside its tree could not be searched for: " + t.unsearched.Error()})
 	}
-	if t.lookAtRoot(false); !t.rootDead {
+	if t.readRoot(false); !t.rootDead {
 		left = append(left, Left{t.root.ID, Reason(t.root, denied(t.Root))})
 	}
 	for _, m := range t.list {

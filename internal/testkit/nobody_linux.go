@@ -8,14 +8,6 @@ import (
 	"testing"
 )
 
-// NotAsRoot names a part of a test that root cannot run; it is empty for other users.
-func NotAsRoot(part string) []string {
-	if os.Geteuid() == 0 {
-		return []string{part}
-	}
-	return nil
-}
-
 // AsNobody runs parts of a test of this package as an ordinary user. If an ordinary user
 // runs the tests, they have run already.
 func AsNobody(t *testing.T, test string, parts ...string) {

@@ -177,24 +177,7 @@ signal.pause()
 
 // A process whose first thread has ended shows as a zombie, but lives.
 func TestThreadsOutliveTheFirst(t *testing.T) {
-	python := NeedPython(t)
-	p := Start(t, exec.Command(python, "-c", `
-import ctypes, os, threading
-first = os.getpid()
-def run():
-    while True:
-        with open(f"/proc/self/task/{first}/stat") as stat:
-            if stat.read().rpartition(")")[2].split()[0] == "Z":
-                break
-    print("alone", flush=True)
-    threading.Event().wait()
-threading.Thread(target=run, daemon=True).start()
-ctypes.CDLL(None).syscall(60, 0)  # exit of this thread alone
-`))
-	if unix.SYS_EXIT != 60 {
-		Skip(t, "the number of the system call is that of amd64")
-	}
-	p.Stdout.Await("alone")
+	p := Headless(t, 1)
 	if st, err := readStat(p.PID); err != nil || st.state != 'Z' {
 		t.Fatalf("state %c, error %v", st.state, err)
 	}

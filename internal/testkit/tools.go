@@ -110,3 +110,11 @@ func Build(t testing.TB, pkg string) string {
 	}
 	return out
 }
+
+// NotAsRoot names a part of a test that root cannot run; it is empty for other users.
+func NotAsRoot(part string) []string {
+	if os.Geteuid() == 0 {
+		return []string{part}
+	}
+	return nil
+}

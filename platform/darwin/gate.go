@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"leash/internal/proc"
+	"leash/internal/wire"
 )
 
 // A worker must not run before its sentinel knows it. So it begins as a gate: this
@@ -60,7 +61,7 @@ func (c *containment) startGated(what start) (*handle, error) {
 		return nil, err
 	}
 	defer g.close()
-	if c.sentinel.introduce(g.h.id(), c.runID, c.workerID) != nil {
+	if c.sentinel.introduce(c.introduced(g.h)) != nil {
 		c.dismissSentinel(false) // it may know the gate, and end it: that ends anyway
 		g.h.Signal(proc.KILL)
 		g.h.reap(true)
@@ -72,7 +73,7 @@ func (c *containment) startGated(what start) (*handle, error) {
 	if err := pass(g.open, g.outcome); err != nil {
 		g.h.reap(true)
 		g.h.Close()
-		c.sentinel.order(allOver)
+		c.sentinel.order(wire.Over, nil)
 		return nil, err
 	}
 	return g.h, nil

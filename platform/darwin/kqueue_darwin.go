@@ -21,8 +21,8 @@ func newKqueue() (*kqueue, error) {
 
 // Kevent may be called by several goroutines.
 func (q *kqueue) Kevent(changes, events []kevent, timeout time.Duration) (int, error) {
-	var room [1]unix.Kevent_t
-	in := room[:0]
+	var buf [1]unix.Kevent_t
+	in := buf[:0]
 	for _, c := range changes {
 		in = append(in, unix.Kevent_t{Ident: c.Ident, Filter: c.Filter, Flags: c.Flags, Fflags: c.Fflags, Data: c.Data})
 	}

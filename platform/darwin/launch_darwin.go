@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"leash/internal/proc"
+	"leash/platform/posix"
 )
 
 // processes is launcher.
@@ -43,7 +44,7 @@ func (processes) Reap(pid int, wait bool) (proc.Exit, bool) {
 		case err != nil: // ECHILD: it was reaped
 			return proc.Exit{}, true
 		case got == pid:
-			return exitOf(ws), true
+			return posix.ExitOf(ws), true
 		default:
 			return proc.Exit{}, false
 		}

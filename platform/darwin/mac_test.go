@@ -11,6 +11,7 @@ import (
 
 	"leash/internal/proc"
 	"leash/platform/platformtest"
+	"leash/platform/posix"
 )
 
 func TestMain(m *testing.M) {
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 
 // watchdogSystem is that of a watchdog, which holds no descriptor that it was left.
 func watchdogSystem(backend string) (*System, error) {
-	CloseOthers(nil)
+	posix.CloseOthers(nil)
 	return New(backend)
 }
 

@@ -1,7 +1,6 @@
 package darwin
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 
 	"leash/internal/proc"
 	"leash/internal/stop"
+	"leash/internal/wire"
 )
 
 // A watchdog that is killed by SIGKILL can end nothing any more, and macOS has nothing
@@ -20,19 +20,6 @@ import (
 // open, verify, signal.
 //
 // The worker must not run before the sentinel knows it: see gate.go.
-
-// What a watchdog tells, a line each; the sentinel answers the first.
-const (
-	newWorker = "worker"
-	allOver   = "over\n"
-	understood,
-	refused = "yes\n", "no\n"
-)
-
-// workerLine introduces a worker.
-func workerLine(id proc.ID, run, worker string) string {
-	return fmt.Sprintf("%s %d %d %q %q\n", newWorker, id.PID, id.Start, run, worker)
-}
 
 // sentinel is the one process.
 type sentinel struct {
@@ -45,42 +32,38 @@ type sentinel struct {
 
 // serve returns when no worker is left to guard.
 func (s *sentinel) serve(orders io.Reader, answers io.Writer) error {
-	lines := bufio.NewReader(orders)
 	for {
-		line, err := lines.ReadString('\n')
+		kind, body, err := wire.Read(orders)
 		switch {
 		case err == io.EOF:
 			return s.end()
 		case err != nil: // then it is not known whether the watchdog is dead
 			return err
-		case line == allOver:
+		case kind == wire.Over:
 			s.forget()
 			continue
 		}
-		answer := understood
-		if err := s.take(line); err != nil {
-			answer = refused
+		answer := wire.Answer{Kind: wire.Refused}
+		if w, err := wire.DecodeWorker(body); kind == wire.Guard && err == nil && s.take(w) == nil {
+			answer = guarding(w)
 		}
-		io.WriteString(answers, answer)
+		answers.Write(answer.Encode())
 	}
 }
 
+func guarding(w wire.Worker) wire.Answer { return wire.Answer{Kind: wire.Guarding, N: int32(w.PID)} }
+
 // take opens the worker first, then verifies that it is the right process.
-func (s *sentinel) take(line string) error {
-	var word, run, worker string
-	var id proc.ID
-	if _, err := fmt.Sscanf(line, "%s %d %d %q %q", &word, &id.PID, &id.Start, &run, &worker); err != nil || word != newWorker {
-		return fmt.Errorf("not an order: %q", line)
-	}
+func (s *sentinel) take(w wire.Worker) error {
 	s.forget()
-	h, err := s.k.open(id.PID)
+	h, err := s.k.open(w.PID)
 	if err != nil {
 		return err
 	}
 	h.worker = true
-	tree := &stop.Tree{Kernel: s.k, Root: h, Protected: s.k.ancestors(), RunID: run, WorkerID: worker}
+	tree := &stop.Tree{Kernel: s.k, Root: h, Protected: s.k.ancestors(), RunID: w.RunID, WorkerID: w.WorkerID}
 	info, err := tree.Adopt()
-	if err == nil && (info.Start != id.Start || info.Dead()) {
+	if err == nil && (info.Start != w.Start || info.Dead()) {
 		err = proc.ErrGone
 	}
 	if err != nil {
@@ -179,22 +162,27 @@ func (s *System) startSentinel() (*sentinelConn, error) {
 }
 
 // introduce tells of a worker. Without an error the sentinel guards it.
-func (s *sentinelConn) introduce(id proc.ID, run, worker string) error {
-	if err := s.order(workerLine(id, run, worker)); err != nil {
+func (s *sentinelConn) introduce(w wire.Worker) error {
+	if err := s.order(wire.Guard, w.Encode()); err != nil {
 		return err
 	}
 	s.answers.SetReadDeadline(time.Now().Add(answerWithin))
-	b := make([]byte, len(understood))
-	if _, err := io.ReadFull(s.answers, b); err != nil || string(b) != understood {
+	b := make([]byte, wire.AnswerSize)
+	if _, err := io.ReadFull(s.answers, b); err != nil || wire.DecodeAnswer(b) != guarding(w) {
 		return fmt.Errorf("the sentinel answers %q (%v)", b, err)
 	}
 	return nil
 }
 
+// introduced is what the sentinel is told of a worker.
+func (c *containment) introduced(h *handle) wire.Worker {
+	return wire.Worker{PID: h.pid, Start: h.start, RunID: c.runID, WorkerID: c.workerID}
+}
+
 // order has a deadline of its own for each, or that of one long ago would hold.
-func (s *sentinelConn) order(text string) error {
+func (s *sentinelConn) order(kind byte, body []byte) error {
 	s.orders.SetWriteDeadline(time.Now().Add(answerWithin))
-	_, err := io.WriteString(s.orders, text)
+	_, err := s.orders.Write(wire.Bytes(kind, body))
 	return err
 }
 
@@ -211,7 +199,7 @@ func (s *sentinelConn) close() {
 func (c *containment) dismissSentinel(over bool) {
 	if s := c.sentinel; s != nil {
 		if over {
-			s.order(allOver)
+			s.order(wire.Over, nil)
 		}
 		s.close()
 		c.sentinel = nil
@@ -225,7 +213,7 @@ func (c *containment) sentinelEnded() {
 	if c.worker == nil || c.worker.exited || c.needSentinel() != nil {
 		return
 	}
-	if c.sentinel.introduce(c.worker.id(), c.runID, c.workerID) != nil {
+	if c.sentinel.introduce(c.introduced(c.worker)) != nil {
 		c.dismissSentinel(true)
 	}
 }

@@ -12,12 +12,23 @@ import (
 
 	"leash/internal/proc"
 	"leash/internal/stop"
+	"leash/internal/wire"
 )
 
 // post is a sentinel over a world of our own.
 func post(w *world) *sentinel {
 	return &sentinel{k: w.kernel(), pause: func(time.Duration) {}}
 }
+
+// introduction is the order to guard a worker.
+func introduction(w wire.Worker) string { return string(wire.Bytes(wire.Guard, w.Encode())) }
+
+var (
+	over    = string(wire.Bytes(wire.Over, nil))
+	refused = string(wire.Answer{Kind: wire.Refused}.Encode())
+)
+
+func guards(pid int32) string { return string(wire.Answer{Kind: wire.Guarding, N: pid}.Encode()) }
 
 // killed are those that were sent SIGKILL, groups with a minus.
 func (w *world) killed() []int {
@@ -37,8 +48,8 @@ func TestSentinelEndsTheTree(t *testing.T) {
 	w.born(200, 1)
 	w.onKill = func(p *fake) { w.end(p, 9); w.reap(p) }
 	var answers strings.Builder
-	err := post(w).serve(strings.NewReader(workerLine(proc.ID{PID: 100, Start: worker.Start}, "", "")), &answers)
-	if err != nil || answers.String() != understood {
+	err := post(w).serve(strings.NewReader(introduction(wire.Worker{PID: 100, Start: worker.Start})), &answers)
+	if err != nil || answers.String() != guards(100) {
 		t.Errorf("%v, %q", err, answers.String())
 	}
 	if got := w.killed(); !slices.Equal(got, []int{-100, 101}) || w.procs[100] != nil || w.procs[101] == child {
@@ -49,14 +60,17 @@ func TestSentinelEndsTheTree(t *testing.T) {
 func TestSentinelLeavesAlone(t *testing.T) {
 	for name, orders := range map[string]func(start uint64) string{
 		"nothing was told":       func(uint64) string { return "" },
-		"all is over":            func(start uint64) string { return workerLine(proc.ID{PID: 100, Start: start}, "", "") + allOver },
-		"another of that number": func(start uint64) string { return workerLine(proc.ID{PID: 100, Start: start - 1}, "", "") },
-		"none of that number":    func(start uint64) string { return workerLine(proc.ID{PID: 101, Start: start}, "", "") },
+		"all is over":            func(start uint64) string { return introduction(wire.Worker{PID: 100, Start: start}) + over },
+		"another of that number": func(start uint64) string { return introduction(wire.Worker{PID: 100, Start: start - 1}) },
+		"none of that number":    func(start uint64) string { return introduction(wire.Worker{PID: 101, Start: start}) },
 		"half an order": func(start uint64) string {
-			s := workerLine(proc.ID{PID: 100, Start: start}, "", "")
+			s := introduction(wire.Worker{PID: 100, Start: start})
 			return s[:len(s)-1]
 		},
-		"nonsense": func(uint64) string { return "kill 100\n" },
+		"nonsense": func(start uint64) string {
+			w := wire.Worker{PID: 100, Start: start}
+			return string(wire.Bytes(wire.Start, w.Encode())) + string(wire.Bytes(wire.Guard, []byte("kill 100")))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -77,11 +91,11 @@ func TestSentinelAnswers(t *testing.T) {
 	w.zombie(dead)
 	var orders, answers strings.Builder
 	for _, id := range []proc.ID{{PID: 100, Start: a.Start}, {PID: 100, Start: 1}, {PID: 102, Start: dead.Start}, {PID: 101, Start: b.Start}} {
-		orders.WriteString(workerLine(id, "abc1234", "a worker\nof two lines"))
+		orders.WriteString(introduction(wire.Worker{PID: id.PID, Start: id.Start, RunID: "abc1234", WorkerID: "a worker\nof two lines"}))
 	}
 	s := post(w)
-	s.serve(strings.NewReader(orders.String()+allOver), &answers)
-	if want := understood + refused + refused + understood; answers.String() != want {
+	s.serve(strings.NewReader(orders.String()+over), &answers)
+	if want := guards(100) + refused + refused + guards(101); answers.String() != want {
 		t.Errorf("%q, want %q", answers.String(), want)
 	}
 	if len(w.sent) > 0 || s.tree != nil {
@@ -97,7 +111,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 func TestSentinelCannotRead(t *testing.T) {
 	w := newWorld(t)
 	p := w.born(100, self)
-	orders := io.MultiReader(strings.NewReader(workerLine(proc.ID{PID: 100, Start: p.Start}, "", "")), failing{syscall.EIO})
+	orders := io.MultiReader(strings.NewReader(introduction(wire.Worker{PID: 100, Start: p.Start})), failing{syscall.EIO})
 	if err := post(w).serve(orders, io.Discard); !errors.Is(err, syscall.EIO) || len(w.sent) > 0 {
 		t.Errorf("%v; it sent %v", err, w.sent)
 	}
@@ -108,7 +122,7 @@ func TestSentinelNumberTakenAnew(t *testing.T) {
 	w := newWorld(t)
 	p := w.born(100, self)
 	s := post(w)
-	if err := s.take(workerLine(proc.ID{PID: 100, Start: p.Start}, "", "")); err != nil {
+	if err := s.take(wire.Worker{PID: 100, Start: p.Start}); err != nil {
 		t.Fatal(err)
 	}
 	w.end(p, 0)
@@ -128,7 +142,7 @@ func TestSentinelSparesTheNext(t *testing.T) {
 	p.args = [][]byte{labels}
 	w.onKill = func(p *fake) { w.end(p, 9); w.reap(p) }
 	s := post(w)
-	if err := s.take(workerLine(proc.ID{PID: 100, Start: p.Start}, "abc1234", "w1")); err != nil {
+	if err := s.take(wire.Worker{PID: 100, Start: p.Start, RunID: "abc1234", WorkerID: "w1"}); err != nil {
 		t.Fatal(err)
 	}
 	w.born(101, 1).args = [][]byte{labels} // a daemon of the worker
@@ -156,7 +170,7 @@ func TestSentinelSparesTheNextWhateverTheTime(t *testing.T) {
 	p := w.born(100, self)
 	w.onKill = func(p *fake) { w.end(p, 9); w.reap(p) }
 	s := post(w)
-	if err := s.take(workerLine(proc.ID{PID: 100, Start: p.Start}, "abc1234", "w1")); err != nil {
+	if err := s.take(wire.Worker{PID: 100, Start: p.Start, RunID: "abc1234", WorkerID: "w1"}); err != nil {
 		t.Fatal(err)
 	}
 	w.clock -= 1000
@@ -176,7 +190,7 @@ func TestSentinelSurvivors(t *testing.T) {
 		s := post(w)
 		rests := 0
 		s.pause = func(time.Duration) { rests++ }
-		if err := s.take(workerLine(proc.ID{PID: 100, Start: p.Start}, "", "")); err != nil {
+		if err := s.take(wire.Worker{PID: 100, Start: p.Start}); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.end(); err != stop.ErrSurvivors || denied != (rests == 0) || rests > 64 {
@@ -214,21 +228,21 @@ func TestOverIsToldLongAfter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer theirs.Close()
-	io.WriteString(theirs, understood)
+	io.WriteString(theirs, guards(100))
 	w := newWorld(t)
 	s := w.system("event")
-	p := w.born(100, self)
+	w.born(100, self)
 	h, err := s.open(100)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &containment{s: s, sentinel: &sentinelConn{h: h, orders: ours, answers: answers}}
-	if err := c.sentinel.introduce(proc.ID{PID: 100, Start: p.Start}, "", ""); err != nil {
+	if err := c.sentinel.introduce(c.introduced(h)); err != nil {
 		t.Fatal(err)
 	}
 	ours.SetWriteDeadline(time.Unix(1, 0)) // as it is then
 	c.Close(0)
-	if b, err := io.ReadAll(orders); err != nil || !strings.HasSuffix(string(b), "\n"+allOver) {
+	if b, err := io.ReadAll(orders); err != nil || !strings.HasSuffix(string(b), over) {
 		t.Errorf("it heard %q, %v", b, err)
 	}
 }

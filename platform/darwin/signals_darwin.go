@@ -3,13 +3,12 @@ package darwin
 import (
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"leash/internal/proc"
+	"leash/platform/posix"
 )
 
 // Listen leaves alone what a program's own faults raise and what the Go runtime
@@ -29,7 +28,7 @@ func (processes) Listen(tell func(proc.Signal)) error {
 	}
 	go func() {
 		for s := range c {
-			tell(signalOf(int(s.(syscall.Signal))))
+			tell(posix.SignalOf(int(s.(syscall.Signal))))
 		}
 	}()
 	return nil
@@ -51,25 +50,3 @@ func hasTerminal() bool {
 // that catches them writes the same again and again (stty tostop); one that ignores
 // them may write (termios(4)): our log comes out.
 var terminals = []os.Signal{unix.SIGTTIN, unix.SIGTTOU}
-
-// signalOf names a signal.
-func signalOf(n int) proc.Signal {
-	name := unix.SignalName(syscall.Signal(n))
-	if name == "" {
-		name = "SIG" + strconv.Itoa(n)
-	}
-	return proc.Signal{Num: n, Name: name}
-}
-
-// ParseSignal reads TERM, SIGTERM or 15.
-func ParseSignal(s string) (proc.Signal, bool) {
-	if n, err := strconv.Atoi(s); err == nil {
-		return signalOf(n), n >= 1 && n < 32
-	}
-	name := strings.ToUpper(s)
-	if !strings.HasPrefix(name, "SIG") {
-		name = "SIG" + name
-	}
-	n := unix.SignalNum(name)
-	return proc.Signal{Num: int(n), Name: name}, n != 0
-}

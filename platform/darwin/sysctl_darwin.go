@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"leash/internal/proc"
+	"leash/platform/posix"
 )
 
 // kernelCalls is calls.
@@ -63,11 +64,4 @@ func (kernelCalls) Boot() (string, error) { return unix.Sysctl("kern.bootsession
 
 func (kernelCalls) Self() int { return os.Getpid() }
 
-func (kernelCalls) WaitStatus(status int) proc.Exit { return exitOf(unix.WaitStatus(status)) }
-
-func exitOf(ws unix.WaitStatus) proc.Exit {
-	if ws.Signaled() {
-		return proc.Exit{Known: true, Signal: signalOf(int(ws.Signal()))}
-	}
-	return proc.Exit{Known: true, Code: ws.ExitStatus()}
-}
+func (kernelCalls) WaitStatus(status int) proc.Exit { return posix.ExitOf(unix.WaitStatus(status)) }

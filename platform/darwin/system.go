@@ -162,7 +162,7 @@ func (s *System) Wait(deadline time.Duration, timed bool) ([]system.Wake, error)
 		if err := s.loop.wait(deadline-s.Now(), timed, s.happened); err != nil {
 			return nil, err
 		}
-		s.lookAtSentinels()
+		s.checkSentinels()
 		s.tellKnown()
 	}
 	told := s.wakes
@@ -203,7 +203,7 @@ func (s *System) ended(h *handle) {
 	s.wake(system.Wake{Kind: system.Ended, Owner: h.owner, Handle: h})
 }
 
-func (s *System) lookAtSentinels() {
+func (s *System) checkSentinels() {
 	for _, h := range slices.Clone(s.unwatched) { // another may take its place
 		if h.gone() {
 			h.ended = true

@@ -14,7 +14,7 @@ import (
 // told to. On a Mac the system hides what its own programs say.
 type realTable struct {
 	realSystem
-	table *Table
+	platformtest.WithoutLedger
 }
 
 func newStandInTable(t *testing.T) (*Kernel, *Table) {
@@ -35,17 +35,8 @@ func newStandInTable(t *testing.T) (*Kernel, *Table) {
 func TestTableConforms(t *testing.T) {
 	platformtest.ConformTable(t, func(t *testing.T) platformtest.TableSystem {
 		k, table := newStandInTable(t)
-		return realTable{realSystem{k}, table}
+		return realTable{newRealSystem(k), platformtest.WithoutLedger{SystemTable: table}}
 	})
 }
 
-func (s realTable) Table() platformtest.Table {
-	return platformtest.WithoutLedger{SystemTable: s.table}
-}
-func (s realTable) Self() int   { return os.Getpid() }
 func (s realTable) Unused() int { return math.MaxInt32 }
-
-func (s realTable) Labelled(t *testing.T, l platformtest.Labels) platformtest.Process {
-	t.Helper()
-	return s.shell(t, platformtest.InOurGroup, l)
-}

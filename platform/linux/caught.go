@@ -3,7 +3,6 @@
 package linux
 
 import (
-	"bytes"
 	"os"
 	"os/signal"
 	"sync/atomic"
@@ -44,8 +43,7 @@ func (s *System) Listen(forward bool) error {
 // proc_pid_stat(5)), or may have one.
 func (s *System) hasTerminal() bool {
 	b, err := s.readFile(unix.AT_FDCWD, pathOf("/proc/self/stat"))
-	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	return err != nil || len(fields) < 5 || string(fields[4]) != "0"
+	return err != nil || hasTerminal(b)
 }
 
 // defy ignores the signals by which a terminal stops background processes, and those that

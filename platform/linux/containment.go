@@ -12,6 +12,8 @@ import (
 	"leash/internal/proc"
 	"leash/internal/stop"
 	"leash/internal/system"
+	"leash/internal/wire"
+	"leash/platform/posix"
 )
 
 // containment holds one worker's process tree by a subreaper (this process, and its sentinel)
@@ -108,7 +110,7 @@ func (c *containment) sentinelPID() int {
 
 // start has the sentinel, if there is one, start the worker.
 func (c *containment) start(cmd *system.Command) (*handle, error) {
-	o := order{Path: cmd.Path, Args: cmd.Args, Last: cmd.Last}
+	o := wire.Order{Path: cmd.Path, Args: cmd.Args, Last: cmd.Last}
 	o.Env, o.Listens = cutListenPID(cmd.Env)
 	if c.sentinel != nil {
 		if c.cgroup != nil {
@@ -128,7 +130,7 @@ func (c *containment) start(cmd *system.Command) (*handle, error) {
 }
 
 // forkWorker starts a worker as a child of this thread. fd is its pidfd, or -1.
-func (k *Kernel) forkWorker(o *order, c *cgroup) (pid, fd int, err error) {
+func (k *Kernel) forkWorker(o *wire.Order, c *cgroup) (pid, fd int, err error) {
 	fd = -1
 	sys := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if k.PIDFDs {
@@ -166,7 +168,7 @@ func (k *Kernel) childHandle(pid, fd int) (*handle, error) {
 // become another process's, so it can be inspected.
 func (c *containment) Started() error {
 	if c.sentinel != nil {
-		c.sentinel.order(orderGo, nil) // the sentinel's exit is noticed anyway
+		c.sentinel.order(wire.Go, nil) // the sentinel's exit is noticed anyway
 	}
 	return nil
 }
@@ -370,5 +372,5 @@ func (h *handle) exitInfo() proc.Exit {
 	if unix.IoctlPidfdInfo(h.fd, &info) != nil || info.Mask&unix.PIDFD_INFO_EXIT == 0 {
 		return proc.Exit{}
 	}
-	return exitOf(unix.WaitStatus(info.Exit_code))
+	return posix.ExitOf(unix.WaitStatus(info.Exit_code))
 }

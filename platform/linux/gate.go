@@ -5,12 +5,15 @@ package linux
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"leash/internal/wire"
 )
 
 // A service to which systemd passes sockets checks whether LISTEN_PID is its own PID
@@ -49,25 +52,15 @@ func hasEntry(env []string, entry string) bool {
 
 // forkGate starts the worker of an order behind a gate. The error is that of execve(2), as
 // without a gate.
-func forkGate(o *order, attr *syscall.ProcAttr) (pid int, err error) {
+func forkGate(o *wire.Order, attr *syscall.ProcAttr) (pid int, err error) {
 	conn, pid, err := startRole(roleGate, attr)
 	if err != nil {
 		return 0, err
 	}
 	defer unix.Close(conn)
-	b := o.encode()
-	for b = append(binary.NativeEndian.AppendUint32(nil, uint32(len(b))), b...); len(b) > 0; {
-		n, err := unix.SendmsgN(conn, b, nil, nil, unix.MSG_NOSIGNAL)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			break // it has ended: its status says why
-		}
-		b = b[n:]
-	}
+	send(conn, wire.Bytes(wire.Start, o.Encode()), nil) // if it has ended, its status says why
 	var failed [4]byte
-	if readFull(conn, failed[:]) != nil { // execve(2) has closed the other end
+	if _, err := io.ReadFull(blocking(conn), failed[:]); err != nil { // execve(2) has closed the other end
 		return pid, nil
 	}
 	var ws unix.WaitStatus
@@ -81,19 +74,11 @@ func forkGate(o *order, attr *syscall.ProcAttr) (pid int, err error) {
 
 // passGate executes the worker's command in place.
 func passGate(conn int) (status int) {
-	var head [4]byte
-	if readFull(conn, head[:]) != nil {
+	_, b, err := wire.Read(blocking(conn))
+	if err != nil {
 		return exitFailed // the watchdog or sentinel was killed
 	}
-	n := binary.NativeEndian.Uint32(head[:])
-	if n > maxOrder {
-		return exitFailed
-	}
-	b := make([]byte, n)
-	if readFull(conn, b) != nil {
-		return exitFailed
-	}
-	o, err := decodeOrder(b)
+	o, err := wire.DecodeOrder(b)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "watchdog:", err)
 		return exitFailed

@@ -125,7 +125,7 @@ func TestZombieIsDead(t *testing.T) {
 // found, seen as alive, and ended.
 func TestHeadlessIsAlive(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
-		p := headless(t)
+		p := testkit.Headless(t, 1)
 		h := open(t, k, p.PID)
 		info, err := h.Info()
 		if err != nil || info.State != 'Z' || info.Threads < 2 || info.Dead() {
@@ -180,7 +180,7 @@ func TestSignalGroup(t *testing.T) {
 func awaitGroup(t *testing.T, k *Kernel, pid int) {
 	t.Helper()
 	await(t, "a group of its own", func() bool {
-		info, err := k.lookAt(pid)
+		info, err := k.statOf(pid)
 		return err == nil && info.PGID == pid
 	})
 }

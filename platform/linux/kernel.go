@@ -200,11 +200,7 @@ func (k *Kernel) here() (boot string, ns uint64, err error) {
 		return "", 0, fmt.Errorf("/proc/sys/kernel/random/boot_id: %w: mount /proc without subset=pid, for this boot cannot be told from another", err)
 	}
 	boot = string(bytes.TrimSpace(b))
-	link, err := os.Readlink("/proc/self/ns/pid") // pid:[4026531836]
-	if err != nil {
-		return "", 0, err
-	}
-	ns, err = strconv.ParseUint(strings.Trim(link, "pid:[]"), 10, 64)
+	ns, err = namespaceOf("self")
 	k.boot, k.ns = boot, ns
 	return boot, ns, err
 }

@@ -8,27 +8,16 @@ import (
 	"os/exec"
 	"slices"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"leash/internal/testkit"
+	"leash/platform/platformtest"
 )
 
-// await polls until is returns true, for what no event reports.
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	late := time.NewTimer(testkit.Patience)
-	defer late.Stop()
-	again := time.NewTicker(time.Millisecond)
-	defer again.Stop()
-	for !is() {
-		select {
-		case <-again.C:
-		case <-late.C:
-			t.Fatalf("%v without %s", testkit.Patience, what)
-		}
-	}
+	platformtest.Await(t, what, is)
 }
 
 // both runs a test with children listed by the kernel and by the whole table.

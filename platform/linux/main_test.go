@@ -159,31 +159,3 @@ import signal
 print("ready", flush=True)
 signal.pause()
 `
-
-// headless is a process without its first thread: that has ended while another runs.
-func headless(t *testing.T) *testkit.Proc {
-	t.Helper()
-	return headlessOf(t, 1)
-}
-
-// headlessOf is such a process with that many running threads.
-func headlessOf(t *testing.T, threads int) *testkit.Proc {
-	t.Helper()
-	p := start(t, exec.Command(testkit.NeedPython(t), "-c", fmt.Sprintf(`
-import ctypes, os, threading
-first = os.getpid()
-def run():
-    while True:
-        with open(f"/proc/self/task/{first}/stat") as stat:
-            if stat.read().rpartition(")")[2].split()[0] == "Z":
-                break
-    print("alone", flush=True)
-    threading.Event().wait()
-for _ in range(%d):
-    threading.Thread(target=threading.Event().wait, daemon=True).start()
-threading.Thread(target=run, daemon=True).start()
-ctypes.CDLL(None).syscall(%d, 0)  # the end of this thread alone
-`, threads-1, unix.SYS_EXIT)))
-	p.Stdout.Await("alone")
-	return p
-}

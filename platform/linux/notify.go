@@ -45,7 +45,7 @@ type notifier struct {
 	stuck    time.Duration // how long ago that was, without the time that we did not run
 	lookedAt time.Duration
 
-	budget   heartbeat.RateLimit
+	limit    heartbeat.RateLimit
 	pausedAt time.Duration
 	paused   bool
 	deaf     bool // reading has been given up
@@ -205,8 +205,8 @@ func (n *notifier) tell(w system.Wake) {
 // readBeats reads messages, as long as the rate limit allows.
 func (n *notifier) readBeats() {
 	now := n.s.Now()
-	n.budget.Refill(now)
-	for ; n.budget.Left() && n.s.Now()-now < slice && !n.choked(now); n.budget.Spend() {
+	n.limit.Refill(now)
+	for ; n.limit.Left() && n.s.Now()-now < slice && !n.choked(now); n.limit.Spend() {
 		if !n.readBeat() {
 			return
 		}

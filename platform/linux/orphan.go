@@ -26,7 +26,7 @@ func Orphaned(parent int) (name string, orphaned bool) {
 	if info, err := ParseStat(b); err == nil {
 		f.ParentSession, f.ParentGroup = info.SID, info.PGID
 	}
-	if leader, err := k.lookAt(f.Group); err == nil {
+	if leader, err := k.statOf(f.Group); err == nil {
 		f.LeaderParent = leader.PPID
 	}
 	return f.ParentName, orphan.Likely(f)

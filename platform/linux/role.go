@@ -3,7 +3,6 @@
 package linux
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +16,8 @@ import (
 
 	"leash/internal/snapshot"
 	"leash/internal/stop"
+	"leash/internal/wire"
+	"leash/platform/posix"
 )
 
 // TakeRole does not return if this process was started as a sentinel or a gate. It must be
@@ -103,7 +104,7 @@ func beSentinel(conn, above int) (status int) {
 	if !HasEpoll() { // see pollSet
 		debug.SetGCPercent(-1)
 	}
-	s := &sentinel{k: k, conn: conn, passed: GivenFDs()}
+	s := &sentinel{k: k, conn: conn, passed: posix.GivenFDs()}
 	// The kernel sends SIGCONT when the watchdog ends, which continues a sentinel that is
 	// stopped. The signal proves nothing: it also comes when the thread ends that started this
 	// process.
@@ -159,59 +160,36 @@ func (s *sentinel) serve() {
 
 // obey carries out one order. An error says that the watchdog has ended.
 func (s *sentinel) obey() error {
-	kind, b, err := s.order()
+	kind, b, err := wire.Read(blocking(s.conn))
 	if err != nil {
 		return err
 	}
 	switch kind {
-	case orderStart:
-		o, err := decodeOrder(b)
+	case wire.Start:
+		o, err := wire.DecodeOrder(b)
 		if err != nil {
 			return err
 		}
 		return s.start(&o)
-	case orderCount:
-		if len(b) != 4 {
-			return errOrder
+	case wire.Count:
+		n, err := wire.DecodeNumber(b)
+		if err != nil {
+			return err
 		}
-		kind := byte(toldSome)
 		if s.reap() {
-			kind = toldNone
+			return s.tell(wire.None, n)
 		}
-		return s.tell(kind, int32(binary.NativeEndian.Uint32(b)))
+		return s.tell(wire.Some, n)
 	}
-	return errOrder
-}
-
-func (s *sentinel) order() (kind byte, b []byte, err error) {
-	var head [orderHead]byte
-	if err := readFull(s.conn, head[:]); err != nil {
-		return 0, nil, err
-	}
-	n := binary.NativeEndian.Uint32(head[1:])
-	if n > maxOrder {
-		return 0, nil, errOrder
-	}
-	b = make([]byte, n)
-	return head[0], b, readFull(s.conn, b)
+	return wire.ErrOrder
 }
 
 func (s *sentinel) tell(kind byte, n int32) error {
-	for b := tell(kind, n); len(b) > 0; {
-		sent, err := unix.SendmsgN(s.conn, b, nil, nil, unix.MSG_NOSIGNAL)
-		switch err {
-		case nil:
-			b = b[sent:]
-		case unix.EINTR:
-		default:
-			return err
-		}
-	}
-	return nil
+	return send(s.conn, wire.Answer{Kind: kind, N: n}.Encode(), nil)
 }
 
 // start starts a worker, which is killed when this thread ends (PR_SET_PDEATHSIG).
-func (s *sentinel) start(o *order) error {
+func (s *sentinel) start(o *wire.Order) error {
 	s.forget()
 	if o.Cgroup != "" {
 		s.cgroup = openCgroup(o.Cgroup)
@@ -223,12 +201,12 @@ func (s *sentinel) start(o *order) error {
 		s.forget()
 		var n syscall.Errno
 		errors.As(err, &n)
-		return s.tell(toldFailed, int32(n))
+		return s.tell(wire.Failed, int32(n))
 	}
 	s.pid = pid
 	if s.worker, err = s.k.childHandle(pid, fd); err != nil { // the worker was killed
 		s.forget()
-		return s.tell(toldFailed, int32(unix.EMFILE))
+		return s.tell(wire.Failed, int32(unix.EMFILE))
 	}
 	s.worker.worker = true
 	s.tree = &stop.Tree{Kernel: s.k, Root: s.worker, Protected: s.k.ancestors(),
@@ -239,12 +217,12 @@ func (s *sentinel) start(o *order) error {
 	if _, err := s.tree.Adopt(); err != nil {
 		return err // the worker cannot be read: it is killed
 	}
-	if err := s.tell(toldStarted, int32(pid)); err != nil {
+	if err := s.tell(wire.Started, int32(pid)); err != nil {
 		return err
 	}
 	// Until the watchdog holds a handle on the worker, its PID must not be reused.
-	if kind, _, err := s.order(); err != nil || kind != orderGo {
-		return errors.Join(err, errOrder)
+	if kind, _, err := wire.Read(blocking(s.conn)); err != nil || kind != wire.Go {
+		return errors.Join(err, wire.ErrOrder)
 	}
 	note(unix.SIGCHLD) // it may have ended already
 	if o.Last {
@@ -256,7 +234,7 @@ func (s *sentinel) start(o *order) error {
 // letGo closes the descriptors meant for the worker alone, and replaces standard input, output
 // and error by the null device.
 func (s *sentinel) letGo() {
-	CloseFDs(s.passed)
+	posix.CloseFDs(s.passed)
 	s.passed = nil
 	if null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0); err == nil {
 		for fd := range 3 {
@@ -291,7 +269,7 @@ func (s *sentinel) reap() (none bool) {
 		case err != nil || pid <= 0:
 			return err == unix.ECHILD
 		case pid == s.pid:
-			s.tell(toldExit, int32(ws)) // the watchdog may have ended
+			s.tell(wire.Exited, int32(ws)) // the watchdog may have ended
 		}
 	}
 }

@@ -178,7 +178,7 @@ func (k *Kernel) scan() ([]byte, error) {
 const kthreadd = 2 // the parent of all kernel threads
 
 func (k *Kernel) scanOne(pid int) (r row, ok bool, err error) {
-	info, err := k.lookAt(pid)
+	info, err := k.statOf(pid)
 	if err != nil || info.Dead() || info.PPID == kthreadd || pid == kthreadd {
 		return row{}, false, err
 	}

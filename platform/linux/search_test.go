@@ -19,7 +19,7 @@ func TestScan(t *testing.T) {
 	k := newTestKernel(t)
 	labelled := sleeper(t, "LEASH_RUN_ID=abc1234", "LEASH_WORKER_ID=w1")
 	plain := sleeper(t)
-	dead, alive := zombie(t), headless(t)
+	dead, alive := zombie(t), testkit.Headless(t, 1)
 	rows := make(map[int]row)
 	asked := monotonic()
 	table, err := k.scan()
@@ -107,7 +107,7 @@ func TestSearch(t *testing.T) {
 		if info := h.tree.Worker(); info.SID != root.PID || info.PGID != root.PID {
 			t.Fatalf("the set-up failed: %+v", info)
 		}
-		if info, err := k.lookAt(session.PID); err != nil || info.PGID == root.PID || info.SID != root.PID {
+		if info, err := k.statOf(session.PID); err != nil || info.PGID == root.PID || info.SID != root.PID {
 			t.Fatalf("the set-up failed: %+v, %v", info, err)
 		}
 		h.label("abc1234", "w1")

@@ -75,7 +75,7 @@ func (n *notifier) speaksForWorker(s *sender) bool {
 			return false
 		}
 	}
-	ours := n.lookAtSender(s)
+	ours := n.verifySender(s)
 	switch {
 	case inode == 0:
 	case ours:
@@ -94,7 +94,7 @@ func (n *notifier) worker() uint64 {
 	return 0
 }
 
-func (n *notifier) lookAtSender(s *sender) bool {
+func (n *notifier) verifySender(s *sender) bool {
 	if s.pidfd >= 0 {
 		return n.beats.Belongs(s.pid, n.s.wrap(s.pid, s.pidfd)) // the reader of the message closes it
 	}

@@ -3,7 +3,6 @@
 package linux
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,8 @@ import (
 
 	"leash/internal/proc"
 	"leash/internal/stop"
+	"leash/internal/wire"
+	"leash/platform/posix"
 )
 
 // A watchdog that is killed cannot end its worker's tree, so run has a second process of
@@ -31,32 +32,7 @@ import (
 // (PR_SET_PDEATHSIG), and its other descendants become children of the watchdog, which
 // kills them.
 
-// The watchdog and its sentinel communicate over a stream socket. An order of the watchdog is
-// a kind, the length of the body in bytes, and the body; the sentinel sends a kind and a
-// number.
-const (
-	orderStart = 's' // start a worker: order
-	orderGo    = 'g' // the watchdog has a handle on the worker: it may be reaped
-	orderCount = 'c' // are there children left? A number that the answer repeats
-
-	toldStarted = 'p' // the worker's PID
-	toldFailed  = 'f' // the error number of fork(2) or execve(2)
-	toldExit    = 'x' // the worker's wait status
-	toldSome    = 'm' // children are left
-	toldNone    = 'n' // no child is left
-)
-
-const (
-	orderHead = 5 // kind, length
-	toldSize  = 5 // kind, number
-	// maxOrder is more than execve(2) accepts: 3/4 of the largest _STK_LIM, 6 MiB (fs/exec.c,
-	// bprm_stack_limits).
-	maxOrder = 16 << 20
-)
-
-func tell(kind byte, n int32) []byte {
-	return binary.NativeEndian.AppendUint32([]byte{kind}, uint32(n))
-}
+// The watchdog and its sentinel communicate over a stream socket (see package wire).
 
 // roleArgs are the arguments of a sentinel. They say what it is but contain nothing of the
 // worker's, so that no pkill(1) for the worker matches it.
@@ -118,7 +94,7 @@ type sentinelConn struct {
 	token   int
 	asked   int32
 	exit    func(unix.WaitStatus)
-	part    [toldSize]byte
+	part    [wire.AnswerSize]byte
 	n       int // bytes of part
 }
 
@@ -133,7 +109,7 @@ func (c *containment) useSentinel(conn, pid int) error {
 	s.exit = func(ws unix.WaitStatus) {
 		if w := c.worker; w != nil && w.child && !w.reaped {
 			delete(c.s.children, w.pid)
-			w.reaped, w.exit = true, exitOf(ws)
+			w.reaped, w.exit = true, posix.ExitOf(ws)
 			c.tell()
 		}
 	}
@@ -181,17 +157,23 @@ func (s *sentinelConn) ready(events int16) {
 
 // order sends an order. It blocks for as long as the sentinel lives and does not read.
 func (s *sentinelConn) order(kind byte, b []byte) error {
-	head := binary.NativeEndian.AppendUint32([]byte{kind}, uint32(len(b)))
-	for b = append(head, b...); len(b) > 0; {
-		n, err := unix.SendmsgN(s.fd, b, nil, nil, unix.MSG_NOSIGNAL)
-		switch err {
-		case nil:
+	if send(s.fd, wire.Bytes(kind, b), func() { s.ready(unix.POLLOUT) }) != nil {
+		return ErrSentinel
+	}
+	return nil
+}
+
+// send sends all. full is called while the socket is full; nil for a blocking one.
+func send(fd int, b []byte, full func()) error {
+	for len(b) > 0 {
+		n, err := unix.SendmsgN(fd, b, nil, nil, unix.MSG_NOSIGNAL)
+		switch {
+		case err == nil:
 			b = b[n:]
-		case unix.EAGAIN:
-			s.ready(unix.POLLOUT)
-		case unix.EINTR:
-		default:
-			return ErrSentinel
+		case err == unix.EAGAIN && full != nil:
+			full()
+		case err != unix.EINTR:
+			return err
 		}
 	}
 	return nil
@@ -210,22 +192,22 @@ func (s *sentinelConn) next() (kind byte, n int32, err error) {
 		case err != nil || got == 0:
 			return 0, 0, ErrSentinel
 		}
-		if s.n += got; s.n < toldSize {
+		if s.n += got; s.n < len(s.part) {
 			continue
 		}
 		s.n = 0
-		kind, n = s.part[0], int32(binary.NativeEndian.Uint32(s.part[1:]))
-		if kind != toldExit {
-			return kind, n, nil
+		a := wire.DecodeAnswer(s.part[:])
+		if a.Kind != wire.Exited {
+			return a.Kind, a.N, nil
 		}
-		s.exit(unix.WaitStatus(n))
+		s.exit(unix.WaitStatus(a.N))
 	}
 }
 
 // startBySentinel has the sentinel start the worker.
-func (c *containment) startBySentinel(o *order) (*handle, error) {
+func (c *containment) startBySentinel(o *wire.Order) (*handle, error) {
 	s := c.sentinel
-	if s.order(orderStart, o.encode()) != nil {
+	if s.order(wire.Start, o.Encode()) != nil {
 		c.sentinelDied() // it ended before it had the whole order
 		return nil, errUnstarted
 	}
@@ -238,9 +220,9 @@ func (c *containment) startBySentinel(o *order) (*handle, error) {
 			return nil, c.endStray()
 		case kind == 0:
 			s.ready(unix.POLLIN)
-		case kind == toldFailed:
+		case kind == wire.Failed:
 			return nil, syscall.Errno(n)
-		case kind == toldStarted:
+		case kind == wire.Started:
 			return c.s.open(int(n)) // not reaped before Started
 		}
 	}
@@ -255,7 +237,7 @@ const answerWithin = 2 * time.Second
 // and it starts no process on its own.
 func (s *sentinelConn) none() (none bool, err error) {
 	s.asked++
-	if err := s.order(orderCount, binary.NativeEndian.AppendUint32(nil, uint32(s.asked))); err != nil {
+	if err := s.order(wire.Count, wire.Number(s.asked)); err != nil {
 		return false, err
 	}
 	for until := time.Now().Add(answerWithin); time.Now().Before(until); {
@@ -265,8 +247,8 @@ func (s *sentinelConn) none() (none bool, err error) {
 			return false, err
 		case kind == 0:
 			s.ready(unix.POLLIN)
-		case n == s.asked && (kind == toldNone || kind == toldSome):
-			return kind == toldNone, nil
+		case n == s.asked && (kind == wire.None || kind == wire.Some):
+			return kind == wire.None, nil
 		}
 	}
 	return false, nil
@@ -347,19 +329,19 @@ func (c *containment) dismissSentinel(living int) {
 	c.closeSentinel(s)
 }
 
-// readFull reads from a blocking descriptor.
-func readFull(fd int, b []byte) error {
-	for len(b) > 0 {
-		n, err := unix.Read(fd, b)
-		switch {
+// blocking is a descriptor that is read until something comes.
+type blocking int
+
+func (fd blocking) Read(b []byte) (int, error) {
+	for {
+		switch n, err := unix.Read(int(fd), b); {
 		case err == unix.EINTR:
 		case err != nil:
-			return err
+			return 0, err
 		case n == 0:
-			return io.EOF
+			return 0, io.EOF
 		default:
-			b = b[n:]
+			return n, nil
 		}
 	}
-	return nil
 }

@@ -32,41 +32,6 @@ func CheckPID(pid int) error {
 	return nil
 }
 
-// CheckFD returns an error if a descriptor from the command line is not open for reading or
-// writing.
-func CheckFD(fd int, write bool) error {
-	if fd < 0 {
-		return errors.New("a descriptor is a number from 0 on")
-	}
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-	if err != nil {
-		return fmt.Errorf("descriptor %d is not open", fd)
-	}
-	switch mode := flags & unix.O_ACCMODE; {
-	case flags&unix.O_PATH != 0, write && mode == unix.O_RDONLY:
-		return fmt.Errorf("descriptor %d is not open for writing", fd)
-	case !write && mode == unix.O_WRONLY:
-		return fmt.Errorf("descriptor %d is not open for reading", fd)
-	}
-	return nil
-}
-
-// CloseOthers marks every descriptor above 2 close-on-exec but those kept, so that neither we
-// nor the worker hold descriptors that were left open by accident.
-func CloseOthers(keep []int) {
-	if unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) != nil {
-		k := Kernel{buf: make([]byte, 4096)}
-		k.eachNumber(pathOf("/proc/self/fd"), func(fd int) {
-			if fd > 2 {
-				unix.CloseOnExec(fd)
-			}
-		})
-	}
-	for _, fd := range keep {
-		unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
-	}
-}
-
 // Replace executes this very program again in place, with the same PID and arguments and with
 // no signal blocked. Signals that would end the program before it calls Listen are ignored
 // until then, but for the deadly ones, which are sent to end it. It returns only on error.
@@ -100,15 +65,3 @@ func ownPath() string {
 type Random struct{}
 
 func (Random) Read(b []byte) (int, error) { return unix.Getrandom(b, 0) }
-
-// CheckKeptFD returns an error if a descriptor that the worker is to inherit is not open or
-// not above 2.
-func CheckKeptFD(fd int) error {
-	if fd < 3 {
-		return fmt.Errorf("%d is not above 2", fd)
-	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
-		return fmt.Errorf("descriptor %d is not open", fd)
-	}
-	return nil
-}

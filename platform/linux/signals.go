@@ -5,8 +5,6 @@ package linux
 import (
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -15,6 +13,7 @@ import (
 
 	"leash/internal/proc"
 	"leash/internal/system"
+	"leash/platform/posix"
 )
 
 // parentHint is the signal that the kernel sends when the thread that started us ends. It
@@ -78,7 +77,7 @@ func deadly(s syscall.Signal) bool {
 // signalled reports a signal, unless the system may have sent it because of our own actions.
 func (s *System) signalled(sig syscall.Signal) {
 	if !ownDoing(sig) {
-		s.wake(system.Wake{Kind: system.Signalled, Signal: signalOf(int(sig))})
+		s.wake(system.Wake{Kind: system.Signalled, Signal: posix.SignalOf(int(sig))})
 	}
 }
 
@@ -134,28 +133,6 @@ func continued(resumed chan os.Signal) bool {
 func (h *handle) Catches(s proc.Signal) bool {
 	st, err := h.k.readStatus(h.at(), h.path("status"))
 	return err == nil && st.Caught&(1<<(s.Num-1)) != 0
-}
-
-// signalOf names a signal.
-func signalOf(n int) proc.Signal {
-	name := unix.SignalName(syscall.Signal(n))
-	if name == "" {
-		name = "SIG" + itoa(n)
-	}
-	return proc.Signal{Num: n, Name: name}
-}
-
-// ParseSignal reads TERM, SIGTERM or 15.
-func ParseSignal(s string) (proc.Signal, bool) {
-	if n, err := strconv.Atoi(s); err == nil {
-		return signalOf(n), n >= 1 && n <= 64
-	}
-	name := strings.ToUpper(s)
-	if !strings.HasPrefix(name, "SIG") {
-		name = "SIG" + name
-	}
-	n := unix.SignalNum(name)
-	return proc.Signal{Num: int(n), Name: name}, n != 0
 }
 
 // sigaction is the kernel's (rt_sigaction(2)).

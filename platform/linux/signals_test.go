@@ -11,34 +11,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"leash/internal/proc"
 	"leash/internal/testkit"
+	"leash/platform/posix"
 	"leash/watch"
 )
-
-func TestParseSignal(t *testing.T) {
-	for text, want := range map[string]proc.Signal{
-		"TERM": proc.TERM, "SIGTERM": proc.TERM, "term": proc.TERM, "SigTerm": proc.TERM, "15": proc.TERM,
-		"KILL": proc.KILL, "9": proc.KILL, "INT": proc.INT, "quit": proc.QUIT,
-		"USR1": {Num: 10, Name: "SIGUSR1"}, "1": {Num: 1, Name: "SIGHUP"},
-		"40": {Num: 40, Name: "SIG40"}, "64": {Num: 64, Name: "SIG64"},
-	} {
-		if got, ok := ParseSignal(text); !ok || got != want {
-			t.Errorf("%q gives %+v, %t", text, got, ok)
-		}
-	}
-	for _, text := range []string{"", "SIG", "0", "-1", "65", "TERMINATE", "TERM ", "1.5", "SIGSIGTERM", "99999999999999999999"} {
-		if got, ok := ParseSignal(text); ok {
-			t.Errorf("%q is taken for %+v", text, got)
-		}
-	}
-	for n := 1; n <= 31; n++ {
-		sig := signalOf(n)
-		if again, ok := ParseSignal(sig.Name); !ok || again != sig {
-			t.Errorf("%d is %+v, and back %+v", n, sig, again)
-		}
-	}
-}
 
 // Signals that the kernel may have sent because of our own actions are not reported.
 func TestOwnDoing(t *testing.T) {
@@ -60,13 +36,13 @@ for number in (signal.SIGUSR1, signal.SIGTSTP):
 	p.Stdout.Await("ready")
 	h := open(t, newTestKernel(t), p.PID)
 	for sig, want := range map[unix.Signal]bool{unix.SIGUSR1: true, unix.SIGTSTP: true, unix.SIGUSR2: false, unix.SIGTERM: false} {
-		if got := h.Catches(signalOf(int(sig))); got != want {
+		if got := h.Catches(posix.SignalOf(int(sig))); got != want {
 			t.Errorf("%v: %t", sig, got)
 		}
 	}
 	p.Kill()
 	p.Wait()
-	if h.Catches(signalOf(int(unix.SIGUSR1))) {
+	if h.Catches(posix.SignalOf(int(unix.SIGUSR1))) {
 		t.Error("one that is gone catches nothing")
 	}
 }
@@ -130,7 +106,7 @@ func TestAddParent(t *testing.T) {
 			pid  int
 			want bool
 		}{
-			"a process": {sleeper(t).PID, true}, "one without its first thread": {headless(t).PID, true},
+			"a process": {sleeper(t).PID, true}, "one without its first thread": {testkit.Headless(t, 1).PID, true},
 			"a zombie": {zombie(t).PID, false}, "a process that is gone": {gone.PID, false},
 		} {
 			if alive, err := w.AddParent(c.pid); err != nil || alive != c.want {
@@ -153,7 +129,7 @@ func TestStoppedParentIsAlive(t *testing.T) {
 	}
 	p.Signal(unix.SIGSTOP)
 	await(t, "it to stop", func() bool {
-		info, err := s.lookAt(p.PID)
+		info, err := s.statOf(p.PID)
 		return err == nil && info.State == 'T'
 	})
 	s.signalled(parentHint)

@@ -14,6 +14,7 @@ import (
 	"leash/internal/proc"
 	"leash/internal/stop"
 	"leash/internal/system"
+	"leash/platform/posix"
 )
 
 // System implements system.System on Linux.
@@ -268,7 +269,7 @@ func (s *System) reap() (none bool) {
 // reaped records how a child ended. From now on its PID may be another process's.
 func (s *System) reaped(h *handle, ws unix.WaitStatus) {
 	delete(s.children, h.pid)
-	h.reaped, h.exit = true, exitOf(ws)
+	h.reaped, h.exit = true, posix.ExitOf(ws)
 	if h.onReaped != nil {
 		h.onReaped()
 		return
@@ -276,13 +277,6 @@ func (s *System) reaped(h *handle, ws unix.WaitStatus) {
 	if h.token == 0 { // nothing else reports it
 		s.wake(system.Wake{Kind: system.Ended, Owner: h.owner, Handle: h})
 	}
-}
-
-func exitOf(ws unix.WaitStatus) proc.Exit {
-	if ws.Signaled() {
-		return proc.Exit{Known: true, Signal: signalOf(int(ws.Signal()))}
-	}
-	return proc.Exit{Known: true, Code: ws.ExitStatus()}
 }
 
 // hasOtherChildren reports whether we have children other than these, or may have.
@@ -320,7 +314,7 @@ func (s *System) forkExec(path string, args []string, attr *syscall.ProcAttr) (p
 func (k *Kernel) ancestors() []proc.Info {
 	var all []proc.Info
 	for pid := os.Getpid(); pid > 0; {
-		info, err := k.lookAt(pid)
+		info, err := k.statOf(pid)
 		if err != nil {
 			break
 		}
@@ -330,7 +324,7 @@ func (k *Kernel) ancestors() []proc.Info {
 	return all
 }
 
-func (k *Kernel) lookAt(pid int) (proc.Info, error) {
+func (k *Kernel) statOf(pid int) (proc.Info, error) {
 	b, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "stat"))
 	if err != nil {
 		return proc.Info{}, err

@@ -78,7 +78,7 @@ func (t *Table) groups(s *snapshot.Snapshot) *groups {
 	}
 	for _, dir := range paths {
 		records := naming[dir]
-		g.walk(dir, s.Records[records[0]].UID, func(pid int) {
+		g.walk(dir, s.Records[records[0]].UID, nil, nil, func(pid int, _ *snapshot.Leaf) {
 			switch was := g.inside[pid]; {
 			case len(was) == 0:
 				g.inside[pid] = records
@@ -95,29 +95,41 @@ func (g *groups) pass(format string, args ...any) {
 	g.passed = append(g.passed, fmt.Errorf(format, args...))
 }
 
-// walk calls f for each process of a cgroup and of those below it. It reads at most
-// maxSubgroups of one user: the processes in the others are unknown.
-func (g *groups) walk(top string, uid uint32, f func(pid int)) {
+// walk calls f for each process of a cgroup and of those below it, with the leaf that it is in.
+// within says which leaf a folder belongs to, and may leave it out; nil takes all. At most
+// maxSubgroups of one user are read: the processes in the others are unknown.
+func (g *groups) walk(top string, uid uint32, at *snapshot.Leaf, within func(dir, name string, at *snapshot.Leaf) (*snapshot.Leaf, bool),
+	f func(pid int, leaf *snapshot.Leaf)) {
 	if _, ok := g.left[uid]; !ok {
 		g.left[uid] = maxSubgroups
 	}
-	todo := []string{top}
+	type folder struct {
+		path string
+		leaf *snapshot.Leaf
+	}
+	todo := []folder{{top, at}}
 	for len(todo) > 0 {
-		dir := todo[len(todo)-1]
+		at := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		pids, err := procsIn(dir)
+		pids, err := procsIn(at.path)
 		for _, pid := range pids {
-			f(pid)
+			f(pid, at.leaf)
 		}
 		if err != nil && !vanished(err) {
 			g.miss(top, err)
 		}
-		err = eachFolder(dir, func(name string) bool {
+		err = eachFolder(at.path, func(name string) bool {
 			if g.left[uid] == 0 {
 				return false
 			}
 			g.left[uid]--
-			todo = append(todo, dir+"/"+name)
+			leaf, ok := at.leaf, true
+			if within != nil {
+				leaf, ok = within(at.path, name, at.leaf)
+			}
+			if ok {
+				todo = append(todo, folder{at.path + "/" + name, leaf})
+			}
 			return true
 		})
 		if err != nil {
@@ -202,7 +214,7 @@ func (t *Table) leaves(g *groups, recorded map[string][]int) {
 	err := eachFolder(base, func(name string) bool {
 		n++
 		if l := t.deadLeaf(base, name); l != nil && recorded[base+"/"+name] == nil {
-			g.leaf(base+"/"+name, l, t.deadLeaf)
+			g.walk(base+"/"+name, l.UID, l, t.within, func(pid int, l *snapshot.Leaf) { g.leaves[pid] = l })
 		}
 		return n < maxEntries
 	})
@@ -218,7 +230,7 @@ func (t *Table) deadLeaf(dir, name string) *snapshot.Leaf {
 	if !ok || ns != t.ns {
 		return nil
 	}
-	if info, err := t.Kernel.lookAt(pid); err == nil && !info.Dead() && info.Start <= tick || !t.leafless(pid, tick) {
+	if info, err := t.Kernel.statOf(pid); err == nil && !info.Dead() && info.Start <= tick || !t.leafless(pid, tick) {
 		return nil // one read decides nearly always
 	}
 	var st unix.Stat_t
@@ -228,42 +240,13 @@ func (t *Table) deadLeaf(dir, name string) *snapshot.Leaf {
 	return &snapshot.Leaf{Name: name, UID: st.Uid, PID: pid, Tick: tick}
 }
 
-// leaf notes the processes in a leaf. Those in a leaf below it belong to that one alone.
-func (g *groups) leaf(top string, l *snapshot.Leaf, deadLeaf func(dir, name string) *snapshot.Leaf) {
-	type folder struct {
-		path string
-		leaf *snapshot.Leaf
+// within is the leaf that a folder below a leaf is, or is in. One of a watchdog that may be alive
+// is left out.
+func (t *Table) within(dir, name string, at *snapshot.Leaf) (leaf *snapshot.Leaf, ok bool) {
+	if strings.HasPrefix(name, leafPrefix) {
+		at = t.deadLeaf(dir, name)
 	}
-	if _, ok := g.left[l.UID]; !ok {
-		g.left[l.UID] = maxSubgroups
-	}
-	todo := []folder{{top, l}}
-	for len(todo) > 0 {
-		at := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		pids, _ := procsIn(at.path)
-		for _, pid := range pids {
-			g.leaves[pid] = at.leaf
-		}
-		err := eachFolder(at.path, func(name string) bool {
-			if g.left[l.UID] == 0 {
-				return false
-			}
-			g.left[l.UID]--
-			switch {
-			case !strings.HasPrefix(name, leafPrefix):
-				todo = append(todo, folder{at.path + "/" + name, at.leaf})
-			default:
-				if below := deadLeaf(at.path, name); below != nil {
-					todo = append(todo, folder{at.path + "/" + name, below})
-				}
-			}
-			return true
-		})
-		if err != nil {
-			g.miss(top, err)
-		}
-	}
+	return at, at != nil
 }
 
 // mountPoint is where cgroup v2 is mounted.
@@ -335,7 +318,7 @@ func (t *Table) namespaces() namespaces {
 	}
 	// If /proc hides processes, only a process that sees all of them can read init's
 	// namespace.
-	if ns, err := t.Kernel.namespaceOf(1); t.hiding() && (err != nil || ns != t.ns) {
+	if ns, err := namespaceOf("1"); t.hiding() && (err != nil || ns != t.ns) {
 		return n
 	}
 	var pids []int
@@ -348,11 +331,11 @@ func (t *Table) namespaces() namespaces {
 		return n
 	}
 	for _, pid := range pids {
-		ns, err := t.Kernel.namespaceOf(pid)
+		ns, err := namespaceOf(itoa(pid))
 		switch {
 		case err == nil && ns != t.ns:
 			// A zombie's namespace is shown too; if its init is a zombie, it has ended.
-			if info, err := t.Kernel.lookAt(pid); err != nil && !errors.Is(goneError(err), proc.ErrGone) || err == nil && !info.Dead() {
+			if info, err := t.Kernel.statOf(pid); err != nil && !errors.Is(goneError(err), proc.ErrGone) || err == nil && !info.Dead() {
 				n.living[ns] = true
 			}
 		case err == nil:
@@ -397,9 +380,9 @@ func (t *Table) NamespaceEnded() func(ns uint64) bool {
 }
 
 // namespaceOf is the inode of a process's PID namespace; proc.ErrGone if there is no such
-// process.
-func (k *Kernel) namespaceOf(pid int) (uint64, error) {
-	link, err := os.Readlink("/proc/" + itoa(pid) + "/ns/pid") // pid:[4026531836]
+// process. pid is a PID or self.
+func namespaceOf(pid string) (uint64, error) {
+	link, err := os.Readlink("/proc/" + pid + "/ns/pid") // pid:[4026531836]
 	if err != nil {
 		return 0, goneError(err)
 	}

@@ -72,7 +72,7 @@ func TestCgroupsOfAUserAreBounded(t *testing.T) {
 	g := &groups{left: map[uint32]int{0: 5, 1: 100}, partial: map[string]bool{}}
 	reads := 0
 	sleeper := occupy(t, leaf)
-	g.walk(leaf, 0, func(pid int) {
+	g.walk(leaf, 0, nil, nil, func(pid int, _ *snapshot.Leaf) {
 		if reads++; pid != sleeper.PID {
 			t.Errorf("process %d", pid)
 		}
@@ -80,7 +80,7 @@ func TestCgroupsOfAUserAreBounded(t *testing.T) {
 	if g.left[0] != 0 || g.left[1] != 100 || reads != 1 || !g.partial[leaf] || len(g.passed) != 1 {
 		t.Errorf("%v, %d reads, %v, %v", g.left, reads, g.partial, g.passed)
 	}
-	g.walk(leaf, 1, func(int) {})
+	g.walk(leaf, 1, nil, nil, func(int, *snapshot.Leaf) {})
 	if g.left[1] != 80 {
 		t.Errorf("another user's: %v", g.left)
 	}
@@ -159,7 +159,7 @@ func TestNamespacesThatAreGone(t *testing.T) {
 	var inner uint64
 	inside := testkit.Descendants(t, p.PID)
 	for _, id := range inside {
-		if inner, err = k.namespaceOf(id.PID); err != nil {
+		if inner, err = namespaceOf(itoa(id.PID)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -113,7 +113,7 @@ func (t *Table) inode(id proc.ID) uint64 {
 		return 0
 	}
 	defer h.Close()
-	if info, err := t.Kernel.lookAt(id.PID); err != nil || info.Start != id.Start || h.probe() != nil {
+	if info, err := t.Kernel.statOf(id.PID); err != nil || info.Start != id.Start || h.probe() != nil {
 		return 0
 	}
 	return h.inode

@@ -75,6 +75,6 @@ func (t *Table) leafless(pid int, tick uint64) bool {
 	if t.Life(proc.ID{PID: pid}) == snapshot.Dead {
 		return true
 	}
-	info, err := t.Kernel.lookAt(pid)
+	info, err := t.Kernel.statOf(pid)
 	return err == nil && info.Start > tick
 }

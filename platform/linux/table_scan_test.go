@@ -187,7 +187,7 @@ func TestTableSeesOtherNamespaces(t *testing.T) {
 func TestLife(t *testing.T) {
 	kernels(t, func(t *testing.T, k *Kernel) {
 		table := newTestTable(t, k)
-		p, dead, alive := sleeper(t), zombie(t), headless(t)
+		p, dead, alive := sleeper(t), zombie(t), testkit.Headless(t, 1)
 		id := identity(t, k, p.PID)
 		for _, c := range []struct {
 			name string
@@ -292,7 +292,7 @@ func TestTableFindsProcessWithoutFirstThread(t *testing.T) {
 	t.Run("found", func(t *testing.T) {
 		table := newTestTable(t, newTestKernel(t))
 		t.Setenv("LEASH_RUN_ID", "abc1234")
-		p := headless(t)
+		p := testkit.Headless(t, 1)
 		os.Unsetenv("LEASH_RUN_ID")
 		s := take(t, table)
 		if q := found(s, p.PID); q == nil || !slices.Equal(q.EnvRuns, []string{"abc1234"}) || len(q.Args) == 0 || q.Dead() {
@@ -310,7 +310,7 @@ func TestTableFindsProcessesAfterManyThreads(t *testing.T) {
 	table := newTestTable(t, newTestKernel(t))
 	var behind []int
 	for range 2 {
-		headlessOf(t, 140)
+		testkit.Headless(t, 140)
 		for range 3 {
 			behind = append(behind, sleeper(t, "LEASH_RUN_ID=abc1234").PID)
 		}

@@ -43,6 +43,9 @@ func (w WithoutLedger) Take(held []snapshot.Held) (*snapshot.Snapshot, error) {
 	return w.SystemTable.Take(nil, held)
 }
 
+// Table implements TableSystem.
+func (w WithoutLedger) Table() Table { return w }
+
 // NoLedger makes a Table a reap.System: its ledger is empty, so there is nothing to remove.
 type NoLedger struct{}
 

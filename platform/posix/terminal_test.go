@@ -3,32 +3,16 @@
 package posix
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"leash/internal/testkit"
 )
 
 func TestTerminal(t *testing.T) {
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	check(err)
-	defer master.Close()
-	fd := int(master.Fd())
-	check(unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	check(err)
-	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	check(err)
-	defer tty.Close()
+	_, tty := testkit.Terminal(t)
 	for _, columns := range []int{0, 1, 80, 65535} { // 0: the width is unknown
-		check(unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(columns)}))
+		testkit.SetWidth(t, tty, columns)
 		if !IsTerminal(tty) || Width(tty) != columns {
 			t.Errorf("%d columns: %t, %d", columns, IsTerminal(tty), Width(tty))
 		}

@@ -20,7 +20,7 @@ type realSystem struct {
 }
 
 type realProcess struct {
-	*actor
+	actor
 	s realSystem
 }
 
@@ -87,20 +87,7 @@ func (p realProcess) Fork(t *testing.T) int {
 	return pid
 }
 
-// End returns when it has ended; a handle is held to it still.
-func (p *actor) End(t *testing.T) {
+func (p realProcess) End(t *testing.T) {
 	t.Helper()
-	h, err := win.OpenProcess(win.SYNCHRONIZE, false, uint32(p.PID()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer win.CloseHandle(h)
-	if err := p.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := win.WaitForSingleObject(h, uint32(late.Milliseconds())); err != nil {
-		t.Fatal(err)
-	}
+	p.actor.End(t, p.s.k)
 }
-
-func (p *actor) Reap(*testing.T) { p.cmd.Wait() }

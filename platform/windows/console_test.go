@@ -31,10 +31,10 @@ func TestStopSignalInItsConsole(t *testing.T) {
 	h.AddParent(parent.PID())
 	a := started(t, h, "polite")
 	child := opened(t, h.Kernel, a.fork(t, "polite"))
-	if got := a.line(t); got != "child ready" {
+	if got := a.Line(t); got != "child ready" {
 		t.Fatal(got)
 	}
-	parent.cmd.Process.Kill()
+	parent.Cmd.Process.Kill()
 	status, records := guardFor(t, h, true, time.Hour)
 	if status != 42 || child.exit().Code != 42 {
 		t.Errorf("the worker ended with %d, its child with %+v\n%v", status, child.exit(), records)
@@ -75,7 +75,7 @@ func TestNoStopSignal(t *testing.T) {
 	}
 	a := start(t, "polite", win.CREATE_NO_WINDOW)
 	h, other := opened(t, k, a.PID()), opened(t, k, a.fork(t, "polite"))
-	a.line(t)
+	a.Line(t)
 	if err := h.Signal(proc.TERM); !errors.Is(err, errSharedConsole) {
 		t.Errorf("with a bystander: %v", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"leash/internal/stop"
 	"leash/internal/system"
 	"leash/internal/testkit"
+	"leash/platform/platformtest"
 	"leash/watch"
 )
 
@@ -144,7 +145,7 @@ func TestGuard(t *testing.T) {
 		if got := h.Containment(); got != "job,process,descendants" {
 			t.Errorf("containment %q", got)
 		}
-		parent.cmd.Process.Kill()
+		parent.Cmd.Process.Kill()
 		status, records := guard(t, h, false)
 		if status != 0 {
 			t.Errorf("status %d, %v", status, records)
@@ -171,8 +172,8 @@ func TestChildrenOfTheDead(t *testing.T) {
 	h.hold.job.close(true) // as where no job is allowed
 	h.hold.job, h.hold.tree.enlist = nil, nil
 	child := opened(t, h.Kernel, worker.fork(t, "plain"))
-	worker.cmd.Process.Kill()
-	worker.cmd.Wait()
+	worker.Cmd.Process.Kill()
+	worker.Cmd.Wait()
 	status, records := guard(t, h, false)
 	if status != 0 || !child.ended() {
 		t.Errorf("status %d, the child ended: %v\n%v", status, child.ended(), records)
@@ -204,7 +205,7 @@ func TestRun(t *testing.T) {
 }
 
 // started is a worker of run, with standard streams that are ours to use.
-func started(t *testing.T, h *guarded, role string) *actor {
+func started(t *testing.T, h *guarded, role string) actor {
 	t.Helper()
 	in, feed, err := os.Pipe()
 	if err != nil {
@@ -224,10 +225,8 @@ func started(t *testing.T, h *guarded, role string) *actor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &actor{in: feed, out: bufio.NewReader(out)}
-	if got := a.line(t); got != "ready" {
-		t.Fatal(got)
-	}
+	a := actor{&platformtest.Actor{In: feed, Out: bufio.NewReader(out)}}
+	a.Ready(t)
 	return a
 }
 
@@ -246,7 +245,7 @@ func TestRunIsEnded(t *testing.T) {
 	if !job.has(child.h) || job.has(opened(t, h.Kernel, parent.PID()).h) || job.empty() {
 		t.Error("the job is wrong about what is in it")
 	}
-	parent.cmd.Process.Kill()
+	parent.Cmd.Process.Kill()
 	status, records := guard(t, h, true)
 	if !child.ended() || !job.empty() {
 		t.Error("the child lives")

@@ -115,15 +115,20 @@ func (k *Kernel) wrap(pid int, h win.Handle, rights uint32) (*handle, error) {
 		p.Close()
 		return nil, proc.ErrGone
 	}
-	var created, exited, kernel, user win.Filetime
-	if err := win.GetProcessTimes(h, &created, &exited, &kernel, &user); err != nil {
+	if p.start, err = createdAt(h); err != nil {
 		p.Close()
 		return nil, fmt.Errorf("process %d: %w", pid, err)
 	}
-	p.start = ticks(created)
 	p.ppid = parentOf(h)
 	p.uid, p.exe = k.users.of(h), imageOf(h)
 	return p, nil
+}
+
+// createdAt is when a process was created.
+func createdAt(h win.Handle) (uint64, error) {
+	var created, x win.Filetime
+	err := win.GetProcessTimes(h, &created, &x, &x, &x)
+	return ticks(created), err
 }
 
 func (h *handle) closed() bool { return h.h == 0 }
@@ -186,8 +191,8 @@ func (h *handle) parent() int {
 	}
 	defer win.CloseHandle(p)
 	parent := handle{h: p, rights: win.SYNCHRONIZE}
-	var created, x win.Filetime
-	if parent.ended() || win.GetProcessTimes(p, &created, &x, &x, &x) != nil || younger(ticks(created), h.start, h.k.latest()) {
+	start, err := createdAt(p)
+	if parent.ended() || err != nil || younger(start, h.start, h.k.latest()) {
 		return 0
 	}
 	return h.ppid

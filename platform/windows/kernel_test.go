@@ -95,7 +95,7 @@ func TestDenied(t *testing.T) {
 		if _, err := h.environ(); err == nil {
 			t.Errorf("%#x: its environment is read", rights)
 		}
-		a.End(t)
+		a.End(t, k)
 		if _, err := h.Info(); !errors.Is(err, proc.ErrGone) {
 			t.Errorf("%#x: after its end: %v", rights, err)
 		}

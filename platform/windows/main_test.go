@@ -9,15 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	win "golang.org/x/sys/windows"
 
 	"leash/internal/testkit"
+	"leash/platform/platformtest"
 )
 
 // roleVar makes the test binary one of the processes that the tests are about.
@@ -139,64 +138,26 @@ func command(role string) *exec.Cmd {
 }
 
 // actor is a process of a test that does as it is told.
-type actor struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Reader
-}
+type actor struct{ *platformtest.Actor }
 
-func start(t *testing.T, role string, flags uint32, env ...string) *actor {
+func start(t *testing.T, role string, flags uint32, env ...string) actor {
 	t.Helper()
 	return startWith(t, role, flags, nil, env...)
 }
 
-func startWith(t *testing.T, role string, flags uint32, args []string, env ...string) *actor {
+func startWith(t *testing.T, role string, flags uint32, args []string, env ...string) actor {
 	t.Helper()
 	cmd := command(role)
 	cmd.Args = append(cmd.Args, args...)
 	cmd.Env = append(cmd.Env, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: flags}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	a := &actor{cmd: cmd, in: in, out: bufio.NewReader(out)}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	if got := a.line(t); got != "ready" {
-		t.Fatalf("%q", got)
-	}
-	return a
+	return actor{platformtest.StartActor(t, cmd)}
 }
-
-func (a *actor) line(t *testing.T) string {
-	t.Helper()
-	line, err := a.out.ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(line)
-}
-
-func (a *actor) PID() int { return a.cmd.Process.Pid }
 
 // fork has it start a child, and ends that with the test.
-func (a *actor) fork(t *testing.T, how string) int {
+func (a actor) fork(t *testing.T, how string) int {
 	t.Helper()
-	fmt.Fprintln(a.in, how)
-	pid, err := strconv.Atoi(a.line(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	pid := a.Fork(t, how)
 	p, err := os.FindProcess(pid)
 	if err != nil {
 		t.Fatal(err)
@@ -205,20 +166,9 @@ func (a *actor) fork(t *testing.T, how string) int {
 	return pid
 }
 
-// await waits for what the system does not tell.
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	over := time.NewTimer(late)
-	defer over.Stop()
-	again := time.NewTicker(time.Millisecond)
-	defer again.Stop()
-	for !is() {
-		select {
-		case <-again.C:
-		case <-over.C:
-			t.Fatalf("%v without %s", late, what)
-		}
-	}
+	platformtest.Await(t, what, is)
 }
 
 func newTestKernel(t *testing.T) *Kernel {

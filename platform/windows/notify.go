@@ -30,7 +30,7 @@ type notifier struct {
 	stranger int // the last one, not checked again until then
 	until    time.Duration
 	barriers []barrierWait
-	budget   heartbeat.RateLimit
+	limit    heartbeat.RateLimit
 	resting  []*connection // nothing is under way, until the pause is over
 	paused   bool
 	pausedAt time.Duration
@@ -137,7 +137,7 @@ func (n *notifier) Close() {
 // proceed begins what is next for a connection, unless more comes in than we
 // want to read: then all of them rest for a moment.
 func (n *notifier) proceed(c *connection) {
-	for n.budget.Left() {
+	for n.limit.Left() {
 		done, err := c.start()
 		if !done {
 			return
@@ -173,7 +173,7 @@ func (s *System) listenAgain() {
 			continue
 		}
 		n.paused = false
-		n.budget.Refill(now)
+		n.limit.Refill(now)
 		resting := n.resting
 		n.resting = nil
 		for _, c := range resting {
@@ -192,7 +192,7 @@ func (n *notifier) finished(f finished) {
 		c.answering = false
 		return
 	}
-	n.budget.Refill(n.s.Now())
+	n.limit.Refill(n.s.Now())
 	c.waiting = false
 	was := c.fate
 	c.fate = kept
@@ -206,7 +206,7 @@ func (n *notifier) finished(f finished) {
 func (n *notifier) happens(c *connection, size uint32, err error) bool {
 	if err == nil || err == win.ERROR_MORE_DATA { // else it has cost before
 		if !c.prepaid {
-			n.budget.Spend()
+			n.limit.Spend()
 		}
 		c.prepaid = false
 	}

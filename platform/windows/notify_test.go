@@ -279,7 +279,7 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	// A child of the worker is none.
 	h.hear(t, h.s, os.Getpid())
 	speaker := start(t, "speak", 0, pipeVar+"="+at)
-	fmt.Fprintln(speaker.in, "READY=1")
+	fmt.Fprintln(speaker.In, "READY=1")
 	h.hears(t, ready)
 }
 
@@ -349,11 +349,11 @@ func TestFlood(t *testing.T) {
 // overspend has a message come in when so many too many were read already. It returns
 // since when; while a slow machine pays that back before, it is done once more.
 func overspend(h *ear, spent int) (began time.Duration) {
-	for began == 0 || h.budget.Left() {
+	for began == 0 || h.limit.Left() {
 		began = h.s.Now()
-		h.budget.Refill(began)
+		h.limit.Refill(began)
 		for range heartbeat.Burst + spent {
-			h.budget.Spend()
+			h.limit.Spend()
 		}
 		h.s.handle(<-h.s.happened)
 	}

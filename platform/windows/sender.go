@@ -25,7 +25,7 @@ func (n *notifier) speaksForWorker(c *connection) bool {
 	case pid == n.stranger && n.s.Now() < n.until:
 		return false
 	}
-	if n.lookAtSender(w.hold, pid, noticed) {
+	if n.verifySender(w.hold, pid, noticed) {
 		return true
 	}
 	n.stranger, n.until = pid, n.s.Now()+strangerFor
@@ -36,8 +36,8 @@ func (n *notifier) speaksForWorker(c *connection) bool {
 // of all processes. After that its number may be another's.
 const strangerFor = 100 * time.Millisecond
 
-// lookAtSender opens and verifies the process that has the number.
-func (n *notifier) lookAtSender(hold *containment, pid int, noticed uint64) bool {
+// verifySender opens and verifies the process that has the number.
+func (n *notifier) verifySender(hold *containment, pid int, noticed uint64) bool {
 	p, err := win.OpenProcess(win.PROCESS_QUERY_INFORMATION, false, uint32(pid)) // Wine 8 wants it for a job
 	if err != nil {
 		p, err = win.OpenProcess(win.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
@@ -46,8 +46,7 @@ func (n *notifier) lookAtSender(hold *containment, pid int, noticed uint64) bool
 		return false
 	}
 	defer win.CloseHandle(p)
-	var created, x win.Filetime
-	if win.GetProcessTimes(p, &created, &x, &x, &x) != nil || ticks(created) > noticed {
+	if start, err := createdAt(p); err != nil || start > noticed {
 		return false
 	}
 	switch {

@@ -33,12 +33,11 @@ func TestParentDies(t *testing.T) {
 		if events, err := h.Wait(h.Now()+20*time.Millisecond, true); len(events) > 0 || err != nil {
 			t.Fatal(events, err)
 		}
-		a.cmd.Process.Kill()
+		a.Cmd.Process.Kill()
 		by := map[string]string{"event": "handle", "poll": "poll"}[backend]
 		if e := next[watch.ParentDied](t, h); e.PID != a.PID() || e.By != by {
 			t.Errorf("%+v", e)
 		}
-		a.End(t)
 		if alive, err := h.AddParent(a.PID()); alive || err != nil {
 			t.Errorf("a dead one: %v, %v", alive, err)
 		}
@@ -70,7 +69,7 @@ func TestManyProcesses(t *testing.T) {
 	}
 	all = append(all[perWaiter:], watched())
 	late := opened(t, s.Kernel, a.PID())
-	a.cmd.Process.Kill()
+	a.Cmd.Process.Kill()
 	told := make(map[stop.Handle]int)
 	hear := func() {
 		for s.Waiting(owner) > 0 {

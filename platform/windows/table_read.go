@@ -107,7 +107,7 @@ func (t *Table) read(h *handle) (p snapshot.Process, whole bool, err error) {
 		// be given out anew while members of it live.
 		p.PGID = h.console()
 	}
-	args, unread := t.words(h, &p)
+	args, unread := t.readArgs(h, &p)
 	p.Leash = t.Kernel.isLeash(h.exe) || leashNamed(p.Name) && (len(p.EnvRuns) == 0 || program.Marked(h.exe))
 	if p.Leash {
 		p.Guards = snapshot.GuardedPID(args)
@@ -118,9 +118,9 @@ func (t *Table) read(h *handle) (p snapshot.Process, whole bool, err error) {
 	return p, unread == nil, nil
 }
 
-// words reads arguments and environment. Most processes name no run in them, and
+// readArgs reads arguments and environment. Most processes name no run in them, and
 // nothing is decoded.
-func (t *Table) words(h *handle, p *snapshot.Process) (args []string, err error) {
+func (t *Table) readArgs(h *handle, p *snapshot.Process) (args []string, err error) {
 	at, err := h.parameters()
 	if err != nil {
 		return nil, err

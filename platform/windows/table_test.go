@@ -227,7 +227,7 @@ func TestTableKnowsTheDead(t *testing.T) {
 	table := newTestTable(t)
 	a := start(t, "fork", 0, "LEASH_RUN_ID=abc1234")
 	id := identity(t, table, a.PID())
-	a.End(t) // and is held by a handle of package os
+	a.End(t, table.Kernel) // and is held by a handle of package os
 	if table.Life(id) != snapshot.Dead || !table.ended(id.PID) {
 		t.Error("it lives")
 	}
@@ -239,7 +239,7 @@ func TestTableKnowsTheDead(t *testing.T) {
 // More handles are waited for than one call of the system can wait for.
 func TestTableWaitsForMany(t *testing.T) {
 	table := newTestTable(t)
-	actors := []*actor{start(t, "fork", 0), start(t, "fork", 0), start(t, "fork", 0)}
+	actors := []actor{start(t, "fork", 0), start(t, "fork", 0), start(t, "fork", 0)}
 	var handles []snapshot.Handle
 	for i := range 2*perWaiter + 3 {
 		h, err := table.Open(actors[i%len(actors)].PID())

@@ -5,7 +5,6 @@ package windows
 import (
 	"time"
 
-	"leash/internal/proc"
 	"leash/internal/snapshot"
 )
 
@@ -17,15 +16,11 @@ type tableHandle struct {
 }
 
 // Open takes a handle on the process that has the PID now; proc.ErrGone if none has, and
-// for the hosts of consoles (see Kernel.Open).
+// for the hosts of consoles (see Kernel.openProgram).
 func (t *Table) Open(pid int) (snapshot.Handle, error) {
-	h, err := t.Kernel.open(pid)
+	h, err := t.Kernel.openProgram(pid)
 	if err != nil {
 		return nil, err
-	}
-	if isConsoleHost(h.exe) {
-		h.Close()
-		return nil, proc.ErrGone
 	}
 	th := &tableHandle{handle: h, t: t}
 	t.open[pid] = th

@@ -34,8 +34,8 @@ func IsTerminal(f *os.File) bool {
 		win.SetConsoleMode(h, mode|win.ENABLE_VIRTUAL_TERMINAL_PROCESSING) == nil
 }
 
-// NobodyReads reports whether an error of writing says that nothing reads any more.
-func NobodyReads(err error) bool {
+// IsBrokenPipe reports whether an error of writing says that nothing reads any more.
+func IsBrokenPipe(err error) bool {
 	return errors.Is(err, win.ERROR_BROKEN_PIPE) || errors.Is(err, win.ERROR_NO_DATA) || errors.Is(err, syscall.EPIPE)
 }
 

@@ -50,16 +50,16 @@ func sendCtrlC() {
 func TestShield(t *testing.T) {
 	a := start(t, "shielded", win.CREATE_NO_WINDOW)
 	startWith(t, "ctrl-c", 0, []string{strconv.Itoa(a.PID())})
-	if got := a.line(t); got != "heard" {
+	if got := a.Line(t); got != "heard" {
 		t.Errorf("%q", got)
 	}
-	a.cmd.Wait()
-	if got := uint32(a.cmd.ProcessState.ExitCode()); got != interrupted {
+	a.Cmd.Wait()
+	if got := uint32(a.Cmd.ProcessState.ExitCode()); got != interrupted {
 		t.Errorf("status %#x", got)
 	}
 	b := startWith(t, "shielded", win.CREATE_NO_WINDOW, []string{"no process sends"})
-	b.cmd.Wait()
-	if got := b.cmd.ProcessState.ExitCode(); got != 3 {
+	b.Cmd.Wait()
+	if got := b.Cmd.ProcessState.ExitCode(); got != 3 {
 		t.Errorf("status %d, and nothing was held back", got)
 	}
 }
@@ -99,16 +99,16 @@ func TestTerminal(t *testing.T) {
 			t.Errorf("%s: %d columns, %t", f.Name(), Width(f), IsTerminal(f))
 		}
 	}
-	if _, err := w.WriteString("x"); err != nil || NobodyReads(err) {
+	if _, err := w.WriteString("x"); err != nil || IsBrokenPipe(err) {
 		t.Error(err)
 	}
 	r.Close()
-	if _, err := w.WriteString("x"); !NobodyReads(err) {
+	if _, err := w.WriteString("x"); !IsBrokenPipe(err) {
 		t.Errorf("no process reads: %v", err)
 	}
 	for err, want := range map[error]bool{win.ERROR_BROKEN_PIPE: true, win.ERROR_NO_DATA: true, syscall.EPIPE: true,
 		win.ERROR_DISK_FULL: false, errors.ErrUnsupported: false} {
-		if got := NobodyReads(err); got != want {
+		if got := IsBrokenPipe(err); got != want {
 			t.Errorf("%v: %t", err, got)
 		}
 	}

@@ -1,0 +1,14 @@
+//go:build unix && !linux
+
+package posix
+
+import "errors"
+
+const (
+	pathOnly = 0
+	fdDir    = "/dev/fd"
+
+	lastSignal = 31
+)
+
+func closeRange() error { return errors.ErrUnsupported }
