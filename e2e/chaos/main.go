@@ -13,6 +13,9 @@ import (
 )
 
 func main() {
+	if signal.Ignored(syscall.SIGHUP) { // as below nohup(1): a parent that inherits this does not die of it
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	if len(os.Args) > 1 {
 		role, spec := os.Args[1], ""
 		if len(os.Args) > 2 {
