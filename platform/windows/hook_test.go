@@ -4,6 +4,7 @@ package windows
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -21,13 +22,18 @@ func TestHook(t *testing.T) {
 	}
 	defer other.Close()
 	for _, kill := range []bool{true, false} {
-		sh, err := s.StartHook(hookCommand("sleep"))
+		runs := filepath.Join(t.TempDir(), "runs")
+		c := hookCommand("hooked")
+		c.Env = append(c.Env, pipeVar+"="+runs)
+		sh, err := s.StartHook(c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		h := sh.(*handle)
 		defer h.Close()
 		self := opened(t, s.Kernel, os.Getpid())
+		// A shell that is killed within CreateProcess hangs under Wine 8.
+		await(t, "the program of the hook", func() bool { _, err := os.Stat(runs); return err == nil })
 		var child *handle
 		await(t, "the child of the hook", func() bool {
 			pids := slices.DeleteFunc(h.job.pids(), func(pid int) bool { return pid == h.pid })

@@ -39,6 +39,12 @@ func play(role string) {
 	case "sleep":
 		fmt.Println("ready")
 		stay()
+	case "hooked": // makes a file when it runs
+		if err := os.WriteFile(os.Getenv(pipeVar), nil, 0o600); err != nil {
+			fmt.Println(err)
+			os.Exit(99)
+		}
+		stay()
 	case "fork":
 		fork()
 	case "deaf":
@@ -65,7 +71,7 @@ func play(role string) {
 	os.Exit(99)
 }
 
-// pipeVar names the pipe that a worker writes to.
+// pipeVar names the pipe that a worker writes to, or the file that a hook makes.
 const pipeVar = "LEASH_HEARTBEAT_PIPE"
 
 // speak says what it reads, each line for itself.
