@@ -62,3 +62,6 @@ func (unsupported) Read([]byte) (int, error) { return 0, ErrSystem }
 
 func CheckView() error       { return ErrSystem }
 func CheckProgram(int) error { return ErrSystem }
+
+// TotalMemory is not known.
+func TotalMemory() uint64 { return 0 }

@@ -19,7 +19,10 @@ type (
 		By  string
 	}
 	// WorkerExited: the worker has ended, with all its threads.
-	WorkerExited struct{ Exit proc.Exit }
+	WorkerExited struct {
+		Exit  proc.Exit
+		Usage proc.Usage
+	}
 	// Signalled: the watchdog itself got a signal.
 	Signalled struct {
 		Signal proc.Signal
@@ -27,11 +30,13 @@ type (
 	}
 	// Quiet: every process whose end was watched has ended.
 	Quiet struct{}
-	// Counted answers the Count action. If Exited, the worker has ended, with Exit.
+	// Counted answers the Count action. If Exited, the worker has ended, with Exit and
+	// Usage.
 	Counted struct {
 		Census stop.Census
 		Exited bool
 		Exit   proc.Exit
+		Usage  proc.Usage
 	}
 	// Sent is one signal that an action sent.
 	Sent struct{ stop.Sent }
@@ -45,8 +50,10 @@ type (
 	Resumed struct{}
 	// HookEnded: the hang command has ended. Err says why it failed, if it did.
 	HookEnded struct{ Err error }
-	// Restarted: the next worker was started.
-	Restarted struct{}
+	// Restarted: the next worker was started. MemoryMax is as in Config.
+	Restarted struct{ MemoryMax uint64 }
+	// Measured answers the Measure action: the memory of the worker's tree.
+	Measured struct{ Bytes uint64 }
 	// NotRestarted: the next worker could not be started; Status is the exit status
 	// that this means.
 	NotRestarted struct {
@@ -74,6 +81,7 @@ func (HookEnded) event()    {}
 func (Restarted) event()    {}
 func (NotRestarted) event() {}
 func (SentinelDied) event() {}
+func (Measured) event()     {}
 func (Tick) event()         {}
 
 // Role is what a signal to the watchdog means.
@@ -131,6 +139,8 @@ const (
 	DoPassOn
 	// DoRestart starts the next worker.
 	DoRestart
+	// DoMeasure measures the memory of the worker's tree.
+	DoMeasure
 	// DoLog writes Record.
 	DoLog
 	// DoExit ends the watchdog with Status.
@@ -140,7 +150,7 @@ const (
 var kindNames = [...]string{
 	"signal-all", "signal-new", "signal-worker", "signal-group", "kill", "count", "scan",
 	"read-labels", "update-record", "mark-record", "save-record", "remove-record", "forward", "suspend",
-	"hook", "end-hook", "hang-signal", "pass-on", "restart", "log", "exit",
+	"hook", "end-hook", "hang-signal", "pass-on", "restart", "measure", "log", "exit",
 }
 
 // Action is one thing to do.

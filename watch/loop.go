@@ -22,6 +22,8 @@ type Host interface {
 	Count() stop.Census
 	// Exit is the worker's exit status, and whether it has ended.
 	Exit() (proc.Exit, bool)
+	// Usage is what a worker that has ended used.
+	Usage() proc.Usage
 	Scan()
 	Forward(proc.Signal) []stop.Sent
 	// Suspend stops the worker, then the watchdog, and returns when both were continued.
@@ -38,6 +40,10 @@ type Host interface {
 	// Restart starts the next worker. If it fails, status is the exit status that the
 	// failure means.
 	Restart() (status int, err error)
+	// MemoryMax is the memory limit that is to be kept by measuring, because the system
+	// does not enforce it; 0: none. Measure measures, and tells when it is above.
+	MemoryMax() uint64
+	Measure() (bytes uint64)
 
 	// ReadLabels and the following perform the actions of the same names. last: this
 	// may be the last time that the worker's labels can be read.
@@ -294,7 +300,9 @@ func (g *Watch) perform(a Action) {
 		h.RemoveRecord()
 	case DoCount:
 		c := Counted{Census: h.Count()}
-		c.Exit, c.Exited = h.Exit()
+		if c.Exit, c.Exited = h.Exit(); c.Exited {
+			c.Usage = h.Usage()
+		}
 		g.queue = append(g.queue, c)
 	case DoHook:
 		if err := h.Hook(a.Text); err != nil {
@@ -310,8 +318,10 @@ func (g *Watch) perform(a Action) {
 		if status, err := h.Restart(); err != nil {
 			g.queue = append(g.queue, NotRestarted{status, err})
 		} else {
-			g.queue = append(g.queue, Restarted{})
+			g.queue = append(g.queue, Restarted{MemoryMax: h.MemoryMax()})
 		}
+	case DoMeasure:
+		g.queue = append(g.queue, Measured{h.Measure()})
 	case DoLog:
 		h.Log(a.Record)
 	}

@@ -88,6 +88,9 @@ type Config struct {
 	// GraceMax bounds the grace period that a stopping worker may extend
 	// (EXTEND_TIMEOUT_USEC); it counts from the beginning of the ending.
 	GraceMax time.Duration
+	// MemoryMax, if not zero, is a limit in bytes that the system does not enforce: the
+	// tree is measured, and killed if it is above.
+	MemoryMax uint64
 	// Restart may be set if Owns, with MaxRestarts in a row. Seed is for the jitter.
 	Restart     Restart
 	MaxRestarts int
@@ -144,7 +147,10 @@ type life struct {
 	marked   bool          // the record says that the ending has begun
 
 	exit      proc.Exit
+	usage     proc.Usage
 	exited    bool
+	measureAt time.Duration
+	overMax   bool // its tree was killed because it used more than MemoryMax
 	method    string
 	survivors int
 	proven    bool // the last count proved that no process is left
@@ -186,6 +192,9 @@ func (m *Machine) due() (at time.Duration, ok bool) {
 		if m.cfg.Scans && (!ok || m.scanAt < at) {
 			at, ok = m.scanAt, true
 		}
+		if m.cfg.MemoryMax > 0 && (!ok || m.measureAt < at) {
+			at, ok = m.measureAt, true
+		}
 		return at, ok
 	case Hanging:
 		return m.words.until, true
@@ -218,9 +227,9 @@ func (m *Machine) Step(now time.Duration, e Event) []Action {
 	case Counted:
 		m.survivors, m.proven = e.Census.Living, e.Census.Proven
 		if e.Exited {
-			m.noteExit(now, e.Exit)
+			m.noteExit(now, e.Exit, e.Usage)
 		} else if e.Census.Ended && !m.cfg.Owns { // its exit status is unknown
-			m.noteExit(now, proc.Exit{})
+			m.noteExit(now, proc.Exit{}, proc.Usage{})
 		}
 		e.Census.Ended = e.Census.Ended || m.exited // the scan may have failed to read it
 		m.follow(m.seq.Counted(now, e.Census))
@@ -235,9 +244,11 @@ func (m *Machine) Step(now time.Duration, e Event) []Action {
 	case HookEnded:
 		m.hookEnded(now, e.Err)
 	case Restarted:
-		m.restarted(now)
+		m.restarted(now, e)
 	case NotRestarted:
 		m.notRestarted(now, e)
+	case Measured:
+		m.measured(now, e)
 	case SentinelDied:
 		m.sentinelDied(now)
 	case Tick:
@@ -304,12 +315,12 @@ func (m *Machine) workerExited(now time.Duration, e WorkerExited) {
 	} else {
 		m.follow(m.seq.Quiet())
 	}
-	m.noteExit(now, e.Exit)
+	m.noteExit(now, e.Exit, e.Usage)
 }
 
-func (m *Machine) noteExit(now time.Duration, exit proc.Exit) {
+func (m *Machine) noteExit(now time.Duration, exit proc.Exit, used proc.Usage) {
 	if !m.exited {
-		m.exited, m.exit = true, exit
+		m.exited, m.exit, m.usage = true, exit, used
 		m.logTerminated(now)
 	}
 }
@@ -391,6 +402,7 @@ func (m *Machine) tick(now time.Duration) {
 				m.out = append(m.out, Action{Kind: DoUpdateRecord})
 			}
 		}
+		m.measure(now)
 		if m.judge != nil {
 			m.listen(now)
 		}
@@ -459,7 +471,7 @@ func (m *Machine) first() ActionKind {
 
 func (m *Machine) finish(now time.Duration) {
 	if m.survivors == 0 {
-		m.noteExit(now, proc.Exit{})
+		m.noteExit(now, proc.Exit{}, proc.Usage{})
 	}
 	m.endRecord()
 	ok := m.survivors == 0
@@ -484,7 +496,11 @@ func (m *Machine) finish(now time.Duration) {
 
 func (m *Machine) stopped(outcome string, status int) {
 	m.state = Stopped
-	m.log(StoppedRecord(outcome, status))
+	r := StoppedRecord(outcome, status)
+	if cause := m.cause(); cause == OOMKilled || cause == OverMemoryMax { // the restarts end here, and this is why
+		r.Attrs = append(r.Attrs, slog.String(event.Cause, cause))
+	}
+	m.log(r)
 	m.out = append(m.out, Action{Kind: DoExit, Status: status})
 }
 
@@ -552,7 +568,9 @@ func (m *Machine) logTerminated(now time.Duration) {
 	}
 	r.Attrs = append(r.Attrs,
 		slog.String(event.Reason, m.outcome),
+		slog.String(event.Cause, m.cause()),
 		slog.Int64(event.UptimeMS, m.uptime(now).Milliseconds()))
+	r.Attrs = append(r.Attrs, m.used()...)
 	m.log(r)
 }
 

@@ -49,7 +49,7 @@ func (m *Machine) tries() bool {
 	}
 	m.log(Record{Event: event.WatchdogWarning, Level: slog.LevelWarn,
 		Text:  "the worker failed too often in a row (--max-restarts)",
-		Attrs: []slog.Attr{slog.Int(event.Attempt, m.restarts)}})
+		Attrs: []slog.Attr{slog.Int(event.Attempt, m.restarts), slog.String(event.Cause, m.cause())}})
 	return false
 }
 
@@ -69,17 +69,17 @@ func (m *Machine) backOff(now time.Duration) {
 }
 
 // restarted begins the watch of the next worker.
-func (m *Machine) restarted(now time.Duration) {
+func (m *Machine) restarted(now time.Duration, e Restarted) {
 	if m.state != BackingOff {
 		return
 	}
-	m.cfg.Uptime = 0
+	m.cfg.Uptime, m.cfg.MemoryMax = 0, e.MemoryMax
 	m.begin(now)
 }
 
 // begin resets what is known of a worker to its start.
 func (m *Machine) begin(now time.Duration) {
-	m.life = life{polite: m.cfg.StopSignal, method: "none", bornAt: now, wellUntil: now}
+	m.life = life{polite: m.cfg.StopSignal, method: "none", bornAt: now, wellUntil: now, measureAt: now + measureEvery}
 	m.state = Watching
 	if m.cfg.Beats != nil {
 		m.judge = heartbeat.NewJudge(*m.cfg.Beats, now)

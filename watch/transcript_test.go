@@ -143,6 +143,8 @@ func readConfig(words []string) (cfg watch.Config, err error) {
 			cfg.Grace, err = time.ParseDuration(value)
 		case "uptime":
 			cfg.Uptime, err = time.ParseDuration(value)
+		case "memory-max":
+			cfg.MemoryMax, err = strconv.ParseUint(value, 10, 64)
 		case "stop":
 			cfg.StopSignal, err = readSignal("SIG" + value)
 		default:
@@ -223,9 +225,16 @@ func readEvent(words []string) (watch.Event, error) {
 	case kind == "parent-died" && len(rest) == 2:
 		pid, err := strconv.Atoi(rest[0])
 		return watch.ParentDied{PID: pid, By: rest[1]}, err
-	case kind == "worker-exited" && len(rest) == 1:
+	case kind == "worker-exited" && (len(rest) == 1 || len(rest) == 2):
 		exit, err := readExit(rest[0])
-		return watch.WorkerExited{Exit: exit}, err
+		e := watch.WorkerExited{Exit: exit}
+		if len(rest) == 2 {
+			e.Usage, err = readUsage(rest[1])
+		}
+		return e, err
+	case kind == "measured" && len(rest) == 1:
+		n, err := strconv.ParseUint(rest[0], 10, 64)
+		return watch.Measured{Bytes: n}, err
 	case kind == "signalled" && len(rest) == 2:
 		sig, err := readSignal(rest[0])
 		for r := watch.Ignored; r <= watch.Suspends; r++ {
@@ -259,6 +268,13 @@ func readBeatEvent(kind string, rest []string) (watch.Event, error) {
 		return watch.HookEnded{}, nil
 	case kind == "hook-failed" && len(rest) > 0:
 		return watch.HookEnded{Err: errors.New(strings.Join(rest, " "))}, nil
+	case kind == "restarted" && len(rest) == 1:
+		text, ok := strings.CutPrefix(rest[0], "memory-max=")
+		n, err := strconv.ParseUint(text, 10, 64)
+		if !ok {
+			err = fmt.Errorf("restarted %q", rest)
+		}
+		return watch.Restarted{MemoryMax: n}, err
 	case kind == "not-restarted" && len(rest) > 1:
 		status, err := strconv.Atoi(rest[0])
 		return watch.NotRestarted{Status: status, Err: errors.New(strings.Join(rest[1:], " "))}, err
@@ -273,7 +289,23 @@ func readBeatEvent(kind string, rest []string) (watch.Event, error) {
 	return nil, fmt.Errorf("event %q %q", kind, rest)
 }
 
-// readExit reads unknown, a status, or the name of a signal.
+// readUsage reads scope/user/system/peak/OOM kills: tree/1s/20ms/1048576/1.
+func readUsage(word string) (u proc.Usage, err error) {
+	f := strings.Split(word, "/")
+	if len(f) != 5 || f[0] != "tree" && f[0] != "worker" {
+		return u, fmt.Errorf("usage %q", word)
+	}
+	var errs [4]error
+	u.Known, u.Tree = true, f[0] == "tree"
+	u.User, errs[0] = time.ParseDuration(f[1])
+	u.System, errs[1] = time.ParseDuration(f[2])
+	u.Peak, errs[2] = strconv.ParseUint(f[3], 10, 64)
+	u.OOMKills, errs[3] = strconv.ParseUint(f[4], 10, 64)
+	return u, errors.Join(errs[:]...)
+}
+
+// readExit reads unknown, a status, or the name of a signal, with +core after it if it left a
+// core dump.
 func readExit(word string) (proc.Exit, error) {
 	if word == "unknown" {
 		return proc.Exit{}, nil
@@ -281,8 +313,9 @@ func readExit(word string) (proc.Exit, error) {
 	if code, err := strconv.Atoi(word); err == nil {
 		return proc.Exit{Known: true, Code: code}, nil
 	}
+	word, core := strings.CutSuffix(word, "+core")
 	sig, err := readSignal(word)
-	return proc.Exit{Known: true, Signal: sig}, err
+	return proc.Exit{Known: true, Signal: sig, Core: core}, err
 }
 
 func readCensus(words []string) (c stop.Census, err error) {
@@ -353,7 +386,8 @@ func TestTranscriptsAreReadStrictly(t *testing.T) {
 		config + "@1s sent SIGTERM group 7 refused", config + "@1s parent-died x pidfd",
 		"config run beats=2s/10s", "config run beats=2s/10s/3/1s/1s", "config run beats=2s/10s/x", "config run restart=never",
 		"config run hang-signal=NONE", "config run max-restarts=x", config + "@1s heard", config + "@1s heard hello",
-		config + "@1s overflowed x", config + "@1s hook-failed", config + "@1s not-restarted x y", config + "@1s not-restarted 1",
+		config + "@1s worker-exited 1 tree/1s", config + "@1s worker-exited 1 all/1s/1s/1/1", config + "@1s measured x", config + "@1s restarted x",
+		"config run memory-max=x", config + "@1s overflowed x", config + "@1s hook-failed", config + "@1s not-restarted x y", config + "@1s not-restarted 1",
 	} {
 		if got, err := replay(text); err == nil {
 			t.Errorf("%q was read:\n%s", text, got)

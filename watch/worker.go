@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"leash/internal/limit"
 	"leash/internal/proc"
 	"leash/internal/stop"
 	"leash/internal/system"
@@ -29,8 +30,11 @@ type Worker struct {
 	worker system.Handle
 	child  bool // this process started it
 	exit   proc.Exit
+	usage  proc.Usage // of one that was started and has ended
 	exited bool
-	told   bool // WorkerExited was returned
+	limits limit.Limits
+	hs     []stop.Handle // of Measure
+	told   bool          // WorkerExited was returned
 	ending bool
 	living int // at the last count
 
@@ -161,6 +165,7 @@ func (w *Worker) Start(c system.Command) (proc.Info, error) {
 	}
 	w.worker, w.tree.Root = h, h
 	w.child, w.exited, w.told, w.exit = true, false, false, proc.Exit{}
+	w.usage, w.limits = proc.Usage{}, c.Limits
 	w.contain()
 	info, err := w.tree.Adopt()
 	if err == nil {
@@ -197,6 +202,9 @@ func (w *Worker) noteExit() {
 	}
 	if exit, ended := w.worker.Exit(); ended {
 		w.exited, w.exit = true, exit
+		if w.child {
+			w.usage = w.hold.Usage()
+		}
 	}
 }
 
@@ -206,7 +214,7 @@ func (w *Worker) tellExit() {
 	w.tellLostSentinel()
 	if w.exited && !w.told {
 		w.told = true
-		w.events = append(w.events, WorkerExited{Exit: w.exit})
+		w.events = append(w.events, WorkerExited{Exit: w.exit, Usage: w.usage})
 	}
 }
 

@@ -19,15 +19,15 @@ import (
 )
 
 type common struct {
-	ParentPid    []int         `group:"Parent:" env:"LEASH_PARENT_PID" placeholder:"PID" help:"May be repeated, any one counts; default: the process that started the watchdog"`
+	ParentPid    []int         `group:"Parent:" env:"LEASH_PARENT_PID" placeholder:"PID" help:"May be repeated; default: our own"`
 	ParentFd     *int          `group:"Parent:" placeholder:"FD" help:"Lifeline: end-of-file here is the parent's end"`
 	Backend      string        `group:"Parent:" env:"LEASH_BACKEND" enum:"auto, event, poll" default:"auto" help:"Notice ends by: ${enum}"`
 	PollInterval time.Duration `group:"Parent:" env:"LEASH_POLL_INTERVAL" default:"1s" help:"Time between two polls"`
 	WorkerID     string        `group:"Worker:" env:"LEASH_WORKER_ID" placeholder:"ID" help:"Label of the worker in events"`
-	RunID        string        `group:"Worker:" env:"LEASH_RUN_ID" placeholder:"ID" help:"Run that it belongs to; default: the worker's own with guard, else a new one"`
+	RunID        string        `group:"Worker:" env:"LEASH_RUN_ID" placeholder:"ID" help:"The worker's own, or a new one"`
 	Grace        time.Duration `group:"Ending:" env:"LEASH_GRACE" default:"3s" help:"From the stop signal to SIGKILL"`
 	StopSignal   string        `group:"Ending:" env:"LEASH_STOP_SIGNAL" default:"TERM" help:"A name or a number"`
-	KillMode     string        `group:"Ending:" env:"LEASH_KILL_MODE" enum:"mixed, group" default:"mixed" help:"mixed: signal the worker, then the rest of its tree; group: all at once"`
+	KillMode     string        `group:"Ending:" env:"LEASH_KILL_MODE" enum:"mixed, group" default:"mixed" help:"mixed (worker first), group (all)"`
 	LogFormat    string        `group:"events" env:"LEASH_LOG_FORMAT" enum:"text, json" default:"text" help:"${enum}"`
 	LogLevel     string        `group:"events" env:"LEASH_LOG_LEVEL" enum:"auto, debug, info, warn, error" default:"auto" help:"${enum}"`
 	LogFile      string        `group:"events" env:"LEASH_LOG_FILE" placeholder:"FILE" help:"Append to this file, not to stderr"`
@@ -39,6 +39,7 @@ type common struct {
 // groups are the groups of flags that have a title of several words.
 var groups = kong.ExplicitGroups([]kong.Group{
 	{Key: "events", Title: "Events (level auto: info for guard or if one of these is given, else warn):"},
+	{Key: "limits", Title: "Limits of the worker's tree (--limits require: else it is not started):"},
 	{Key: "heartbeats", Title: "Heartbeats (while off, these flags are refused, their variables ignored):"},
 })
 
@@ -48,8 +49,9 @@ type guardFlags struct {
 
 type runFlags struct {
 	restartFlags `embed:""`
+	limitFlags   `embed:""`
 
-	Sentinel string   `group:"Worker:" env:"LEASH_SENTINEL" enum:"auto, off" default:"auto" help:"Second process that ends the tree if the watchdog is killed: ${enum}"`
+	Sentinel string   `group:"Worker:" env:"LEASH_SENTINEL" enum:"auto, off" default:"auto" help:"Backs the watchdog up: ${enum}"`
 	CloseFds bool     `group:"Worker:" help:"Pass on no descriptor above 2 and no LISTEN_FDS"`
 	KeepFd   []int    `group:"Worker:" placeholder:"FD" help:"With --close-fds: pass this one on"`
 	Command  []string `arg:"" optional:"" passthrough:"" help:"The worker: a program and its arguments."`
@@ -57,7 +59,7 @@ type runFlags struct {
 
 // Help is shown below the command's one line.
 func (runFlags) Help() string {
-	return "Exit status: the worker's own; 128+N for signal N; 124 it was ended because it hung or was not ready in time; " + failures
+	return "Exit status: the worker's own; 128+N for signal N; 124 it hung or was not ready in time; 125 watchdog failed or wrong call; 126 COMMAND cannot be executed; 127 not found."
 }
 
 // Help is shown below the command's one line.
@@ -97,7 +99,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 		return nil, err
 	}
 	forgetEmpty(k.Model.Flags)
-	ctx, err := k.Parse(mine)
+	ctx, err := k.Parse(joinNegative(mine))
 	if helped || errors.Is(err, errHelp) {
 		return nil, errHelp
 	}
@@ -108,6 +110,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	if strings.HasPrefix(ctx.Command(), "run") {
 		s.run, s.keepFDs, s.closeFDs, s.sentinel = true, f.Run.KeepFd, f.Run.CloseFds, f.Run.Sentinel
 		s.restart, s.maxRestarts = f.Run.Restart, f.Run.MaxRestarts
+		s.limitTexts(&f.Run.limitFlags)
 		s.common(&f.common)
 		s.commandAt = len(os.Args) - len(command)
 		if command == nil {
@@ -232,6 +235,9 @@ func (s *settings) check(given map[string]bool) error {
 		return err
 	}
 	if err := s.checkRestarts(); err != nil {
+		return err
+	}
+	if _, err := s.limits(); err != nil {
 		return err
 	}
 	return s.checkFDs()

@@ -53,6 +53,7 @@ func (w *watchdog) config() watch.Config {
 		MaxRestarts: w.maxRestarts, Debug: w.logLevel == "debug",
 	}
 	c.BeatEvery = w.managerWants()
+	c.MemoryMax = w.MemoryMax()
 	if w.onHangSignal != "" {
 		c.HangSignal, _ = platform.ParseSignal(w.onHangSignal)
 	}
@@ -172,6 +173,9 @@ func (w *watchdog) launch() error {
 	}
 	c.Env, c.Keep = w.workerEnv(), w.keepFDs
 	c.Sentinel, c.Last = w.sentinel == sentinelAuto, w.restart == "never"
+	if c.Limits, err = w.limits(); err != nil {
+		return err
+	}
 	if w.worker, err = w.Start(c); err != nil {
 		return commandFailed(c.Args[0], err)
 	}

@@ -12,7 +12,7 @@ type heartbeatFlags struct {
 	HeartbeatTimeout  time.Duration `group:"heartbeats" env:"LEASH_HEARTBEAT_TIMEOUT" default:"10s" help:"Hung: none for so long"`
 	MaxMissed         int           `group:"heartbeats" env:"LEASH_MAX_MISSED" default:"3" help:"Hung: so many missed in a row"`
 	StartupTimeout    time.Duration `group:"heartbeats" env:"LEASH_STARTUP_TIMEOUT" default:"0s" help:"Time until READY=1; 0s: any"`
-	NotifySocket      string        `group:"heartbeats" env:"LEASH_NOTIFY_SOCKET" placeholder:"SOCKET" help:"A path, @NAME or \\\\.\\pipe\\NAME; guard needs the one that its worker was given"`
+	NotifySocket      string        `group:"heartbeats" env:"LEASH_NOTIFY_SOCKET" placeholder:"SOCKET" help:"Guard needs its worker's own"`
 	OnHangCommand     string        `group:"heartbeats" env:"LEASH_ON_HANG_COMMAND" placeholder:"CMD" help:"Shell command: run first"`
 	OnHangSignal      string        `group:"heartbeats" env:"LEASH_ON_HANG_SIGNAL" placeholder:"SIGNAL" help:"Then sent to the worker"`
 	OnHangTimeout     time.Duration `group:"heartbeats" env:"LEASH_ON_HANG_TIMEOUT" default:"5s" help:"Longest wait for each"`

@@ -45,6 +45,12 @@ const runHelp = `
 --sentinel="auto"        $LEASH_SENTINEL
 --close-fds
 --keep-fd=FD,...
+--memory-max=SIZE        $LEASH_MEMORY_MAX
+--memory-high=SIZE       $LEASH_MEMORY_HIGH
+--tasks-max=N            $LEASH_TASKS_MAX
+--cpu-quota=N%           $LEASH_CPU_QUOTA
+--oom-score-adjust=N     $LEASH_OOM_SCORE_ADJUST
+--limits="require"       $LEASH_LIMITS
 `
 
 func TestHelp(t *testing.T) {

@@ -57,6 +57,10 @@ type settings struct {
 	// restart is never, on-failure or always.
 	restart     string
 	maxRestarts int
+	// The limits of the worker's tree as they were written; empty: none. bestEffort: what
+	// the system cannot enforce is no error.
+	memoryMax, memoryHigh, tasksMax, cpuQuota, oomScoreAdjust string
+	bestEffort                                                bool
 }
 
 func newSettings() *settings {
@@ -174,6 +178,7 @@ func (s *settings) fields() []any {
 		&s.notifySocket, &s.onHangSignal, &s.onHangCommand, &s.onHangTimeout, &s.graceMax,
 		&s.closeFDs, &s.sentinel, &s.sentinelFD, &s.sentinelPID, &s.lean, &s.saved,
 		&s.restart, &s.maxRestarts, &s.killMode, &s.named,
+		&s.memoryMax, &s.memoryHigh, &s.tasksMax, &s.cpuQuota, &s.oomScoreAdjust, &s.bestEffort,
 	}
 }
 

@@ -226,7 +226,7 @@ func (w *watchdog) start(dead bool) error {
 }
 
 func commandFailed(name string, err error) error {
-	if errors.Is(err, platform.ErrSentinel) {
+	if errors.Is(err, platform.ErrSentinel) || limitError(err) {
 		return err // not the command's fault
 	}
 	status := exitCannot
@@ -259,7 +259,7 @@ func (w *watchdog) ensureRunID() (err error) {
 // workerEnv is the watchdog's environment, with the worker's labels and without the variables
 // that are meant for this watchdog alone.
 func (w *watchdog) workerEnv() []string {
-	env := without(w.originalEnv(), "LEASH_RUN_ID", "LEASH_WORKER_ID", "LEASH_RUN_OWNER", "SPT_NOENV",
+	env := without(without(w.originalEnv(), limitVars...), "LEASH_RUN_ID", "LEASH_WORKER_ID", "LEASH_RUN_OWNER", "SPT_NOENV",
 		"LEASH_PARENT_PID", "LEASH_LOG_FD", "LEASH_NOTIFY_SOCKET", "LEASH_ROLE")
 	if w.closeFDs { // and the variables of inherited sockets, which are closed (sd_listen_fds(3))
 		env = without(env, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
@@ -302,6 +302,7 @@ func (w *watchdog) begin(dead bool) {
 	}
 	started.Attrs = append(started.Attrs, slog.String(event.Backend, w.Backend()),
 		slog.String(event.Containment, containment), slog.String(event.KillMode, w.mode()))
+	w.tellLimits(&started)
 	started.Attrs = w.creation(started.Attrs)
 	w.Log(started)
 	w.warnOrphan()

@@ -69,6 +69,8 @@ func play(name string, args []string) error {
 		pause()
 	case "tree": // a worker with every kind of child
 		return tree(len(args) > 0 && args[0] == "wiped")
+	case "eat", "eats", "spin", "bomb": // see limits_test.go
+		return consume(name, args)
 	case "beats": // once, and then no more
 		return beats()
 	default:

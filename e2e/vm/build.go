@@ -128,6 +128,9 @@ func list(program, match string) ([]string, error) {
 	return strings.Fields(string(out)), nil
 }
 
+// systemd is a user's manager in a test.
+const systemd = "/lib/systemd/systemd"
+
 // addPrograms adds what the tests call.
 func addPrograms(a *archive, busybox string) error {
 	a.link("/usr/bin", "../bin")
@@ -144,6 +147,10 @@ func addPrograms(a *archive, busybox string) error {
 		if err := addLibraries(a, file); err != nil {
 			return err
 		}
+	}
+	a.copy(systemd, systemd)
+	if err := addLibraries(a, systemd); err != nil {
+		return err
 	}
 	a.link("/bin/sh", "dash")
 	out, err := exec.Command("/usr/bin/python3", "-c", "import sysconfig, _ctypes; print(sysconfig.get_path('stdlib')); print(_ctypes.__file__)").Output()

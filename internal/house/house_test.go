@@ -21,7 +21,7 @@ const module = "leash"
 // name covers (benchmarks, tests of the whole) may import any.
 var arrows = map[string][]string{
 	"cmd": {"watch", "scan", "reap", "internal", "platform"},
-	"watch": {"internal/system", "internal/stop", "internal/heartbeat", "internal/event", "internal/proc",
+	"watch": {"internal/system", "internal/stop", "internal/heartbeat", "internal/event", "internal/proc", "internal/limit",
 		"internal/ledger", "internal/owner", "internal/runid"},
 	"watch/watchsim": {"watch", "internal"},
 	"scan":           {"internal/snapshot", "internal/owner", "internal/ledger", "internal/proc"},

@@ -106,6 +106,7 @@ type Exit struct {
 	Known  bool
 	Code   int
 	Signal Signal
+	Core   bool // it was killed by Signal and left a core dump
 }
 
 // Status is the exit status in the shell's convention: 128+N for signal N.

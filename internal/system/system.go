@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"leash/internal/heartbeat"
+	"leash/internal/limit"
 	"leash/internal/proc"
 	"leash/internal/stop"
 )
@@ -44,6 +45,9 @@ type System interface {
 	Here() (boot string, namespace uint64, err error)
 	// Created is when a process was started.
 	Created(proc.ID) time.Time
+	// Memory is how much memory these processes use together, in bytes. It may be more
+	// than they do, if that is not more than enough; what cannot be read is not counted.
+	Memory(hs []stop.Handle, enough uint64) uint64
 
 	// Watch makes Wait report the end of a process, once, also if it has ended already.
 	// An error means that it will not be reported. Closing the handle undoes it. With
@@ -96,6 +100,9 @@ type Command struct {
 	Sentinel bool
 	// Last: no other worker follows.
 	Last bool
+	// Limits are those of the worker's tree. If the system does not enforce one Start
+	// returns a limit.Refused, unless they say otherwise.
+	Limits limit.Limits
 }
 
 // Options are the settings of a Containment.
@@ -135,6 +142,11 @@ type Containment interface {
 	Names() []string
 	// Cgroup is the path of the tree's cgroup; empty if it has none.
 	Cgroup() string
+	// Applied says which limits of the worker that was started last are enforced.
+	Applied() limit.Applied
+	// Usage is what a worker that we started and that has ended used, with its tree
+	// where the system counts that.
+	Usage() proc.Usage
 	// Holds reports whether a process is certainly in the tree, because it is in a
 	// cgroup that only the tree uses: neither this process nor one of others is in it.
 	Holds(h stop.Handle, others []stop.Handle) bool

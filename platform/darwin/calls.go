@@ -19,6 +19,10 @@ type calls interface {
 	Clock() uint64
 	// Boot is kern.bootsessionuuid.
 	Boot() (string, error)
+	// Resident is the resident set of a process in bytes; 0 if it cannot be read.
+	Resident(pid int) uint64
+	// Usage is what a process used, which may be a zombie; not Known if it cannot be read.
+	Usage(pid int) proc.Usage
 	// Self is our own PID.
 	Self() int
 	// WaitStatus takes apart what wait4(2) and NOTE_EXITSTATUS give.

@@ -3,6 +3,7 @@ package darwin
 import (
 	"strings"
 
+	"leash/internal/limit"
 	"leash/internal/proc"
 	"leash/internal/runid"
 	"leash/internal/stop"
@@ -16,6 +17,7 @@ type containment struct {
 	owner any
 
 	worker          *handle
+	applied         limit.Applied
 	runID, workerID string // labels of a worker that was started
 
 	wanted    bool          // a sentinel is
@@ -32,6 +34,9 @@ func (s *System) Contain(o system.Options) system.Containment {
 // Start starts the worker in a session of its own, behind a gate where a sentinel can
 // take it first.
 func (c *containment) Start(cmd system.Command) (system.Handle, error) {
+	if err := c.limit(cmd.Limits); err != nil {
+		return nil, err
+	}
 	c.wanted = cmd.Sentinel
 	c.runID, c.workerID = runid.FromEnviron([]byte(strings.Join(cmd.Env, "\x00")))
 	what := start{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Files: filesOf(cmd.Keep), Session: true}

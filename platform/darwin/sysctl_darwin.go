@@ -67,7 +67,7 @@ func (kernelCalls) WaitStatus(status int) proc.Exit { return exitOf(unix.WaitSta
 
 func exitOf(ws unix.WaitStatus) proc.Exit {
 	if ws.Signaled() {
-		return proc.Exit{Known: true, Signal: signalOf(int(ws.Signal()))}
+		return proc.Exit{Known: true, Signal: signalOf(int(ws.Signal())), Core: ws.CoreDump()}
 	}
 	return proc.Exit{Known: true, Code: ws.ExitStatus()}
 }

@@ -15,8 +15,10 @@ import (
 // cgroup is a leaf of the v2 hierarchy that holds one worker's tree. Its file cgroup.kill
 // kills all processes in it at once (Linux 5.14).
 type cgroup struct {
-	path string
-	fd   int
+	path    string
+	fd      int
+	later   []setting // for settle
+	limited bool      // it has limits, so the worker is started in it or not at all
 }
 
 // newCgroup creates a leaf below our own cgroup; nil if that is not possible: no v2, no
@@ -26,6 +28,11 @@ func (k *Kernel) newCgroup() *cgroup {
 	if base == "" {
 		return nil
 	}
+	return k.leafIn(base, true)
+}
+
+// leafIn creates a leaf in a folder. kills: only if it has cgroup.kill.
+func (k *Kernel) leafIn(base string, kills bool) *cgroup {
 	_, ns, err := k.here()
 	if err != nil {
 		return nil
@@ -39,8 +46,7 @@ func (k *Kernel) newCgroup() *cgroup {
 		os.Remove(path)
 		return nil
 	}
-	fd := c.fd
-	if unix.Faccessat(fd, "cgroup.kill", unix.W_OK, 0) != nil {
+	if kills && unix.Faccessat(c.fd, "cgroup.kill", unix.W_OK, 0) != nil {
 		c.remove()
 		return nil
 	}
@@ -64,16 +70,24 @@ func (k *Kernel) cgroupDir() string {
 		return ""
 	}
 	own := ownCgroup(b)
-	b, err = k.readFile(unix.AT_FDCWD, pathOf("/proc/self/mountinfo"))
-	if err != nil || own == "" {
+	if own == "" {
 		return ""
 	}
-	root, point := cgroup2Mount(b)
+	root, point := k.cgroup2()
 	below, ok := strings.CutPrefix(own, strings.TrimSuffix(root, "/"))
 	if point == "" || !ok {
 		return ""
 	}
 	return point + strings.TrimSuffix(below, "/")
+}
+
+// cgroup2 is where v2 is mounted, and the cgroup that is seen there.
+func (k *Kernel) cgroup2() (root, point string) {
+	b, err := k.readFile(unix.AT_FDCWD, pathOf("/proc/self/mountinfo"))
+	if err != nil {
+		return "", ""
+	}
+	return cgroup2Mount(b)
 }
 
 func (c *cgroup) kill() bool {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"leash/internal/limit"
 	"leash/internal/proc"
 	"leash/internal/stop"
 	"leash/internal/system"
@@ -24,6 +25,8 @@ type containment struct {
 	worker *handle
 	child  bool // we started it
 	cgroup *cgroup
+	// applied is what came of the limits of the last worker.
+	applied limit.Applied
 	// sentinel is our connection to it; nil if there is none. lost: it was killed, and the
 	// machine is to be told.
 	sentinel *sentinelConn
@@ -52,7 +55,10 @@ func (c *containment) Start(cmd system.Command) (system.Handle, error) {
 	}
 	c.needSentinel(&cmd)
 	if c.cgroup == nil {
-		c.cgroup = c.s.newCgroup()
+		var err error
+		if c.cgroup, err = c.leafFor(cmd.Limits); err != nil {
+			return nil, err
+		}
 	}
 	h, err := c.start(&cmd)
 	for tries := 0; err == errUnstarted; tries++ { // it was killed while no worker ran
@@ -60,6 +66,10 @@ func (c *containment) Start(cmd system.Command) (system.Handle, error) {
 			c.needSentinel(&cmd)
 		}
 		h, err = c.start(&cmd)
+	}
+	if err != nil && c.cgroup != nil && c.cgroup.limited {
+		c.cgroup.remove()
+		c.cgroup = nil
 	}
 	if err != nil && err != ErrSentinel && c.cgroup != nil {
 		// Starting a process in a cgroup may fail in many ways, and the command may not exist:
@@ -72,6 +82,9 @@ func (c *containment) Start(cmd system.Command) (system.Handle, error) {
 		return nil, err
 	}
 	h.worker, c.worker, c.child = true, h, true
+	if c.cgroup != nil {
+		c.cgroup.settle()
+	}
 	c.s.child(h, c.owner)
 	h.onReaped = func() {
 		c.sentinelDied() // only then is the worker our child
@@ -108,11 +121,11 @@ func (c *containment) sentinelPID() int {
 
 // start has the sentinel, if there is one, start the worker.
 func (c *containment) start(cmd *system.Command) (*handle, error) {
-	o := order{Path: cmd.Path, Args: cmd.Args, Last: cmd.Last}
+	o := order{Path: cmd.Path, Args: cmd.Args, Last: cmd.Last, Scored: cmd.Limits.Scored, Score: cmd.Limits.Score}
 	o.Env, o.Listens = cutListenPID(cmd.Env)
 	if c.sentinel != nil {
 		if c.cgroup != nil {
-			o.Cgroup = c.cgroup.path
+			o.Cgroup, o.Limited = c.cgroup.path, c.cgroup.limited
 		}
 		return c.startBySentinel(&o)
 	}
@@ -134,11 +147,14 @@ func (k *Kernel) forkWorker(o *order, c *cgroup) (pid, fd int, err error) {
 	if k.PIDFDs {
 		sys.PidFD = &fd
 	}
-	if c != nil {
+	gated := o.Listens || o.Scored
+	if c != nil && c.limited && gated { // the gate may need more than the limits: it goes in itself
+		o.Enter = c.path
+	} else if c != nil {
 		sys.UseCgroupFD, sys.CgroupFD = true, c.fd
 	}
 	attr := &syscall.ProcAttr{Env: o.Env, Files: []uintptr{0, 1, 2}, Sys: sys}
-	if o.Listens {
+	if gated {
 		pid, err = forkGate(o, attr)
 	} else {
 		pid, err = forkUnmasked(o.Path, o.Args, attr)

@@ -16,7 +16,8 @@ import (
 // A service to which systemd passes sockets checks whether LISTEN_PID is its own PID
 // (sd_listen_fds(3)). No parent knows the PID of a child before fork(2). So such a worker
 // starts as a gate, the same program as the watchdog, which sets the variable and executes the
-// command.
+// command. So does one with an oom_score_adj of its own, which nothing but the process itself
+// can have from its first instruction on without another having it for a moment.
 
 const (
 	listenPID = "LISTEN_PID"
@@ -98,8 +99,30 @@ func passGate(conn int) (status int) {
 		fmt.Fprintln(os.Stderr, "watchdog:", err)
 		return exitFailed
 	}
-	env := append(o.Env, listenPID+"="+strconv.Itoa(os.Getpid()))
-	failed, _ := syscall.Exec(o.Path, o.Args, env).(syscall.Errno)
+	env := o.Env
+	if o.Listens {
+		env = append(env, listenPID+"="+strconv.Itoa(os.Getpid()))
+	}
+	failed := takeOn(&o)
+	if failed == 0 {
+		failed, _ = syscall.Exec(o.Path, o.Args, env).(syscall.Errno)
+	}
 	unix.Write(conn, binary.NativeEndian.AppendUint32(nil, uint32(failed)))
 	return exitFailed
+}
+
+// takeOn gives this process what the worker must have before its first instruction. Writing the
+// PID 0 moves the process that writes (cgroups(7)). A failure is not the command's: EAGAIN.
+func takeOn(o *order) syscall.Errno {
+	var err error
+	if o.Scored {
+		err = writeFile(scoreFile, strconv.Itoa(o.Score))
+	}
+	if err == nil && o.Enter != "" {
+		err = writeFile(o.Enter+"/cgroup.procs", "0")
+	}
+	if err != nil {
+		return unix.EAGAIN
+	}
+	return 0
 }

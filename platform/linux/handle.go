@@ -32,6 +32,7 @@ type handle struct {
 	// reaps it, and onReaped is called then.
 	child, reaped bool
 	exit          proc.Exit
+	usage         proc.Usage
 	collect       func()
 	onReaped      func()
 

@@ -214,7 +214,11 @@ func (s *sentinel) tell(kind byte, n int32) error {
 func (s *sentinel) start(o *order) error {
 	s.forget()
 	if o.Cgroup != "" {
-		s.cgroup = openCgroup(o.Cgroup)
+		if s.cgroup = openCgroup(o.Cgroup); s.cgroup != nil {
+			s.cgroup.limited = o.Limited
+		} else if o.Limited { // it was removed: not without limits
+			return s.tell(toldFailed, int32(unix.EAGAIN))
+		}
 	}
 	unignore() // the worker must not inherit what we ignore
 	pid, fd, err := s.k.forkWorker(o, s.cgroup)
@@ -285,12 +289,14 @@ func (s *sentinel) forget() {
 func (s *sentinel) reap() (none bool) {
 	for {
 		var ws unix.WaitStatus
-		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+		var used unix.Rusage
+		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, &used)
 		switch {
 		case err == unix.EINTR:
 		case err != nil || pid <= 0:
 			return err == unix.ECHILD
 		case pid == s.pid:
+			s.tellUsage(&used)
 			s.tell(toldExit, int32(ws)) // the watchdog may have ended
 		}
 	}

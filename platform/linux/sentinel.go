@@ -41,6 +41,9 @@ const (
 
 	toldStarted = 'p' // the worker's PID
 	toldFailed  = 'f' // the error number of fork(2) or execve(2)
+	toldUser    = 'U' // before toldExit: processor time in ms, as bits of a float32,
+	toldSystem  = 'S' // that of the system,
+	toldPeak    = 'M' // and memory in KiB
 	toldExit    = 'x' // the worker's wait status
 	toldSome    = 'm' // children are left
 	toldNone    = 'n' // no child is left
@@ -118,6 +121,7 @@ type sentinelConn struct {
 	token   int
 	asked   int32
 	exit    func(unix.WaitStatus)
+	usage   proc.Usage // of the worker, as told before toldExit
 	part    [toldSize]byte
 	n       int // bytes of part
 }
@@ -133,7 +137,7 @@ func (c *containment) useSentinel(conn, pid int) error {
 	s.exit = func(ws unix.WaitStatus) {
 		if w := c.worker; w != nil && w.child && !w.reaped {
 			delete(c.s.children, w.pid)
-			w.reaped, w.exit = true, exitOf(ws)
+			w.reaped, w.exit, w.usage = true, exitOf(ws), s.usage
 			c.tell()
 		}
 	}
@@ -215,10 +219,13 @@ func (s *sentinelConn) next() (kind byte, n int32, err error) {
 		}
 		s.n = 0
 		kind, n = s.part[0], int32(binary.NativeEndian.Uint32(s.part[1:]))
-		if kind != toldExit {
+		switch {
+		case kind == toldExit:
+			s.exit(unix.WaitStatus(n))
+			s.usage = proc.Usage{}
+		case !s.tookUsage(kind, n):
 			return kind, n, nil
 		}
-		s.exit(unix.WaitStatus(n))
 	}
 }
 

@@ -15,12 +15,21 @@ type order struct {
 	Last bool
 	// Listens: LISTEN_PID is to be the worker's PID.
 	Listens bool
+	// Scored: the worker's oom_score_adj is to be Score.
+	Scored bool
+	Score  int
+	// Limited: Cgroup has limits. Enter is the folder of the cgroup that a gate moves into;
+	// empty: none.
+	Limited bool
+	Enter   string
 }
 
 func (o *order) encode() []byte {
 	b := appendText(nil, o.Path)
 	b = appendText(b, o.Cgroup)
-	b = append(b, flagByte(o.Last, o.Listens))
+	b = appendText(b, o.Enter)
+	b = binary.AppendVarint(b, int64(o.Score))
+	b = append(b, flagByte(o.Last, o.Listens, o.Scored, o.Limited))
 	for _, list := range [][]string{o.Args, o.Env} {
 		b = binary.AppendUvarint(b, uint64(len(list)))
 		for _, s := range list {
@@ -47,14 +56,16 @@ var errOrder = errors.New("not an order to a sentinel")
 
 func decodeOrder(b []byte) (o order, err error) {
 	r := textReader{rest: b}
-	o.Path, o.Cgroup = r.text(), r.text()
+	o.Path, o.Cgroup, o.Enter = r.text(), r.text(), r.text()
+	o.Score = r.signed()
 	if len(r.rest) == 0 {
 		return o, errOrder
 	}
 	flags := r.rest[0]
-	o.Last, o.Listens, r.rest = flags&1 != 0, flags&2 != 0, r.rest[1:]
+	o.Last, o.Listens, o.Scored, o.Limited = flags&1 != 0, flags&2 != 0, flags&4 != 0, flags&8 != 0
+	r.rest = r.rest[1:]
 	o.Args, o.Env = r.list(), r.list()
-	if r.bad || flags > 3 || len(r.rest) > 0 || o.Path == "" || len(o.Args) == 0 {
+	if r.bad || flags > 15 || o.Score < -1000 || o.Score > 1000 || len(r.rest) > 0 || o.Path == "" || len(o.Args) == 0 {
 		return order{}, errOrder
 	}
 	return o, nil
@@ -69,6 +80,16 @@ type textReader struct {
 func (r *textReader) number() int {
 	n, used := binary.Uvarint(r.rest)
 	if used <= 0 || n > uint64(len(r.rest)-used) {
+		r.bad, r.rest = true, nil
+		return 0
+	}
+	r.rest = r.rest[used:]
+	return int(n)
+}
+
+func (r *textReader) signed() int {
+	n, used := binary.Varint(r.rest)
+	if used <= 0 {
 		r.bad, r.rest = true, nil
 		return 0
 	}

@@ -38,7 +38,8 @@ type System struct {
 	// report.
 	attend      []*notifier
 	wakeUpToken int
-	terminal    bool // our session has a controlling terminal: see defy
+	limited     *place // where we moved aside for; nil: we did not
+	terminal    bool   // our session has a controlling terminal: see defy
 }
 
 var _ system.System = (*System)(nil)
@@ -237,8 +238,13 @@ func (s *System) token(token int) {
 	}
 }
 
-// Close does nothing: the system holds nothing that outlives the process.
-func (s *System) Close() {}
+// Close goes back to the cgroup that this process was started in. Nothing else of the system
+// outlives the process.
+func (s *System) Close() {
+	if s.limited != nil {
+		s.moveBack(s.limited)
+	}
+}
 
 // child registers a process that we, or our sentinel, have started.
 func (s *System) child(h *handle, owner any) {
@@ -252,7 +258,8 @@ func (s *System) reap() (none bool) {
 	for {
 		s.endHooks()
 		var ws unix.WaitStatus
-		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+		var used unix.Rusage
+		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, &used)
 		if err == unix.EINTR {
 			continue
 		}
@@ -260,6 +267,7 @@ func (s *System) reap() (none bool) {
 			return err == unix.ECHILD
 		}
 		if h := s.children[pid]; h != nil {
+			h.usage = usageOf(&used)
 			s.reaped(h, ws)
 		}
 	}
@@ -280,7 +288,7 @@ func (s *System) reaped(h *handle, ws unix.WaitStatus) {
 
 func exitOf(ws unix.WaitStatus) proc.Exit {
 	if ws.Signaled() {
-		return proc.Exit{Known: true, Signal: signalOf(int(ws.Signal()))}
+		return proc.Exit{Known: true, Signal: signalOf(int(ws.Signal())), Core: ws.CoreDump()}
 	}
 	return proc.Exit{Known: true, Code: ws.ExitStatus()}
 }

@@ -191,23 +191,21 @@ func procsIn(dir string) ([]int, error) {
 // direntName is the offset of the name in struct linux_dirent64 (getdents64(2)).
 const direntName = 19
 
-// leaves finds the processes in the leaves of dead watchdogs beside our own cgroup: a watchdog
+// leaves finds the processes in the leaves of dead watchdogs below and beside our own cgroup: a watchdog
 // that was killed before it wrote a record left no other trace.
 func (t *Table) leaves(g *groups, recorded map[string][]int) {
-	base := t.Kernel.cgroupDir()
-	if base == "" {
-		return
-	}
-	n := 0
-	err := eachFolder(base, func(name string) bool {
-		n++
-		if l := t.deadLeaf(base, name); l != nil && recorded[base+"/"+name] == nil {
-			g.leaf(base+"/"+name, l, t.deadLeaf)
+	for _, base := range t.leafFolders() {
+		n := 0
+		err := eachFolder(base, func(name string) bool {
+			n++
+			if l := t.deadLeaf(base, name); l != nil && recorded[base+"/"+name] == nil {
+				g.leaf(base+"/"+name, l, t.deadLeaf)
+			}
+			return n < maxEntries
+		})
+		if err != nil {
+			g.pass("%s: not read to the end: %w", base, err)
 		}
-		return n < maxEntries
-	})
-	if err != nil {
-		g.pass("%s: not read to the end: %w", base, err)
 	}
 }
 

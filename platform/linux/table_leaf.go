@@ -3,6 +3,7 @@
 package linux
 
 import (
+	folder "path"
 	"strconv"
 	"strings"
 
@@ -36,22 +37,43 @@ func (t *Table) RemoveLeaf(r *ledger.Record) {
 	}
 }
 
-// RemoveLeaves removes the empty cgroups beside our own that dead watchdogs left, and those of
-// PID namespaces that have ended. The kernel refuses to remove one that has a process.
+// RemoveLeaves removes the empty cgroups below and beside our own that dead watchdogs left, and
+// those of PID namespaces that have ended. The kernel refuses to remove one that has a process.
 func (t *Table) RemoveLeaves(ended func(ns uint64) bool) {
+	for _, base := range t.leafFolders() {
+		eachFolder(base, func(name string) bool {
+			ns, pid, tick, ok := leafOf(name)
+			if ok && (ns == t.ns && t.leafless(pid, tick) || ended(ns)) {
+				if c := openCgroup(base + "/" + name); c != nil {
+					c.remove()
+				}
+			}
+			if pid, ok := asideOf(name); ok && t.Life(proc.ID{PID: pid}) == snapshot.Dead {
+				unix.Rmdir(base + "/" + name)
+			}
+			return true
+		})
+	}
+}
+
+// leafFolders are those in which watchdogs that were started where we are make their leaves:
+// our own cgroup and, for leaves with limits, the one above.
+func (t *Table) leafFolders() []string {
 	base := t.Kernel.cgroupDir()
 	if base == "" {
-		return
+		return nil
 	}
-	eachFolder(base, func(name string) bool {
-		ns, pid, tick, ok := leafOf(name)
-		if ok && (ns == t.ns && t.leafless(pid, tick) || ended(ns)) {
-			if c := openCgroup(base + "/" + name); c != nil {
-				c.remove()
-			}
-		}
-		return true
-	})
+	if base == t.mountPoint() {
+		return []string{base}
+	}
+	return []string{base, folder.Dir(base)}
+}
+
+// asideOf parses the name of a leaf that a watchdog has moved into (moveAside).
+func asideOf(name string) (pid int, ok bool) {
+	text, ok := strings.CutPrefix(name, asidePrefix)
+	n, number := number([]byte(text))
+	return int(n), ok && number && n > 0 && n < 1<<31
 }
 
 // leafOf parses a name made by leafName.

@@ -10,6 +10,7 @@ import (
 
 	win "golang.org/x/sys/windows"
 
+	"leash/internal/limit"
 	"leash/internal/proc"
 	"leash/internal/stop"
 	"leash/internal/system"
@@ -21,11 +22,12 @@ type containment struct {
 	s *System
 	companions
 
-	worker *handle
-	child  bool       // we started it
-	thread win.Handle // of a worker that is suspended; 0: it runs
-	job    *job       // nil: the system allowed none
-	tree   *descendants
+	worker  *handle
+	child   bool       // we started it
+	thread  win.Handle // of a worker that is suspended; 0: it runs
+	job     *job       // nil: the system allowed none
+	applied limit.Applied
+	tree    *descendants
 }
 
 var _ stop.Kernel = (*containment)(nil)
@@ -57,6 +59,10 @@ func (c *containment) Start(cmd system.Command) (system.Handle, error) {
 	j, err := newJob(true)
 	if err != nil {
 		return nil, notStarted(err)
+	}
+	if c.applied, err = j.enforce(cmd.Limits); err != nil {
+		j.close(false)
+		return nil, err
 	}
 	pi, err := create(j, cmd.Path, cmd.Args, cmd.Env, cmd.Keep)
 	if err != nil {

@@ -34,14 +34,32 @@ func setCgroups() error {
 		if u != plan.Delegated {
 			continue
 		}
+		below := filepath.Join(dir, subgroup)
+		if err := os.Mkdir(below, 0o755); err != nil {
+			return err
+		}
 		// cgroups(7), "Cgroups v2 delegation": these files, and no others.
 		for _, name := range []string{"", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"} {
-			if err := os.Chown(filepath.Join(dir, name), plan.UID, plan.UID); err != nil {
-				return err
+			for _, dir := range []string{dir, below} {
+				if err := os.Chown(filepath.Join(dir, name), plan.UID, plan.UID); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// subgroup is where the processes of the delegated cgroup are, as with systemd's
+// DelegateSubgroup=.
+const subgroup = "main"
+
+// home is the cgroup that a user's jobs are started in.
+func home(u plan.User) string {
+	if u == plan.Delegated {
+		return filepath.Join(cgroups, string(u), subgroup)
+	}
+	return filepath.Join(cgroups, string(u))
 }
 
 // runJob runs one test program to its end, and tells what came of each test.
@@ -88,7 +106,7 @@ func runJob(r *reporter, j plan.Job) error {
 }
 
 func start(j plan.Job, out *os.File) (int, error) {
-	dir, err := os.Open(filepath.Join(cgroups, string(j.User)))
+	dir, err := os.Open(home(j.User))
 	if err != nil {
 		return 0, err
 	}
@@ -162,10 +180,13 @@ func cgroupsLeft(j plan.Job) (left []string, err error) {
 }
 
 func leaves() (dirs []string) {
+	// Below the cgroup of the user's jobs, and beside it.
 	for _, u := range plan.Users {
-		files, _ := filepath.Glob(filepath.Join(cgroups, string(u), "*", "cgroup.procs"))
-		for _, file := range files {
-			dirs = append(dirs, filepath.Dir(file))
+		for _, pattern := range []string{filepath.Join(home(u), "*", "cgroup.procs"), filepath.Join(filepath.Dir(home(u)), "leash-*", "cgroup.procs")} {
+			files, _ := filepath.Glob(pattern)
+			for _, file := range files {
+				dirs = append(dirs, filepath.Dir(file))
+			}
 		}
 	}
 	return dirs
