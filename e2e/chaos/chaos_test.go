@@ -5,8 +5,11 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,6 +56,26 @@ func TestChaos(t *testing.T) {
 	t.Log(out.String())
 	if bad > 0 {
 		t.Errorf("%d lives have something to complain about", bad)
+	}
+}
+
+// Where SIGHUP is ignored, as below nohup(1), a parent that is sent one dies of it all the same.
+func TestParentsDieOfHangup(t *testing.T) {
+	o := programs(t)
+	o.lives, o.jobs = 1, 1
+	hangsUp := func(f fault) bool { return f.Target == "parent" && f.Signal == sigHUP }
+	for !slices.ContainsFunc(newPlan(o.seed, o.skip).Faults, hangsUp) {
+		o.seed++
+	}
+	signal.Ignore(syscall.SIGHUP)
+	defer signal.Reset(syscall.SIGHUP)
+	var out bytes.Buffer
+	bad, err := o.drive(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bad > 0 {
+		t.Error(out.String())
 	}
 }
 

@@ -92,10 +92,10 @@ func (p left) both(u *unitFacts) bool {
 	return u.Unit.Labels && p.RunID == u.Run.ID && p.WorkerID != ""
 }
 
-// doubted reports whether a guard has told that it left what may be of the next worker: the
+// doubted reports whether a guard has told that all it left may be of the next worker: the
 // worker was gone before it began, and its parent is PID 1, which adopts all.
 func doubted(u *unitFacts, log unitLogFacts) bool {
-	return log.Late && u.Unit.Default && log.Parent == 1 && log.Survivors > 0
+	return log.Late && u.Unit.Default && log.Parent == 1 && log.Survivors > 0 && log.Doubtful == log.Survivors
 }
 
 // excuse says why it is not promised that the process has ended, "" if it is.
@@ -161,11 +161,12 @@ type unitLogFacts struct {
 	Status  int // of watchdog.stopped
 	Last    string
 	Code    int // of the last process.terminated, 128+N for a signal
-	// Survivors and Failed are of process.cleanup_completed.
-	Survivors int
-	Failed    string
-	Traces    []string
-	Errors    []string
+	// Survivors, those of them that may be of the next worker, and Failed are of
+	// process.cleanup_completed.
+	Survivors, Doubtful int
+	Failed              string
+	Traces              []string
+	Errors              []string
 }
 
 // A signal that asks for a trace gets one, from the Go runtime, where the watchdog has
@@ -219,7 +220,8 @@ func readLog(text string) (f unitLogFacts) {
 				f.Last = name
 			}
 		case "process.cleanup_completed":
-			if f.Survivors = num("survivors"); e["success"] == false {
+			f.Survivors, f.Doubtful = num("survivors"), strings.Count(line, "it may be the next worker")
+			if e["success"] == false {
 				f.Failed = line
 			}
 		default:

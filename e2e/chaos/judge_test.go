@@ -84,9 +84,10 @@ func TestExcuse(t *testing.T) {
 	labelled := left{process: process{ident: other}, RunID: "abc", WorkerID: "w0", Mine: true}
 	late := unitLogFacts{Started: true, Late: true, Parent: 7}
 	lateOfInit := late
-	lateOfInit.Parent, lateOfInit.Survivors = 1, 1
-	lateUntold := lateOfInit
-	lateUntold.Survivors = 0
+	lateOfInit.Parent, lateOfInit.Survivors, lateOfInit.Doubtful = 1, 1, 1
+	lateUntold, lateOther := lateOfInit, lateOfInit
+	lateUntold.Survivors, lateUntold.Doubtful = 0, 0
+	lateOther.Survivors = 2
 	killed := guard()
 	killed.Hits = []hit{{What: "watchdog", Signal: sigKILL}}
 	for name, c := range map[string]struct {
@@ -115,6 +116,7 @@ func TestExcuse(t *testing.T) {
 		"guard, late":                   {named, labelled, late, "", false, true},
 		"guard, late, of PID 1":         {unnamedParent, labelled, lateOfInit, "", false, false},
 		"guard, late, of PID 1, untold": {unnamedParent, labelled, lateUntold, "", false, true},
+		"guard, late, of PID 1, more":   {unnamedParent, labelled, lateOther, "", false, true},
 		"guard, late, PID 1 was named":  {named, labelled, lateOfInit, "", false, true},
 		"guard, killed":                 {killed, left{process: process{ident: worker}, Mine: true}, begun, "", false, false},
 		"guard, killed, reaped":         {killed, left{process: process{ident: worker}, Mine: true}, begun, "", true, true},
@@ -159,7 +161,9 @@ func TestWrongStatus(t *testing.T) {
 		"killed by another":          {u(nil), none, 1009, true},
 		"guard, 1":                   {u(func(u *unit) { u.Guard = true }), none, 1, true},
 		"guard, 1, in doubt": {u(func(u *unit) { u.Guard, u.Default = true, true }),
-			unitLogFacts{Code: -1, Late: true, Parent: 1, Survivors: 1}, 1, false},
+			unitLogFacts{Code: -1, Late: true, Parent: 1, Survivors: 1, Doubtful: 1}, 1, false},
+		"guard, 1, others left": {u(func(u *unit) { u.Guard, u.Default = true, true }),
+			unitLogFacts{Code: -1, Late: true, Parent: 1, Survivors: 2, Doubtful: 1}, 1, true},
 		"crashed":      {u(nil), none, 2, true},
 		"guard failed": {u(func(u *unit) { u.Guard = true }), none, 1, true},
 		"guard":        {u(func(u *unit) { u.Guard = true }), none, 0, false},
@@ -178,10 +182,10 @@ goroutine 1 [running]:
 half a line{"time":"x","level":"INFO","event":"process.terminated","process.exit.code":7}
 {"time":"x","level":"ERROR","event":"heartbeat.timeout"}
 {"time":"x","level":"ERROR","event":"other"}
-{"time":"x","level":"INFO","event":"process.cleanup_completed","success":false,"survivors":2}
+{"time":"x","level":"INFO","event":"process.cleanup_completed","success":false,"survivors":2,"survivor_pids":"7: it may be the next worker; 8: it was sent SIGKILL"}
 {"time":"x","level":"INFO","event":"watchdog.stopped","exit_status":7,"outcome":"worker_exited"}
 `)
-	if !f.Started || !f.Late || f.Parent != 1 || f.Code != 7 || !f.Stopped || f.Status != 7 || len(f.Traces) != 2 || len(f.Errors) != 1 || f.Survivors != 2 || f.Failed == "" {
+	if !f.Started || !f.Late || f.Parent != 1 || f.Code != 7 || !f.Stopped || f.Status != 7 || len(f.Traces) != 2 || len(f.Errors) != 1 || f.Survivors != 2 || f.Doubtful != 1 || f.Failed == "" {
 		t.Errorf("%+v", f)
 	}
 	if f := readLog("time=x msg=watching event=watchdog.started containment=none\n"); !f.Started || !f.Late {

@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 }
 
 // kits are for tests: product code never imports them, tests may.
-var kits = []string{"internal/testkit", "internal/stop/sim", "platform/platformtest", "watch/watchsim"}
+var kits = []string{"internal/testkit", "platform/platformtest", "watch/watchsim"}
 
 func TestImports(t *testing.T) {
 	rules := make(map[string]bool)
@@ -173,8 +173,6 @@ func TestComplaints(t *testing.T) {
 		{dir: "cmd/watchdog", imports: "leash/internal/testkit", test: true},
 		{dir: "watch", imports: "log/slog"},
 		{dir: "watch", imports: "leash/internal/stop"},
-		{dir: "watch", imports: "leash/internal/stop/sim", bad: true},
-		{dir: "watch", imports: "leash/internal/stop/sim", test: true},
 		{dir: "watch", imports: "leash/internal/system"},
 		{dir: "watch", imports: "leash/internal/testkit", bad: true},
 		{dir: "watch/watchsim", imports: "leash/watch"},

@@ -22,7 +22,8 @@ func (t *Tree) AdoptGone(h Handle, pid int, uid uint32) {
 // the latter. It is not signalled, and it counts as left.
 func (t *Tree) doubt(info proc.Info, run, worker string) {
 	ofInit := slices.ContainsFunc(t.Parents, func(p proc.Info) bool { return p.PID == 1 })
-	if ofInit && t.rootTick == 0 && run == t.RunID && worker == t.WorkerID && info.UID == t.root.UID && t.belowSuccessor(info) {
+	labelled := run == t.RunID && worker == t.WorkerID && info.UID == t.root.UID && !info.Leash
+	if t.rootTick == 0 && ofInit && labelled && t.belowSuccessor(info) {
 		t.doubtful = append(t.doubtful, Left{info.ID, "it has the worker's labels, but below PID 1 it may be the next worker: " +
 			"name the parent with --parent-pid"})
 	}

@@ -3,7 +3,6 @@
 package darwin
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -59,17 +58,7 @@ func TestDieWithMe(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "/bin/sh", "-c", "sleep 1000000 & echo child $!; wait")
 	cmd.Env = append(os.Environ(), watchdogVar+"=event")
 	cmd.Stderr = os.Stderr
-	if _, err := cmd.StdinPipe(); err != nil { // its end would end the watchdog
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	lines := platformtest.StartPiped(t, cmd).Out
 	bystander := exec.Command("sleep", "1000000")
 	if err := bystander.Start(); err != nil {
 		t.Fatal(err)
@@ -78,7 +67,6 @@ func TestDieWithMe(t *testing.T) {
 	k := testKernel(t)
 	d := platformtest.Doomed{Kernel: k, Watchdog: cmd.Process.Pid, Bystander: bystander.Process.Pid,
 		Kill: func() { cmd.Process.Kill() }, Await: await}
-	lines := bufio.NewReader(out)
 	for range 3 { // the child says itself, before or after the others are said
 		var word string
 		var pid int

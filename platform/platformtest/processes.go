@@ -40,6 +40,14 @@ type Actor struct {
 // the test ends.
 func StartActor(t *testing.T, cmd *exec.Cmd) *Actor {
 	t.Helper()
+	a := StartPiped(t, cmd)
+	a.Ready(t)
+	return a
+}
+
+// StartPiped is StartActor for a process that need not be ready.
+func StartPiped(t *testing.T, cmd *exec.Cmd) *Actor {
+	t.Helper()
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -55,9 +63,7 @@ func StartActor(t *testing.T, cmd *exec.Cmd) *Actor {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	a := &Actor{cmd, in, bufio.NewReader(out)}
-	a.Ready(t)
-	return a
+	return &Actor{cmd, in, bufio.NewReader(out)}
 }
 
 // Ready reads the line "ready".

@@ -5,8 +5,6 @@ import "golang.org/x/sys/unix"
 const (
 	pathOnly = unix.O_PATH // neither readable nor writable
 	fdDir    = "/proc/self/fd"
-
-	lastSignal = 64
 )
 
 func closeRange() error { return unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) }

@@ -7,8 +7,6 @@ import "errors"
 const (
 	pathOnly = 0
 	fdDir    = "/dev/fd"
-
-	lastSignal = 31
 )
 
 func closeRange() error { return errors.ErrUnsupported }

@@ -1,0 +1,4 @@
+package posix
+
+// lastSignal is the highest number of a signal.
+const lastSignal = 64
