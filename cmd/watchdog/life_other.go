@@ -15,7 +15,8 @@ import (
 
 // The watchdog reads its flags, then executes itself again (execve(2)): reading flags and
 // making help texts leaves a larger heap than watching needs, and the runtime sets up a heap
-// for every core. The settings are in a file without a name, which begins with the PID; the
+// for every core. That saves 0.98 MB of 1.85 MB of anonymous memory (guard, Linux, amd64, 2
+// cores, 5 s after its start). The settings are in a file without a name, which begins with the PID; the
 // variable has the number of its descriptor. A value that another process left in the
 // variable is ignored, since it names no such file.
 const handover = "LEASH_HANDOVER"
