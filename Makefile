@@ -2,11 +2,12 @@
 # make demo    what Leash does, shown in ten seconds; make picture records it for the README
 # make test    everything: vet for each system, staticcheck, all tests
 # make vm      tests on Debian's kernels 6.1 and 6.12, emulated; make test runs them too
-# make bench   the figures, side by side with other tools
+# make bench   the figures, side by side with other tools; writes docs/benchmarks.md
 # make chaos   short lives of real processes, killed at random (CHAOS_LIVES, CHAOS_SEED)
 # make soak    the simulators for half an hour, with games that no run has played
 # make cross   both binaries for six systems, in bin/cross/, with checksums
-.PHONY: build demo picture test check vm bench chaos soak cross clean
+# make package packages of all kinds, in dist/; make release-dry-run checks them too
+.PHONY: build demo picture test check vm bench chaos soak cross package release-dry-run clean
 
 # What --version says; the same sources of the same commit, the same words.
 STAMP = $(shell scripts/version.sh)
@@ -40,17 +41,21 @@ check:
 	done
 	-cd bench && ../scripts/retry.sh go mod download
 	GOOS=linux CGO_ENABLED=0 go vet -C bench ./...
+	-cd packaging && ../scripts/retry.sh go mod download
+	GOOS=linux CGO_ENABLED=0 go vet -C packaging ./...
 	GOBIN=$(CURDIR)/bin scripts/retry.sh go install $(STATICCHECK)
 	@for s in linux darwin windows; do \
 		echo "staticcheck $$s"; GOOS=$$s CGO_ENABLED=0 bin/staticcheck ./... || exit 1; \
 	done
 	cd bench && GOOS=linux CGO_ENABLED=0 ../bin/staticcheck ./...
+	cd packaging && GOOS=linux CGO_ENABLED=0 ../bin/staticcheck ./...
 
 test: check
 	scripts/test-deps.sh
 	@# Not from go's cache: it does not know that tests of the whole build the programs.
 	LEASH_SIM_N=$(LEASH_SIM_N) LEASH_CHAOS_TIME=$(LEASH_CHAOS_TIME) go test -count=1 -timeout 60m ./...
 	go test -C bench -count=1 ./...
+	go test -C packaging -count=1 ./...
 	scripts/wine/test.sh
 	$(MAKE) vm
 
@@ -61,7 +66,7 @@ vm:
 	bin/vm $(VM_FLAGS)
 
 bench:
-	go run -C bench .
+	go run -C bench . -page ../docs/benchmarks.md
 
 # As root, on Linux. A seed without a number of lives is one life, played 20 times.
 chaos: build
@@ -91,5 +96,14 @@ cross:
 	@cd bin/cross && export LC_ALL=C && if command -v sha256sum >/dev/null; then sha256sum watchdog-* reaper-*; \
 		else shasum -a 256 watchdog-* reaper-*; fi >SHA256SUMS.new && mv SHA256SUMS.new SHA256SUMS
 
+# What a release is made of: deb, rpm, apk, archives, npm, wheels, an image and more, the same
+# bytes for the same sources. docs/releasing.md has the rest.
+package: cross
+	-scripts/retry.sh go -C packaging mod download # else the next step says what is missing
+	CGO_ENABLED=0 go -C packaging run .
+
+release-dry-run: package
+	scripts/release-check.sh
+
 clean:
-	rm -rf bin
+	rm -rf bin dist

@@ -60,6 +60,7 @@ func run() (err error) {
 	only := flag.String("only", "", "one measure: "+strings.Join(names, ", "))
 	watchdog := flag.String("watchdog", "", "measure this binary instead of building one")
 	reaper := flag.String("reaper", "", "the same")
+	page := flag.String("page", "", "also write the table, with plots, to this page")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
@@ -82,6 +83,9 @@ func run() (err error) {
 	fmt.Println("after: ", machine())
 	fmt.Println()
 	printTable(os.Stdout, rows)
+	if *page != "" {
+		err = errors.Join(err, writePage(*page, rows, before, machine()))
+	}
 	return errors.Join(failed, err)
 }
 

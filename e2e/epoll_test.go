@@ -35,7 +35,7 @@ func TestWhereEpollIsRefused(t *testing.T) {
 			if status != 125 || !strings.HasPrefix(stderr, "watchdog: --backend event: the system refuses epoll") || strings.Contains(stderr, "\n") {
 				t.Errorf("event: status %d, %q", status, stderr)
 			}
-			for _, command := range []string{"--dry-run", "list"} {
+			for _, command := range []string{"--dry-run", "list", "metrics", "doctor"} {
 				if status, out, stderr := testkit.Run(t, behind(testkit.Reaper(t), command)); status != 0 || out == "" || stderr != "" {
 					t.Errorf("reaper %s: status %d, %q, %q", command, status, out, stderr)
 				}

@@ -148,7 +148,7 @@ DefaultDependencies=no
 SuccessAction=exit-force
 FailureAction=exit-force
 [Service]
-ExecStopPost=/bin/sh -c 'cat /run/leash/* /run/user/65534/leash/* 2>/dev/null || :'
+ExecStopPost=/bin/sh -c 'cat /run/leash/*.worker /run/user/65534/leash/*.worker 2>/dev/null || :'
 `
 
 // The unit as a real systemd runs it: with all that is shut off, the reaper ends

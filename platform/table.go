@@ -81,6 +81,7 @@ func (t *Table) Take(held []snapshot.Held) (*snapshot.Snapshot, error) {
 func (t *Table) RemoveRecord(i int) error {
 	e := &t.entries[i]
 	t.RemoveLeaf(&e.Record)
+	ledger.Fold(e.Dir, &e.Record) // where that fails its counts are lost
 	return ledger.Remove(e.Dir, e.File)
 }
 

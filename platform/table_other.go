@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"leash/internal/ledger"
 	"leash/internal/proc"
 	"leash/internal/snapshot"
 )
@@ -43,3 +44,18 @@ func IsBrokenPipe(error) bool { return false }
 
 // Shield does nothing.
 func Shield() (release func()) { return func() {} }
+
+// KillCommand is empty.
+func KillCommand(int) string { return "" }
+
+func (*Table) Counts() (sum ledger.Counts)               { return sum }
+func (*Table) LastReap() (last ledger.LastReap, ok bool) { return last, false }
+
+// KeepReap fails.
+func KeepReap(*ledger.LastReap) error { return ErrSystem }
+
+// CheckLedger fails.
+func CheckLedger() error { return ErrSystem }
+
+// ReplaceFile fails.
+func ReplaceFile(string, []byte) error { return ErrSystem }

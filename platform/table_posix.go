@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"leash/internal/ledger"
@@ -45,3 +46,6 @@ func Shield() (release func()) {
 		}
 	}
 }
+
+// KillCommand is what a user types to ask a process to end.
+func KillCommand(pid int) string { return "kill " + strconv.Itoa(pid) }

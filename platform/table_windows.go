@@ -2,6 +2,7 @@ package platform
 
 import (
 	"os"
+	"strconv"
 
 	"leash/internal/ledger"
 	"leash/platform/windows"
@@ -40,3 +41,6 @@ func IsBrokenPipe(err error) bool { return windows.IsBrokenPipe(err) }
 // Shield holds back the events by which a console or the system ends this process until the
 // returned function is called.
 func Shield() (release func()) { return windows.Shield() }
+
+// KillCommand is what a user types to end a process.
+func KillCommand(pid int) string { return "taskkill /F /PID " + strconv.Itoa(pid) }

@@ -22,7 +22,7 @@ type candidate struct {
 // what is read behind the handles, and judges that. Only a process that is to be ended by
 // both judgements becomes a member.
 func (r *Reaper) confirm(s *snapshot.Snapshot, runs []*scan.Run) ([]*member, missed, error) {
-	now, candidates, missed := r.openAll(s, toEnd(runs))
+	now, candidates, missed := r.openAll(s, r.toEnd(runs))
 	if len(candidates) == 0 {
 		return nil, missed, nil
 	}
@@ -34,7 +34,7 @@ func (r *Reaper) confirm(s *snapshot.Snapshot, runs []*scan.Run) ([]*member, mis
 		}
 		return nil, missed, err
 	}
-	members := r.anchored(now, candidates, toEnd(runs))
+	members := r.anchored(now, candidates, r.toEnd(runs))
 	for _, c := range candidates {
 		if c.member == nil {
 			missed.young++

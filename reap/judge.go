@@ -27,7 +27,7 @@ func (r *Reaper) remember(runs []*scan.Run) {
 			r.dead[run.Key], r.recorded[run.Key] = *run.Owner, run.OwnerRecorded
 		}
 		for i := range run.Members {
-			if m := &run.Members[i]; m.Watchdog != 0 {
+			if m := &run.Members[i]; m.Watchdog != 0 && r.may(m.Process) {
 				r.guarded = append(r.guarded, m.PID)
 			}
 		}
@@ -40,12 +40,15 @@ type verdict struct {
 	*scan.Member
 }
 
+// may reports whether a process is one of those that the caller has in mind.
+func (r *Reaper) may(p *snapshot.Process) bool { return r.Only == nil || r.Only(p) }
+
 // toEnd lists, by PID, the processes that are to be ended.
-func toEnd(runs []*scan.Run) map[int]verdict {
+func (r *Reaper) toEnd(runs []*scan.Run) map[int]verdict {
 	pids := make(map[int]verdict)
 	for _, run := range runs {
 		for i := range run.Members {
-			if m := &run.Members[i]; m.Verdict == scan.End {
+			if m := &run.Members[i]; m.Verdict == scan.End && r.may(m.Process) {
 				pids[m.PID] = verdict{run, m}
 			}
 		}

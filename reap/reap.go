@@ -82,6 +82,9 @@ type Reaper struct {
 	System  System
 	Request scan.Request
 	Grace   time.Duration
+	// Only, if not nil, says which of the processes that are to be ended may be; all
+	// others are left alone.
+	Only func(*snapshot.Process) bool
 	// Found, Progress and Done may be nil. Found is called with every judgement,
 	// Progress with how many of how many live, Done with each process that has ended
 	// or survived.

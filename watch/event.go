@@ -2,6 +2,7 @@ package watch
 
 import (
 	"fmt"
+	"time"
 
 	"leash/internal/heartbeat"
 	"leash/internal/proc"
@@ -24,6 +25,12 @@ type (
 	Signalled struct {
 		Signal proc.Signal
 		Role   Role
+	}
+	// Asked: the worker is to be ended, with this grace period and stop signal where they
+	// are given. No other worker follows.
+	Asked struct {
+		Grace  *time.Duration
+		Signal *proc.Signal
 	}
 	// Quiet: every process whose end was watched has ended.
 	Quiet struct{}
@@ -63,6 +70,7 @@ type (
 func (ParentDied) event()   {}
 func (WorkerExited) event() {}
 func (Signalled) event()    {}
+func (Asked) event()        {}
 func (Quiet) event()        {}
 func (Counted) event()      {}
 func (Sent) event()         {}
@@ -118,6 +126,8 @@ const (
 	DoMarkRecord
 	DoSaveRecord
 	DoRemoveRecord
+	// DoTally adds Tally to what the record counts.
+	DoTally
 	// DoForward passes Signal on to the worker.
 	DoForward
 	// DoSuspend stops the worker with Signal, then the watchdog.
@@ -139,7 +149,7 @@ const (
 
 var kindNames = [...]string{
 	"signal-all", "signal-new", "signal-worker", "signal-group", "kill", "count", "scan",
-	"read-labels", "update-record", "mark-record", "save-record", "remove-record", "forward", "suspend",
+	"read-labels", "update-record", "mark-record", "save-record", "remove-record", "tally", "forward", "suspend",
 	"hook", "end-hook", "hang-signal", "pass-on", "restart", "log", "exit",
 }
 
@@ -150,6 +160,7 @@ type Action struct {
 	Text   string
 	Record Record
 	Status int
+	Tally  Tally
 }
 
 func (a Action) String() string {
@@ -160,6 +171,8 @@ func (a Action) String() string {
 		return fmt.Sprintf("%s %q", kindNames[a.Kind], a.Text)
 	case DoLog:
 		return "log " + a.Record.String()
+	case DoTally:
+		return a.Tally.String()
 	case DoExit:
 		return fmt.Sprintf("exit %d", a.Status)
 	}

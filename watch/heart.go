@@ -6,6 +6,7 @@ import (
 
 	"leash/internal/event"
 	"leash/internal/heartbeat"
+	"leash/internal/ledger"
 )
 
 // hangState is the state of what is done for a hung worker before it is ended: first the
@@ -23,6 +24,7 @@ func (m *Machine) heard(now time.Duration, msg heartbeat.Message) {
 	switch m.state {
 	case Watching:
 		m.logHeard(now, msg)
+		m.tallyBeat(now, msg)
 		if m.judge.Heard(now, msg) {
 			m.hung(now, Hung, "trigger")
 		}
@@ -101,7 +103,11 @@ func (m *Machine) deaf() {
 func (m *Machine) listen(now time.Duration) {
 	v := m.judge.Tick(now)
 	if v.Missed {
+		m.tally(ledger.Counts{Missed: 1})
 		m.log(Record{Event: event.BeatMissed, Text: "a beat is missing", Level: slog.LevelWarn, Attrs: m.silence(now)})
+	}
+	if v.Missed && !v.Late && !v.Hung {
+		m.saveTally(now)
 	}
 	switch {
 	case v.Late:
@@ -129,8 +135,10 @@ func (m *Machine) hung(now time.Duration, outcome, reason string) {
 		Attrs: append(m.silence(now), slog.String(event.Reason, reason))})
 	m.state, m.outcome = Hanging, outcome
 	if outcome == Hung {
+		m.tally(ledger.Counts{Hangs: 1})
 		m.wellUntil = now - m.judge.Silence(now)
 	}
+	m.saveTally(now)
 	if m.cfg.HangCommand {
 		m.hang = hangState{hooking: true, until: now + m.cfg.HangWait}
 		m.out = append(m.out, Action{Kind: DoHook, Text: outcome})

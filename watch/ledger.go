@@ -31,6 +31,7 @@ func (w *Worker) Record() (ledger.Record, error) {
 func (w *Worker) Refresh(r *ledger.Record) (stale bool) {
 	since := r.Seen
 	tick := w.Sys.Tick()
+	w.Tallied(r)
 	// A zombie keeps its PID, and with it the IDs of group and session.
 	if info, err := w.worker.Info(); err == nil {
 		stale = r.Group != info.PGID || r.Session != info.SID

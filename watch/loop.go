@@ -3,6 +3,7 @@ package watch
 import (
 	"container/heap"
 	"fmt"
+	"slices"
 	"time"
 
 	"leash/internal/proc"
@@ -56,6 +57,10 @@ type Host interface {
 type Loop struct {
 	// Trace, if not nil, is called with each event before the machine takes it.
 	Trace func(*Worker, Event)
+	// Ended, if not nil, is called when a watch has ended.
+	Ended func(*Watch)
+	// Signalled, if not nil, is given the signals to this process, instead of every worker.
+	Signalled func(proc.Signal)
 
 	sys   system.System
 	queue deadlines
@@ -92,17 +97,31 @@ func NewLoop(sys system.System) *Loop {
 // Add begins the watch of a worker that was started or adopted; first are events that
 // have happened already.
 func (l *Loop) Add(m *Machine, w *Worker, h Host, first ...Event) *Watch {
+	g := l.Prepare(m, w, h)
+	l.Begin(g, first...)
+	return g
+}
+
+// Prepare is Add without its beginning: Begin must follow.
+func (l *Loop) Prepare(m *Machine, w *Worker, h Host) *Watch {
 	g := &Watch{Machine: m, Worker: w, Host: h, loop: l, start: l.sys.Now(), index: -1, at: len(l.list)}
 	l.all[w], l.list = g, append(l.list, g)
+	return g
+}
+
+// Begin begins a watch.
+func (l *Loop) Begin(g *Watch, first ...Event) {
 	for _, e := range first {
 		if g.step(e) {
 			l.remove(g)
-			return g
+			return
 		}
 	}
 	g.serve()
-	return g
 }
+
+// Uptime is how long the worker has run.
+func (g *Watch) Uptime() time.Duration { return g.Machine.Uptime(g.now()) }
 
 // Guard watches one worker until its end, and returns the exit status. It fails only if
 // System.Wait fails.
@@ -127,12 +146,14 @@ func (l *Loop) Run() error {
 }
 
 // Round waits once, and serves the workers that have events or a deadline.
-func (l *Loop) Round() error {
-	var until time.Duration
-	if len(l.queue) > 0 {
-		until = l.queue[0].due
+func (l *Loop) Round() error { return l.RoundUntil(0, false) }
+
+// RoundUntil is Round that waits no longer than until, if timed.
+func (l *Loop) RoundUntil(until time.Duration, timed bool) error {
+	if len(l.queue) > 0 && (!timed || l.queue[0].due < until) {
+		until, timed = l.queue[0].due, true
 	}
-	wakes, err := l.sys.Wait(until, len(l.queue) > 0)
+	wakes, err := l.sys.Wait(until, timed)
 	if err != nil {
 		return fmt.Errorf("cannot wait any longer: %w", err)
 	}
@@ -155,6 +176,10 @@ func (l *Loop) Round() error {
 // dispatch hands an event to the worker that it concerns; a signal concerns all.
 func (l *Loop) dispatch(e *system.Wake) {
 	w := workerOf(e.Owner)
+	if w == nil && e.Kind == system.Signalled && l.Signalled != nil {
+		l.Signalled(e.Signal)
+		return
+	}
 	if w == nil {
 		for _, g := range l.list {
 			g.Worker.happened(e)
@@ -196,6 +221,36 @@ func (l *Loop) remove(g *Watch) {
 	l.list = l.list[:last]
 	if g.index >= 0 {
 		heap.Remove(&l.queue, g.index)
+	}
+	if l.Ended != nil {
+		l.Ended(g)
+	}
+}
+
+// Feed gives the machine an event that does not come from the system.
+func (g *Watch) Feed(e Event) {
+	switch {
+	case g.Done:
+	case g.step(e):
+		g.loop.remove(g)
+	default:
+		g.schedule()
+	}
+}
+
+// Drop ends the watch of a worker without doing anything to it.
+func (l *Loop) Drop(g *Watch) {
+	if !g.Done {
+		l.remove(g)
+	}
+}
+
+// Each calls f for every watch, of which f may end any.
+func (l *Loop) Each(f func(*Watch)) {
+	for _, g := range slices.Clone(l.list) {
+		if !g.Done {
+			f(g)
+		}
 	}
 }
 
@@ -286,6 +341,8 @@ func (g *Watch) perform(a Action) {
 		h.ReadLabels(g.Machine.State() == Ending)
 	case DoUpdateRecord:
 		h.UpdateRecord()
+	case DoTally:
+		g.Worker.tally(a.Tally)
 	case DoMarkRecord:
 		h.MarkRecord()
 	case DoSaveRecord:

@@ -10,6 +10,7 @@ import (
 
 	"leash/internal/event"
 	"leash/internal/heartbeat"
+	"leash/internal/ledger"
 	"leash/internal/proc"
 	"leash/internal/stop"
 )
@@ -124,7 +125,8 @@ type Machine struct {
 	noMore     bool // a parent died, or a signal ends the watchdog: no worker follows
 	restarts   int  // in a row
 	jitter     rand.PCG
-	retryAt    time.Duration
+	tallies
+	retryAt time.Duration
 
 	out []Action
 }
@@ -213,6 +215,8 @@ func (m *Machine) Step(now time.Duration, e Event) []Action {
 		m.workerExited(now, e)
 	case Signalled:
 		m.signalled(now, e)
+	case Asked:
+		m.asked(now, e)
 	case Sent:
 		m.logSent(e.Sent)
 	case Counted:
@@ -274,6 +278,9 @@ func (m *Machine) parentDied(now time.Duration, e ParentDied) {
 		r.Text, r.Level = "the parent has exited: its worker is being ended", slog.LevelWarn
 	case BackingOff:
 		r.Text, r.Level = "the parent has exited: no other worker is started", slog.LevelWarn
+	}
+	if m.state == Watching || m.state == Hanging {
+		m.tally(ledger.Counts{ParentDeaths: 1})
 	}
 	m.end(now, ParentEnded, m.cfg.StopSignal, false)
 	m.log(r)
@@ -444,7 +451,7 @@ func (m *Machine) endRecord() {
 	case m.survivors > 0:
 		kind = DoSaveRecord
 	}
-	m.recordAt = 0
+	m.recordAt, m.unsettled = 0, false
 	m.out = append(m.out, Action{Kind: kind})
 }
 
@@ -484,6 +491,7 @@ func (m *Machine) finish(now time.Duration) {
 
 func (m *Machine) stopped(outcome string, status int) {
 	m.state = Stopped
+	m.settle()
 	m.log(StoppedRecord(outcome, status))
 	m.out = append(m.out, Action{Kind: DoExit, Status: status})
 }

@@ -14,6 +14,8 @@ type parent struct {
 	h    stop.Handle
 	id   proc.ID
 	dead bool
+	// lent: it is another worker's, which watches it.
+	lent bool
 }
 
 // AddParent watches a process at whose exit the worker is ended. It reports false if
@@ -42,6 +44,28 @@ func (w *Worker) AddParent(pid int) (alive bool, err error) {
 	return true, nil
 }
 
+// Borrow takes the parents of another worker, which watches them: for a worker beside it, the
+// death of a parent comes from outside (Watch.Feed).
+func (w *Worker) Borrow(from *Worker) {
+	for _, p := range from.parents {
+		w.parents = append(w.parents, &parent{w: w, h: p.h, id: p.id, lent: true})
+	}
+	w.tree.Parents = from.tree.Parents
+}
+
+// ParentsDied returns the events of parents that have died, of a worker that is in no loop.
+func (w *Worker) ParentsDied() []Event {
+	if w.Backend() != "event" || w.blind {
+		w.checkParents("poll")
+	}
+	taken := w.events
+	w.events, w.spare = w.spare[:0], taken
+	return taken
+}
+
+// Polls reports whether the ends of parents are not reported.
+func (w *Worker) Polls() bool { return w.polls() }
+
 // AddLifeline watches a descriptor whose end-of-file means that the parent has exited.
 // It is not read: the worker may be reading from the same descriptor. It reports false
 // if the end-of-file has come already.
@@ -63,7 +87,7 @@ func (p *parent) died(by string) {
 // checkParents polls the parents, adds events, and reports whether one has exited.
 func (w *Worker) checkParents(by string) (dead bool) {
 	for _, p := range w.parents {
-		if !p.dead {
+		if !p.dead && !p.lent {
 			info, err := p.h.Info()
 			if gone(info, err) || err == nil && p.id.Match(info.ID) == proc.Different {
 				p.died(by)

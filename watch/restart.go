@@ -6,6 +6,7 @@ import (
 
 	"leash/internal/event"
 	"leash/internal/heartbeat"
+	"leash/internal/ledger"
 )
 
 // Restart says after which outcomes a worker is restarted.
@@ -47,6 +48,7 @@ func (m *Machine) tries() bool {
 	if m.restarts < m.cfg.MaxRestarts {
 		return true
 	}
+	m.tally(ledger.Counts{Exhausted: 1})
 	m.log(Record{Event: event.WatchdogWarning, Level: slog.LevelWarn,
 		Text:  "the worker failed too often in a row (--max-restarts)",
 		Attrs: []slog.Attr{slog.Int(event.Attempt, m.restarts)}})
@@ -61,6 +63,7 @@ func (m *Machine) backOff(now time.Duration) {
 	}
 	wait += time.Duration(m.jitter.Uint64() % uint64(wait/jitterPart))
 	m.restarts++
+	m.tally(ledger.Counts{Restarts: 1})
 	m.state, m.retryAt = BackingOff, now+wait
 	m.log(Record{Event: event.ProcessRestarting, Text: "another worker is started soon", Attrs: []slog.Attr{
 		slog.Int(event.Attempt, m.restarts),
@@ -80,7 +83,7 @@ func (m *Machine) restarted(now time.Duration) {
 // begin resets what is known of a worker to its start.
 func (m *Machine) begin(now time.Duration) {
 	m.life = life{stopSignal: m.cfg.StopSignal, method: "none", bornAt: now, wellUntil: now}
-	m.state = Watching
+	m.state, m.beaten = Watching, false
 	if m.cfg.Beats != nil {
 		m.judge = heartbeat.NewJudge(*m.cfg.Beats, now)
 	}

@@ -25,6 +25,8 @@ type Worker struct {
 	parents []*parent
 	// blind: there will be no event at the end of some process, so all are polled.
 	blind bool
+	// member: the system serves other workers too.
+	member bool
 
 	worker system.Handle
 	child  bool // this process started it
@@ -42,6 +44,7 @@ type Worker struct {
 	events, spare []Event
 	ears          system.Ears // nil: no heartbeats are read
 	hook          *hook
+	tallied
 }
 
 // endingPoll is the interval of polls while a tree is being ended.
@@ -51,12 +54,32 @@ const endingPoll = 20 * time.Millisecond
 // sentinel that was started before, sentinelFD the descriptor connected to it.
 func NewWorker(sys system.System, interval time.Duration, sentinelFD, sentinelPID int) *Worker {
 	w := &Worker{Sys: sys, Interval: interval, lifeline: -1}
-	w.tree.Kernel, w.tree.Protected = sys, sys.Ancestors()
-	w.hold = sys.Contain(system.Options{Owner: w, Changed: w.contain, SentinelFD: sentinelFD, SentinelPID: sentinelPID})
+	w.tree.Protected = sys.Ancestors()
+	w.prepare(system.Options{SentinelFD: sentinelFD, SentinelPID: sentinelPID})
+	return w
+}
+
+// NewMember prepares to watch one of several workers of a system. shared: it has one sentinel
+// with the others. above are this process and its ancestors.
+func NewMember(sys system.System, interval time.Duration, shared bool, above []proc.Info) *Worker {
+	w := &Worker{Sys: sys, Interval: interval, lifeline: -1, member: true}
+	w.tree.Protected = above
+	w.prepare(system.Options{SentinelFD: -1, Shared: shared})
+	return w
+}
+
+func (w *Worker) prepare(o system.Options) {
+	o.Owner, o.Changed = w, w.contain
+	w.tree.Kernel, w.hold = w.Sys, w.Sys.Contain(o)
 	if k, ok := w.hold.(stop.Kernel); ok {
 		w.tree.Kernel = k
 	}
-	return w
+}
+
+// Processes is how many processes of the tree were found alive.
+func (w *Worker) Processes() int {
+	w.tree.Scan(false)
+	return w.tree.Living()
 }
 
 // Backend is how ends of processes are noticed: event or poll.
@@ -183,6 +206,7 @@ func (w *Worker) forget() {
 	w.worker = nil
 	w.tree = stop.Tree{Kernel: w.tree.Kernel, Protected: w.tree.Protected, Parents: w.tree.Parents,
 		RunID: w.tree.RunID, WorkerID: w.tree.WorkerID}
+	w.beat = time.Time{}
 	w.exited, w.told, w.ending = true, true, false // until the next worker is started
 	if w.ears != nil {
 		w.ears.Drop()
@@ -278,9 +302,13 @@ func (w *Worker) Close() {
 		w.worker.Close()
 	}
 	for _, p := range w.parents {
-		p.h.Close()
+		if !p.lent {
+			p.h.Close()
+		}
 	}
-	w.Sys.Close()
+	if !w.member {
+		w.Sys.Close()
+	}
 }
 
 // CheckWorker returns an error if a process must not be guarded, because it must never be

@@ -30,6 +30,11 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional,
 if TYPE_CHECKING:
     import asyncio
 
+    from leash_pool import AsyncPool as AsyncPool, AsyncStream as AsyncStream, AsyncWorker as AsyncWorker
+    from leash_pool import DeadlineExceeded as DeadlineExceeded, Exit as Exit, LeashError as LeashError
+    from leash_pool import Pool as Pool, PoolDied as PoolDied, Stream as Stream, Worker as Worker
+    from leash_pool import WorkerEnded as WorkerEnded
+
 __version__ = "0.1.0"
 __all__ = ["guard", "Parent", "Heartbeat", "drain_on_term", "quiet_output", "own_group"]
 
@@ -37,7 +42,21 @@ log = logging.getLogger("leash")
 _lock, _born_to = threading.Lock(), os.getppid()
 _parents: Dict[int, Parent] = {}
 _NOTIFY = "LEASH_HEARTBEAT_PIPE" if sys.platform == "win32" else "NOTIFY_SOCKET"
+_PARENTS_SIDE = frozenset(
+    "AsyncPool AsyncStream AsyncWorker DeadlineExceeded Exit LeashError Pool PoolDied Stream Worker WorkerEnded".split()
+)
 _Name = Tuple[int, Optional[int], bool]  # PID, start in clock ticks if known, known to be dead
+
+
+def __getattr__(name: str) -> Any:
+    """The parent's side, which no worker has to load."""
+    if name not in _PARENTS_SIDE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        import leash_pool
+    except ModuleNotFoundError:
+        raise AttributeError(f"leash.{name} is in leash_pool.py, which must lie beside leash.py") from None
+    return getattr(leash_pool, name)
 
 
 def _seconds(name: str, value: object, least: float = 0.0) -> float:

@@ -1,6 +1,6 @@
-"""Builds the wheel of leash.py: a build backend (PEP 517, PEP 660) that needs nothing.
+"""Builds the wheel of leash.py and leash_pool.py: a build backend (PEP 517, PEP 660) that needs nothing.
 
-A machine without network often has a Python without setuptools. The module becomes a
+A machine without network often has a Python without setuptools. Each module becomes a
 package, because only a package can say that it is typed (PEP 561).
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ["pyproject.toml", "leash.py", "py.typed", "wheel_writer.py"]
+SOURCES = ["pyproject.toml", "leash.py", "leash_pool.py", "py.typed", "wheel_writer.py"]
 
 
 def project() -> Dict[str, str]:
@@ -39,8 +39,11 @@ def build_wheel(
 ) -> str:
     """Write the wheel and return its name."""
     del config_settings, metadata_directory
-    module = {"leash/__init__.py": (HERE / "leash.py").read_bytes(), "leash/py.typed": b""}
-    return write_wheel(wheel_directory, module)
+    modules = {}
+    for name in ("leash", "leash_pool"):
+        modules[f"{name}/__init__.py"] = (HERE / f"{name}.py").read_bytes()
+        modules[f"{name}/py.typed"] = b""
+    return write_wheel(wheel_directory, modules)
 
 
 def build_editable(

@@ -19,11 +19,14 @@ func TestHelp(t *testing.T) {
 		reap   = "--run-id=ID --worker-id=ID --dry-run --grace=2s --unclaimed --unguarded --json"
 	)
 	for args, want := range map[string]string{
-		"--help":         "Usage: reaper <command> [flags] reap list explain id LEASH_STATE_DIR 0 1 125 " + common + " " + reap,
+		"--help":         "Usage: reaper <command> [flags] reap list explain who metrics doctor id LEASH_STATE_DIR 0 1 125 " + common + " " + reap,
 		"-h":             "Usage: reaper <command> [flags]",
 		"reap --help":    "Usage: reaper reap [flags] 0 1 125 " + common + " " + reap,
 		"list --help":    "Usage: reaper list [flags] --json " + common,
 		"explain --help": "Usage: reaper explain [flags] PID --json " + common,
+		"who --help":     "Usage: reaper who [flags] TARGET tcp:PORT udp:PORT gpu:N --end --json 0 1 125 " + common,
+		"metrics --help": "Usage: reaper metrics [flags] --output=FILE 0 125 " + common,
+		"doctor --help":  "Usage: reaper doctor [flags] --json --help 0 1 125",
 		"id --help":      "Usage: reaper id [flags]",
 	} {
 		var b bytes.Buffer

@@ -4,13 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
-	"leash/internal/gauge"
 	"leash/internal/proc"
 	"leash/internal/snapshot"
 	"leash/platform"
@@ -27,31 +24,13 @@ func list(f *flags) error {
 	j.report.add(s, scan.Judge(s, scan.Request{}), listed)
 	j.problems()
 	j.report.close(time.Since(start))
+	j.measure()
 	if f.List.Json {
 		return writeJSON(os.Stdout, j.report)
 	}
-	j.measure()
 	t := tree{w: os.Stdout, report: j.report, age: j.table.Age, uid: s.UID, width: platform.Width(os.Stdout)}
 	t.colour = obeys(os.Stdout) && os.Getenv("NO_COLOR") == ""
 	return t.print()
-}
-
-// measure reads the memory of the processes that are shown. A process that has ended
-// meanwhile has none, also if its PID was reused.
-func (j *job) measure() {
-	shown := make(map[int][]*processReport)
-	for _, r := range j.report.Runs {
-		for _, p := range r.Processes {
-			shown[p.PID] = append(shown[p.PID], p)
-		}
-	}
-	for pid, size := range gauge.Memory(slices.Collect(maps.Keys(shown))) {
-		for _, p := range shown[pid] {
-			if j.lives(&p.proc) {
-				p.memory = size
-			}
-		}
-	}
 }
 
 // lives reports whether a process still has its PID.
@@ -70,11 +49,17 @@ type tree struct {
 	uid    uint32 // the caller's, which is not shown
 	width  int    // 0: not cut
 	colour bool
+	held   int // columns for what processes hold
 	err    error
 }
 
 func (t *tree) print() error {
 	total, toEnd, unguarded := 0, 0, 0
+	for _, r := range t.report.Runs {
+		for _, p := range r.Processes {
+			t.held = max(t.held, len(p.holds()))
+		}
+	}
 	for _, r := range t.report.Runs {
 		t.run(r)
 		for _, p := range r.Processes {
@@ -123,8 +108,12 @@ func (t *tree) run(r *runReport) {
 		if i == len(r.Processes)-1 {
 			branch, below = "└─ ", "   "
 		}
-		t.line(fmt.Sprintf("%s%-7d %6s %9s  %-*s  %s", branch, p.PID, brief(t.age(p.proc.Start)),
-			size(p.memory), room, strings.Join(p.Evidence, ","), command(p.Argv, p.proc.Name)))
+		held := ""
+		if t.held > 0 {
+			held = fmt.Sprintf("%-*s  ", t.held, p.holds())
+		}
+		t.line(fmt.Sprintf("%s%-7d %6s %9s  %-*s  %s%s", branch, p.PID, brief(t.age(p.proc.Start)),
+			size(p.memory()), room, strings.Join(p.Evidence, ","), held, command(p.Argv, p.proc.Name)))
 		if p.verdict == scan.Skip || p.Unguarded {
 			t.line(below + plain(p.Reason))
 		}

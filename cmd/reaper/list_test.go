@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"leash/internal/gauge"
 	"leash/internal/ledger"
 	"leash/internal/proc"
 	"leash/internal/snapshot"
@@ -19,7 +20,19 @@ func age(start uint64) time.Duration { return time.Duration(now-start) * 10 * ti
 // shown prints the scene as list does.
 func shown(t *testing.T, width int, colour bool) string {
 	t.Helper()
-	r := reported(listed)
+	return drawn(t, measured(reported(listed)), width, colour)
+}
+
+// measured gives each process the memory that list would read.
+func measured(r *report) *report {
+	for _, p := range r.index {
+		p.figures = &figures{MemoryBytes: 3 << 20, Ports: []gauge.Port{}, GPUs: []string{}}
+	}
+	return r
+}
+
+func drawn(t *testing.T, r *report, width int, colour bool) string {
+	t.Helper()
 	r.close(0)
 	var b strings.Builder
 	list := tree{w: &b, report: r, age: age, width: width, colour: colour}

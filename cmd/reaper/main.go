@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"leash/internal/doctor"
 	"leash/internal/helptext"
 	"leash/internal/oneline"
 	"leash/internal/runid"
@@ -39,6 +40,13 @@ func run(args []string) int {
 		err = list(f)
 	case "explain":
 		err = explain(f)
+	case "who":
+		status, err = who(f)
+	case "metrics":
+		err = metrics(f)
+	case "doctor":
+		r := doctor.New(platform.Mechanisms(false))
+		status, err = r.Status(), r.Write(os.Stdout, f.Doctor.Json)
 	default:
 		status, err = reapAll(f)
 	}

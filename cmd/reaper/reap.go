@@ -26,6 +26,8 @@ type job struct {
 	said   map[string]bool // problems that were logged
 	bar    progress
 	last   *snapshot.Snapshot
+	// survivors are holders that who could not end.
+	survivors []survivor
 }
 
 // observe makes a job and takes one snapshot.
@@ -85,6 +87,7 @@ func reapAll(f *flags) (int, error) {
 	}
 	j.sweep()
 	err = j.finish()
+	j.keep()
 	if j.report.Survived > 0 {
 		return exitSurvived, err
 	}

@@ -58,9 +58,9 @@ type processReport struct {
 	Reason   string   `json:"reason"`
 	// Unguarded: its watchdog is dead, but its run is alive.
 	Unguarded bool `json:"unguarded,omitempty"`
+	*figures       // nil but in a list
 
 	proc     snapshot.Process
-	memory   uint64 // 0: unknown
 	evidence scan.Evidence
 	verdict  scan.Verdict
 	ending   bool // something was done to it, or is to be

@@ -56,9 +56,6 @@ func snapshotOfThreeRuns() *snapshot.Snapshot {
 func reported(say intent) *report {
 	r, s := newReport(), snapshotOfThreeRuns()
 	r.add(s, scan.Judge(s, scan.Request{}), say)
-	for _, p := range r.index {
-		p.memory = 3 << 20
-	}
 	return r
 }
 

@@ -46,10 +46,16 @@ type guardFlags struct {
 	WorkerPid int `group:"Worker:" required:"" placeholder:"PID" help:"The process to guard"`
 }
 
-type runFlags struct {
+// startFlags are those of run and pool.
+type startFlags struct {
 	restartFlags `embed:""`
 
-	Sentinel string   `group:"Worker:" env:"LEASH_SENTINEL" enum:"auto, off" default:"auto" help:"Second process that ends the tree if the watchdog is killed: ${enum}"`
+	Sentinel string `group:"Worker:" env:"LEASH_SENTINEL" enum:"auto, off" default:"auto" help:"Second process that ends the tree if the watchdog is killed: ${enum}"`
+}
+
+type runFlags struct {
+	startFlags `embed:""`
+
 	CloseFds bool     `group:"Worker:" help:"Pass on no descriptor above 2 and no LISTEN_FDS"`
 	KeepFd   []int    `group:"Worker:" placeholder:"FD" help:"With --close-fds: pass this one on"`
 	Command  []string `arg:"" optional:"" passthrough:"" help:"The worker: a program and its arguments."`
@@ -70,13 +76,22 @@ type flags struct {
 	Version helptext.VersionFlag `help:"Print version, commit, Go version and system"`
 	Guard   guardFlags           `cmd:"" default:"withargs" help:"Guard a running worker (the default command)"`
 	Run     runFlags             `cmd:"" help:"Start a worker and guard it"`
+	Pool    poolFlags            `cmd:"" help:"Guard many workers (JSON-RPC)"`
+	Doctor  doctorFlags          `cmd:"" alone:"" help:"Say what works on this system, and why not"`
 }
 
 const failures = "125 the watchdog failed or was called wrongly; 126 COMMAND cannot be executed; 127 it is not found."
 
 const description = `Ends a worker, with everything that it started, when its parent ends.
-"watchdog run --help" shows the flags of run. A flag goes before its variable. Records for the reaper are kept in LEASH_STATE_DIR.
-Exit status: guard: 0 nothing of the worker is left, 1 something survived; run: the worker's own, 128+N for signal N, 124 it hung or was not ready in time; both: ` + failures
+See "watchdog run --help". Flags go before variables; records: LEASH_STATE_DIR.
+Exit status: guard: 0 nothing is left, 1 something survived; run: the worker's own, 128+N for signal N, 124 it hung or was not ready; both: ` + failures
+
+// grammar is how the program is called.
+func grammar(f *flags, out io.Writer, helped *bool) (*kong.Kong, error) {
+	return kong.New(f, append(flagvalue.Strict(), kong.Name("watchdog"), kong.Description(description),
+		kong.Writers(out, out), kong.Exit(func(int) { *helped = true }),
+		kong.Help(helptext.Print), groups)...)
+}
 
 // parse reads flags and environment. All errors of the call itself are found here, before
 // any process is started.
@@ -87,9 +102,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	}
 	var f flags
 	helped := false
-	k, err := kong.New(&f, append(flagvalue.Strict(), kong.Name("watchdog"), kong.Description(description),
-		kong.Writers(out, out), kong.Exit(func(int) { helped = true }),
-		kong.Help(helptext.Print), groups)...)
+	k, err := grammar(&f, out, &helped)
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +115,19 @@ func parse(args []string, out io.Writer) (*settings, error) {
 		return nil, wrongCall(err, k, mine, command)
 	}
 	s, given := newSettings(), flagvalue.Given(ctx)
+	if ctx.Command() == "doctor" {
+		if command != nil {
+			return nil, errors.New("doctor takes no command")
+		}
+		return nil, &errDoctor{json: f.Doctor.Json}
+	}
+	if strings.HasPrefix(ctx.Command(), "pool") {
+		if command != nil {
+			return nil, errors.New("pool takes no command: its workers are started by requests (method run)")
+		}
+		err := s.takePool(&f, given)
+		return s, flagvalue.Explain(err, allFlags(k), given)
+	}
 	if strings.HasPrefix(ctx.Command(), "run") {
 		s.run, s.keepFDs, s.closeFDs, s.sentinel = true, f.Run.KeepFd, f.Run.CloseFds, f.Run.Sentinel
 		s.restart, s.maxRestarts = f.Run.Restart, f.Run.MaxRestarts
@@ -193,8 +219,10 @@ const (
 
 // check returns an error that names the wrong flag. given are the flags on the command line.
 func (s *settings) check(given map[string]bool) error {
-	if err := platform.CheckView(); err != nil {
-		return err
+	if !s.member { // a pool has checked it
+		if err := platform.CheckView(); err != nil {
+			return err
+		}
 	}
 	for _, pid := range s.parents {
 		if err := checkPID("--parent-pid", pid); err != nil {

@@ -97,7 +97,7 @@ const pipeVar = "LEASH_HEARTBEAT_PIPE"
 func (w *watchdog) manager() string {
 	above, main := os.Getenv(notifyPIDVar), os.Getenv("SYSTEMD_EXEC_PID")
 	switch {
-	case !w.run, w.heartbeat != "notify",
+	case !w.run, w.member, w.heartbeat != "notify",
 		above != "" && above != strconv.Itoa(platform.Starter()),
 		main != "" && main != strconv.Itoa(os.Getpid()):
 		return ""
@@ -172,6 +172,9 @@ func (w *watchdog) launch() error {
 	}
 	c.Env, c.Keep = w.workerEnv(), w.keepFDs
 	c.Sentinel, c.Last = w.sentinel == sentinelAuto, w.restart == "never"
+	if w.member {
+		return w.launchMember(c)
+	}
 	if w.worker, err = w.Start(c); err != nil {
 		return commandFailed(c.Args[0], err)
 	}
@@ -185,7 +188,11 @@ func (w *watchdog) launch() error {
 // command finds the worker's program.
 func (w *watchdog) command() (platform.Command, error) {
 	args := os.Args[w.commandAt:]
-	path, err := lookPath(args[0])
+	look := lookPath
+	if w.member {
+		args, look = w.argv, w.look
+	}
+	path, err := look(args[0])
 	if err != nil && !errors.Is(err, exec.ErrDot) {
 		return platform.Command{}, commandFailed(args[0], err)
 	}

@@ -103,3 +103,11 @@ func fits(t *testing.T, args, text string) {
 		}
 	}
 }
+
+// Doctor has no flags of its workers.
+func TestHelpOfDoctor(t *testing.T) {
+	var b strings.Builder
+	if _, err := parse([]string{"doctor", "--help"}, &b); err != helptext.ErrPrinted || !strings.Contains(b.String(), "--json") || strings.Contains(b.String(), "--grace") {
+		t.Errorf("%v: %s", err, b.String())
+	}
+}

@@ -33,8 +33,14 @@ func run(args []string) int {
 		var err error
 		if s, err = parse(args, os.Stdout); errors.Is(err, helptext.ErrPrinted) {
 			return 0
+		} else if d := (*errDoctor)(nil); errors.As(err, &d) {
+			return d.print(os.Stdout)
 		} else if err != nil {
 			return fail(err)
+		}
+		if s.pool {
+			platform.CloseOthers(nil) // no worker gets a descriptor that the pool was given
+			return runPool(s)
 		}
 		s.executeAgain(again)
 	}

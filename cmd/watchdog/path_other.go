@@ -19,19 +19,24 @@ const defaultPath = "/bin:/usr/bin"
 // cannot be executed is skipped for a later one, and is the error if there is none.
 // exec.LookPath would say that no file was found.
 func lookPath(name string) (string, error) {
-	if strings.Contains(name, "/") {
-		return exec.LookPath(name)
-	}
 	path, set := os.LookupEnv("PATH")
+	return lookIn(name, "", path, set)
+}
+
+// lookIn is lookPath for a process in the folder dir (empty: ours) with this PATH.
+func lookIn(name, dir, path string, set bool) (string, error) {
+	if strings.Contains(name, "/") {
+		return exec.LookPath(under(dir, name))
+	}
 	if !set {
 		path = defaultPath
 	}
 	failed := exec.ErrNotFound
-	for dir := range strings.SplitSeq(path, ":") {
-		if dir == "" { // by tradition the current folder
-			dir = "."
+	for folder := range strings.SplitSeq(path, ":") {
+		if folder == "" { // by tradition the current folder
+			folder = "."
 		}
-		file := dir + "/" + name
+		file := under(dir, folder+"/"+name)
 		_, err := exec.LookPath(file)
 		if err == nil {
 			return file, nil
@@ -41,4 +46,12 @@ func lookPath(name string) (string, error) {
 		}
 	}
 	return "", failed
+}
+
+// under is a path as a process in the folder dir has it.
+func under(dir, path string) string {
+	if dir == "" || strings.HasPrefix(path, "/") {
+		return path
+	}
+	return dir + "/" + path
 }

@@ -46,6 +46,7 @@ func (w *watchdog) enter(dead bool) error {
 			r.Parents = append(r.Parents, proc.ID{PID: pid})
 		}
 	}
+	r.Part = w.part
 	w.record.Record = r
 	if w.record.dir == nil {
 		if w.record.dir, err = platform.StateDir(); err != nil {
@@ -56,6 +57,9 @@ func (w *watchdog) enter(dead bool) error {
 }
 
 func (w *watchdog) save() error {
+	if w.Worker != nil {
+		w.Tallied(&w.record.Record)
+	}
 	err := ledger.Save(w.record.dir, &w.record.Record)
 	w.record.saved = w.record.saved || err == nil
 	w.record.renamed = w.record.renamed && err != nil
@@ -119,8 +123,20 @@ func (w *watchdog) SaveRecord() {
 
 // RemoveRecord removes the record of a worker whose tree has ended.
 func (w *watchdog) RemoveRecord() {
+	w.fold()
 	if w.record.saved {
 		w.record.saved = false
 		w.warn(staleRecord, ledger.Remove(w.record.dir, w.record.Name()))
+	}
+}
+
+// fold adds to the totals what was counted since the last time. Where that fails the counts are
+// lost, and nothing else.
+func (w *watchdog) fold() {
+	if w.Worker != nil && w.record.dir != nil && w.record.Worker.PID != 0 {
+		w.Tallied(&w.record.Record)
+		if ledger.Fold(w.record.dir, &w.record.Record) == nil {
+			w.Folded()
+		}
 	}
 }

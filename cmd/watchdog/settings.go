@@ -57,6 +57,16 @@ type settings struct {
 	// restart is never, on-failure or always.
 	restart     string
 	maxRestarts int
+	pooling
+}
+
+// pooling is set for a pool, which is not executed a second time.
+type pooling struct {
+	// pool: these are the settings of a pool, and defaults are those of its workers.
+	pool     bool
+	defaults *flags
+	// member: this is one of a pool's workers.
+	member bool
 }
 
 func newSettings() *settings {

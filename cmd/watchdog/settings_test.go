@@ -58,11 +58,12 @@ func TestPackRoundTrip(t *testing.T) {
 	}
 }
 
-// A setting that is not handed over would be lost without an error.
+// A setting that is not handed over would be lost without an error. But a pool is not executed
+// again.
 func TestEverySettingIsHandedOver(t *testing.T) {
 	s := newSettings()
 	fields := s.fields()
-	if want := reflect.TypeOf(*s).NumField(); len(fields) != want {
+	if want := reflect.TypeOf(*s).NumField() - 1; len(fields) != want {
 		t.Fatalf("%d of %d fields", len(fields), want)
 	}
 	seen := map[any]bool{}

@@ -32,6 +32,8 @@ type watchdog struct {
 	record record
 	naming
 
+	launching // how a pool starts its worker
+
 	beatsAt string // the worker's beatVar
 	unheard bool   // the service manager could not be reached, and that was logged
 	assumed bool   // the parent is the default one
@@ -251,6 +253,9 @@ func commandFailed(name string, err error) error {
 
 func (w *watchdog) ensureRunID() (err error) {
 	if w.runID == "" {
+		w.runID = w.poolRunID
+	}
+	if w.runID == "" {
 		w.runID, err = runid.New(platform.Random)
 	}
 	return err
@@ -259,7 +264,7 @@ func (w *watchdog) ensureRunID() (err error) {
 // workerEnv is the watchdog's environment, with the worker's labels and without the variables
 // that are meant for this watchdog alone.
 func (w *watchdog) workerEnv() []string {
-	env := without(w.originalEnv(), "LEASH_RUN_ID", "LEASH_WORKER_ID", "LEASH_RUN_OWNER", "SPT_NOENV",
+	env := without(w.givenEnv(), "LEASH_RUN_ID", "LEASH_WORKER_ID", "LEASH_RUN_OWNER", "SPT_NOENV",
 		"LEASH_PARENT_PID", "LEASH_LOG_FD", "LEASH_NOTIFY_SOCKET", "LEASH_ROLE")
 	if w.closeFDs { // and the variables of inherited sockets, which are closed (sd_listen_fds(3))
 		env = without(env, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")

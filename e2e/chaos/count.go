@@ -245,9 +245,9 @@ func (l *life) judgeBystanders() {
 	}
 }
 
-// judgeFiles: the table that watchdogs share stays, and nothing else.
+// judgeFiles: what watchdogs share stays (the table, sums, the last reap), and nothing else.
 func (l *life) judgeFiles() {
-	shared := []string{"table", "table.lock", "table.new"}
+	shared := []string{"table", "table.lock", "table.new", "totals", "reaped"}
 	names, _ := os.ReadDir(l.stateDir())
 	for _, e := range names {
 		if !slices.Contains(shared, e.Name()) {

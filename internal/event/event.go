@@ -6,6 +6,7 @@ package event
 
 // Events.
 const (
+	PoolStarted         = "pool.started"
 	WatchdogStarted     = "watchdog.started"
 	ParentDeathDetected = "watchdog.parent_death_detected"
 	WatchdogStopped     = "watchdog.stopped"
@@ -63,6 +64,7 @@ const (
 	DelayMS         = "delay_ms"
 	Error           = "error"
 	Lost            = "lost_records"
+	Version         = "version"
 
 	DryRun        = "dry_run"
 	Unclaimed     = "unclaimed"

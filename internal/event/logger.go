@@ -11,6 +11,7 @@ import (
 type Logger struct {
 	handler slog.Handler
 	sink    *counter
+	also    *Logger // nil: none
 }
 
 type counter struct {
@@ -41,11 +42,23 @@ func New(w io.Writer, format string, level slog.Level) *Logger {
 
 // With returns a Logger that adds these attributes to all records.
 func (l *Logger) With(attrs ...slog.Attr) *Logger {
-	return &Logger{handler: l.handler.WithAttrs(attrs), sink: l.sink}
+	c := &Logger{handler: l.handler.WithAttrs(attrs), sink: l.sink}
+	if l.also != nil {
+		c.also = l.also.With(attrs...)
+	}
+	return c
+}
+
+// Tee returns a Logger that writes all records to another too.
+func (l *Logger) Tee(other *Logger) *Logger {
+	return &Logger{handler: l.handler, sink: l.sink, also: other}
 }
 
 // Write writes one record.
 func (l *Logger) Write(r slog.Record) {
+	if l.also != nil {
+		l.also.Write(r.Clone())
+	}
 	if !l.handler.Enabled(context.Background(), r.Level) {
 		return
 	}

@@ -19,15 +19,19 @@ const (
 	gap = 2 // before each column
 )
 
-// Print is a kong.HelpPrinter. For the program as a whole it also shows the flags of the
-// default command, which needs no name.
-func Print(_ kong.HelpOptions, ctx *kong.Context) error {
+// printScreen shows one command, or the program as a whole with the flags of the default
+// command, which needs no name.
+func printScreen(ctx *kong.Context) error {
 	s := &screen{}
 	ctx.Model.HelpFlag.Help = "Show this help"
 	if command := ctx.Selected(); command != nil {
 		s.line("Usage: " + ctx.Model.Name + " " + usage(command))
 		s.paragraphs(command.Help, command.Detail)
-		s.flags(command.AllFlags(true))
+		levels := command.AllFlags(true)
+		if command.Tag.Has("alone") { // the flags of the other commands mean nothing to it
+			levels = [][]*kong.Flag{command.Flags, {ctx.Model.HelpFlag}}
+		}
+		s.flags(levels)
 	} else {
 		s.line("Usage: " + ctx.Model.Name + " <command> [flags]")
 		s.paragraphs(ctx.Model.Help)

@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"watch": {"internal/system", "internal/stop", "internal/heartbeat", "internal/event", "internal/proc",
 		"internal/ledger", "internal/owner", "internal/runid"},
 	"watch/watchsim": {"watch", "internal"},
+	"watch/pool":     {"watch", "internal"},
 	"scan":           {"internal/snapshot", "internal/owner", "internal/ledger", "internal/proc"},
 	"reap":           {"scan", "internal/snapshot", "internal/owner", "internal/stop", "internal/proc"},
 

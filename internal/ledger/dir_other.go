@@ -12,3 +12,6 @@ func Save(*os.File, *Record) error { return errors.ErrUnsupported }
 
 // Remove fails.
 func Remove(*os.File, string) error { return errors.ErrUnsupported }
+
+// Fold fails.
+func Fold(*os.File, *Record) error { return errors.ErrUnsupported }

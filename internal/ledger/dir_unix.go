@@ -20,6 +20,11 @@ func Save(dir *os.File, r *Record) error {
 	if len(b) > maxSize {
 		return fmt.Errorf("the record of worker %d is larger than %d bytes", r.Worker.PID, maxSize)
 	}
+	return replace(dir, name, b)
+}
+
+// replace writes a file of the directory atomically.
+func replace(dir *os.File, name string, b []byte) error {
 	at := int(dir.Fd())
 	flags := unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := unix.Openat(at, name+torn, flags, 0o600)
@@ -68,14 +73,14 @@ func foreign(dir *os.File) (owner uint32, is bool) {
 	return st.Uid, err != nil || int(st.Uid) != os.Geteuid()
 }
 
-// openRecord opens a file and returns its owner.
-func openRecord(dir *os.File, name string) (f *os.File, uid uint32, err error) {
+// openFile opens a file of at most so many bytes, and returns its owner.
+func openFile(dir *os.File, name string, most int64) (f *os.File, uid uint32, err error) {
 	var st unix.Stat_t
 	// Checked before it is opened: opening a device may have side effects.
 	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return nil, 0, err
 	}
-	if err := acceptable(&st); err != nil {
+	if err := acceptable(&st, most); err != nil {
 		return nil, 0, err
 	}
 	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
@@ -85,7 +90,7 @@ func openRecord(dir *os.File, name string) (f *os.File, uid uint32, err error) {
 	unix.SetNonblock(fd, false) // else the runtime would poll it, for which it needs epoll
 	f = os.NewFile(uintptr(fd), name)
 	if err = unix.Fstat(fd, &st); err == nil {
-		err = acceptable(&st)
+		err = acceptable(&st, most)
 	}
 	if err != nil {
 		f.Close()
@@ -94,7 +99,7 @@ func openRecord(dir *os.File, name string) (f *os.File, uid uint32, err error) {
 	return f, st.Uid, nil
 }
 
-func acceptable(st *unix.Stat_t) error {
+func acceptable(st *unix.Stat_t, most int64) error {
 	me := uint32(os.Geteuid())
 	switch {
 	case uint32(st.Mode)&unix.S_IFMT != unix.S_IFREG:
@@ -104,5 +109,5 @@ func acceptable(st *unix.Stat_t) error {
 	case st.Uid != me && me != 0:
 		return errForeign
 	}
-	return tooLarge(st.Size)
+	return tooLarge(st.Size, most)
 }

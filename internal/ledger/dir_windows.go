@@ -24,7 +24,12 @@ func Save(dir *os.File, r *Record) error {
 	if len(b) > maxSize {
 		return fmt.Errorf("the record of worker %d is larger than %d bytes", r.Worker.PID, maxSize)
 	}
-	name := filepath.Join(dir.Name(), r.Name())
+	return replace(dir, r.Name(), b)
+}
+
+// replace writes a file of the directory atomically.
+func replace(dir *os.File, file string, b []byte) error {
+	name := filepath.Join(dir.Name(), file)
 	if err := write(name+torn, b); err != nil {
 		return err
 	}

@@ -98,12 +98,25 @@ func readAll(dir *os.File) (entries []Entry, unfinished []string, problems []err
 
 // Others reports whether a file of the state directory is known not to be a record.
 func Others(name string) bool {
-	return name == "table" || name == "table.new" || name == "table.lock"
+	switch strings.TrimSuffix(name, torn) {
+	case "table", "table.lock", probe, totals, reaped:
+		return true
+	}
+	return false
 }
+
+// probe is the file that Probe makes.
+const probe = "probe"
+
+// Names of files beside the records: see Totals and LastReap.
+const (
+	totals = "totals"
+	reaped = "reaped"
+)
 
 // read reads one file, if it is one that a watchdog may have written.
 func read(dir *os.File, name string) (Record, error) {
-	f, uid, err := openRecord(dir, name)
+	f, uid, err := openFile(dir, name, maxSize)
 	if err != nil {
 		return Record{}, err
 	}
@@ -120,9 +133,9 @@ func read(dir *os.File, name string) (Record, error) {
 	return r, err
 }
 
-func tooLarge(size int64) error {
-	if size > maxSize {
-		return fmt.Errorf("larger than %d bytes", maxSize)
+func tooLarge(size, most int64) error {
+	if size > most {
+		return fmt.Errorf("larger than %d bytes", most)
 	}
 	return nil
 }

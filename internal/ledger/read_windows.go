@@ -18,13 +18,13 @@ const tries = 5
 // foreign is false: when the directory was opened it was made sure that it is our own.
 func foreign(*os.File) (owner uint32, is bool) { return 0, false }
 
-// openRecord opens a file of our own user. Windows has no user IDs: the owner is 0, and the
+// openFile opens a file of our own user. Windows has no user IDs: the owner is 0, and the
 // caller sets its own.
 //
 // A link or mount point is not followed, and a folder is opened too ("CreateFileW
 // function", FILE_FLAG_OPEN_REPARSE_POINT and FILE_FLAG_BACKUP_SEMANTICS), and the type is
 // checked by the handle. Others may rename and delete the file meanwhile.
-func openRecord(dir *os.File, name string) (f *os.File, uid uint32, err error) {
+func openFile(dir *os.File, name string, most int64) (f *os.File, uid uint32, err error) {
 	path := filepath.Join(dir.Name(), name)
 	wide, err := windows.UTF16PtrFromString(path)
 	if err != nil {
@@ -41,14 +41,14 @@ func openRecord(dir *os.File, name string) (f *os.File, uid uint32, err error) {
 		return nil, 0, err
 	}
 	f = os.NewFile(uintptr(h), path)
-	if err := acceptable(h); err != nil {
+	if err := acceptable(h, most); err != nil {
 		f.Close()
 		return nil, 0, err
 	}
 	return f, 0, nil
 }
 
-func acceptable(h windows.Handle) error {
+func acceptable(h windows.Handle, most int64) error {
 	if kind, err := windows.GetFileType(h); err != nil || kind != windows.FILE_TYPE_DISK {
 		return errNotRegular // a device, whose name is reserved in every folder
 	}
@@ -59,7 +59,7 @@ func acceptable(h windows.Handle) error {
 	if !regular(info.FileAttributes) {
 		return errNotRegular
 	}
-	if err := tooLarge(int64(info.FileSizeHigh)<<32 | int64(info.FileSizeLow)); err != nil {
+	if err := tooLarge(int64(info.FileSizeHigh)<<32|int64(info.FileSizeLow), most); err != nil {
 		return err
 	}
 	sd, err := windows.GetSecurityInfo(h, windows.SE_FILE_OBJECT, windows.OWNER_SECURITY_INFORMATION)

@@ -59,7 +59,7 @@ func TestReadBlocksNoWriter(t *testing.T) {
 	if err := Save(dir, &r); err != nil {
 		t.Fatal(err)
 	}
-	f, _, err := openRecord(dir, r.Name())
+	f, _, err := openFile(dir, r.Name(), maxSize)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestReadBlocksNoWriter(t *testing.T) {
 		t.Error(err)
 	}
 	f.Close()
-	if f, _, err = openRecord(dir, r.Name()); err != nil {
+	if f, _, err = openFile(dir, r.Name(), maxSize); err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()

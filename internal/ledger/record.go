@@ -38,9 +38,16 @@ type Record struct {
 	// Seen is when the worker was last known to live, in the unit of proc.ID.Start. Until
 	// then its PID, and a group and session with that ID, were its own.
 	Seen uint64
+	// Beat is when the last heartbeat came, a few seconds late at most; zero without any.
+	Beat time.Time
+	// Counts are of all workers of this watchdog, Folded is what of them the totals hold.
+	Counts, Folded Counts
 
 	// UID owns the file; set when it was read.
 	UID uint32
+	// Part, from 1 on, tells the records of a watchdog of several workers apart. It is in the
+	// name of the file alone.
+	Part int
 }
 
 const (
@@ -90,6 +97,14 @@ func (r *Record) Append(b []byte) []byte {
 	number("ending", ending)
 	number("started-ms", uint64(r.Started.UnixMilli()))
 	number("seen", r.Seen)
+	// Left out where there are none, as all versions wrote it before they were counted.
+	if !r.Beat.IsZero() {
+		number("beat-ms", uint64(r.Beat.UnixMilli()))
+	}
+	if r.Counts != (Counts{}) {
+		number("counts", r.Counts.values()...)
+		number("folded", r.Folded.values()...)
+	}
 	number("sum", checksum(b[from:]))
 	return b
 }
@@ -146,6 +161,15 @@ func (r *Record) set(name string, value []byte) (ok bool) {
 		var p proc.ID
 		p, ok = identity(value)
 		r.Parents = append(r.Parents, p)
+	case "counts", "folded":
+		var c Counts
+		list, fits := numbers(value, len(c.fields()))
+		if c, ok = readCounts(list); name == "counts" {
+			r.Counts = c
+		} else {
+			r.Folded = c
+		}
+		return ok && fits
 	case "watchdog":
 		r.Watchdog, ok = identity(value)
 	case "worker":
@@ -175,6 +199,9 @@ func (r *Record) setNumber(name string, n uint64) bool {
 		return n < 1<<53
 	case "seen":
 		r.Seen = n
+	case "beat-ms":
+		r.Beat = time.UnixMilli(int64(n))
+		return n < 1<<53
 	default:
 		return false
 	}
@@ -225,12 +252,25 @@ func unquote(b []byte) (string, bool) {
 // Name is the file name of the watchdog's record, unique in this boot.
 func (r *Record) Name() string {
 	return strconv.FormatUint(r.NS, 10) + "-" + strconv.Itoa(r.Watchdog.PID) + "-" +
-		strconv.FormatUint(r.Watchdog.Start, 10) + suffix
+		strconv.FormatUint(r.Watchdog.Start, 10) + r.part() + suffix
+}
+
+func (r *Record) part() string {
+	if r.Part == 0 {
+		return ""
+	}
+	return "-" + strconv.Itoa(r.Part)
 }
 
 // Writer parses a record's file name, finished or not.
 func Writer(name string) (ns uint64, watchdog proc.ID, ok bool) {
 	f := strings.Split(strings.TrimSuffix(strings.TrimSuffix(name, torn), suffix), "-")
+	if len(f) == 4 { // the part
+		if n, err := strconv.ParseUint(f[3], 10, 31); err != nil || n == 0 {
+			return 0, watchdog, false
+		}
+		f = f[:3]
+	}
 	if len(f) != 3 {
 		return 0, watchdog, false
 	}

@@ -87,6 +87,8 @@ type Hold struct {
 	// Inside lists the PIDs in the tree's own cgroup or job; nil where following
 	// parents and children finds all.
 	Inside func() []int
+	// Adopted: orphans of the tree are in Inside, although it has no subreaper alone.
+	Adopted bool
 	// Empty reports whether it is certain that no process is left (the subreaper has
 	// no children); nil if the system cannot tell.
 	Empty func() bool
@@ -475,6 +477,9 @@ func (t *Tree) census() Census {
 	}
 	return c
 }
+
+// Living is how many processes the last scan found.
+func (t *Tree) Living() int { return t.census().Living }
 
 // Survivors lists the processes that are left, and why.
 func (t *Tree) Survivors() []Left {

@@ -39,7 +39,7 @@ func (t *Tree) retry() {
 // are found: they become its children.
 func (t *Tree) lose(id proc.ID, err error, what string) {
 	known := slices.ContainsFunc(t.lost, func(l Left) bool { return l.ID == id })
-	if err != nil && t.Parent == 0 && !known && len(t.lost) < mostLost {
+	if err != nil && t.Parent == 0 && !t.Adopted && !known && len(t.lost) < mostLost {
 		t.lost = append(t.lost, Left{id, what + ": " + err.Error()})
 	}
 }

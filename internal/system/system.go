@@ -91,6 +91,10 @@ type Command struct {
 	Env  []string
 	// Keep lists the descriptors above 2 that it inherits.
 	Keep []int
+	// Stdio, if not nil, are its standard input, output and error instead of ours.
+	Stdio []uintptr
+	// Dir is its working folder; empty: ours.
+	Dir string
 	// Sentinel: start the worker by a sentinel, a second process that ends the worker's
 	// tree if this one is killed. It is ignored where the system does that itself.
 	Sentinel bool
@@ -107,6 +111,21 @@ type Options struct {
 	// SentinelFD and SentinelPID are those of a sentinel that was started before; PID 0:
 	// none.
 	SentinelFD, SentinelPID int
+	// Shared: the workers of this system that have this set share one sentinel.
+	Shared bool
+}
+
+// Shares is a System whose workers can share one sentinel.
+type Shares interface {
+	// Poke makes Wait return soon. Any goroutine may call it.
+	Poke()
+	// Prepare prepares for such workers, with a sentinel if one is wanted, and names the
+	// mechanisms that will hold their trees, strongest first.
+	Prepare(sentinel bool) []string
+	// EndRest ends, without a grace period, what workers that shared a sentinel left and
+	// what could be attributed to none of them. It waits for a short time, and reports
+	// whether nothing is left.
+	EndRest() bool
 }
 
 // Containment keeps one worker's process tree together as the system can: by a cgroup, a

@@ -86,3 +86,14 @@ func release(tag string) bool {
 const alphanumeric = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// Version is the version alone.
+func Version() string {
+	b := build{tag: tag, commit: commit}
+	if commit == "" {
+		if info, ok := debug.ReadBuildInfo(); ok {
+			b = stamped(info)
+		}
+	}
+	return b.version()
+}

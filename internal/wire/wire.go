@@ -2,7 +2,7 @@
 // worker's tree if the watchdog is killed.
 //
 // An order of the watchdog is a kind, the length of the body in bytes, and the body. An answer
-// is a kind and a number.
+// is a kind and two numbers.
 package wire
 
 import (
@@ -17,6 +17,13 @@ const (
 	Start = 's' // start a worker: Order
 	Go    = 'g' // the watchdog has a handle on the worker: it may be reaped
 	Count = 'c' // are there children left? A number that the answer repeats
+
+	// Of several workers below one sentinel, which their marks tell apart:
+	List = 'l' // which children have this mark? A number, and the mark
+	Done = 'd' // nothing is left of the worker with this mark
+	Rest = 'r' // no worker is left: kill all children, now and later
+
+	// Of a sentinel beside the worker:
 	Guard = 'w' // guard a worker that the watchdog has started: Worker
 	Over  = 'o' // nothing of the worker's tree is left, or it is left on purpose
 )
@@ -25,9 +32,10 @@ const (
 const (
 	Started  = 'p' // the worker's PID
 	Failed   = 'f' // the error number of fork(2) or execve(2)
-	Exited   = 'x' // the worker's wait status
-	Some     = 'm' // children are left; the number of Count
-	None     = 'n' // no child is left; the number of Count
+	Exited   = 'x' // a worker's PID and wait status
+	Some     = 'm' // children are left; after List: maybe others than those told
+	None     = 'n' // no child is left; after List: no other
+	Child    = 'i' // the PID of a child with the mark
 	Guarding = 'y' // the worker of Guard is guarded; its PID
 	Refused  = 'r' // an order cannot be carried out
 )
@@ -47,38 +55,53 @@ func Bytes(kind byte, body []byte) []byte {
 
 // Read reads one order. The end of the file, also within an order, is io.EOF.
 func Read(r io.Reader) (kind byte, body []byte, err error) {
-	var head [5]byte
-	if _, err = io.ReadFull(r, head[:]); err == nil {
-		n := binary.NativeEndian.Uint32(head[1:])
-		if n > maxBody {
-			return 0, nil, ErrOrder
-		}
-		body = make([]byte, n)
-		_, err = io.ReadFull(r, body)
+	var head [HeadSize]byte
+	if _, err = io.ReadFull(r, head[:]); err != nil {
+		return 0, nil, ended(err)
 	}
+	return ReadBody(head, r)
+}
+
+// HeadSize is the length of kind and length.
+const HeadSize = 5
+
+// ReadBody reads what follows the head of an order.
+func ReadBody(head [HeadSize]byte, r io.Reader) (kind byte, body []byte, err error) {
+	n := binary.NativeEndian.Uint32(head[1:])
+	if n > maxBody {
+		return 0, nil, ErrOrder
+	}
+	body = make([]byte, n)
+	_, err = io.ReadFull(r, body)
+	return head[0], body, ended(err)
+}
+
+func ended(err error) error {
 	if err == io.ErrUnexpectedEOF {
-		err = io.EOF
+		return io.EOF
 	}
-	return head[0], body, err
+	return err
 }
 
 // AnswerSize is the length of an answer in bytes.
-const AnswerSize = 5
+const AnswerSize = 9
 
 // Answer is what a sentinel sends.
 type Answer struct {
 	Kind byte
 	N    int32
+	More int32 // the wait status of Exited
 }
 
 // Encode encodes an answer.
 func (a Answer) Encode() []byte {
-	return binary.NativeEndian.AppendUint32([]byte{a.Kind}, uint32(a.N))
+	b := binary.NativeEndian.AppendUint32([]byte{a.Kind}, uint32(a.N))
+	return binary.NativeEndian.AppendUint32(b, uint32(a.More))
 }
 
 // DecodeAnswer decodes AnswerSize bytes.
 func DecodeAnswer(b []byte) Answer {
-	return Answer{b[0], int32(binary.NativeEndian.Uint32(b[1:]))}
+	return Answer{b[0], int32(binary.NativeEndian.Uint32(b[1:])), int32(binary.NativeEndian.Uint32(b[5:]))}
 }
 
 // Number is the body of Count.
@@ -92,6 +115,28 @@ func DecodeNumber(b []byte) (int32, error) {
 	return int32(binary.NativeEndian.Uint32(b)), nil
 }
 
+// Mark is the body of Done.
+func Mark(mark uint64) []byte { return binary.NativeEndian.AppendUint64(nil, mark) }
+
+// DecodeMark decodes the body of Done.
+func DecodeMark(b []byte) (mark uint64, err error) {
+	if len(b) != 8 {
+		return 0, ErrOrder
+	}
+	return binary.NativeEndian.Uint64(b), nil
+}
+
+// Marked is the body of List.
+func Marked(n int32, mark uint64) []byte { return append(Number(n), Mark(mark)...) }
+
+// DecodeMarked decodes the body of List.
+func DecodeMarked(b []byte) (n int32, mark uint64, err error) {
+	if len(b) != 12 {
+		return 0, 0, ErrOrder
+	}
+	return int32(binary.NativeEndian.Uint32(b)), binary.NativeEndian.Uint64(b[4:]), nil
+}
+
 // Order is what a sentinel needs to know to start a worker.
 type Order struct {
 	Path      string
@@ -102,13 +147,24 @@ type Order struct {
 	Last bool
 	// Listens: LISTEN_PID is to be the worker's PID.
 	Listens bool
+	// Stdio: standard input, output and error come with the order.
+	Stdio bool
+	// Dir is the working folder, empty for the sentinel's own.
+	Dir string
+	// Mark tells the trees of several workers below one sentinel apart; 0: there is one.
+	Mark uint64
+
+	// Files are the descriptors that came with it, beside its bytes.
+	Files []uintptr
 }
 
 // Encode encodes the body of Start.
 func (o *Order) Encode() []byte {
 	b := appendText(nil, o.Path)
 	b = appendText(b, o.Cgroup)
-	b = append(b, flagByte(o.Last, o.Listens))
+	b = appendText(b, o.Dir)
+	b = binary.AppendUvarint(b, o.Mark)
+	b = append(b, flagByte(o.Last, o.Listens, o.Stdio))
 	for _, list := range [][]string{o.Args, o.Env} {
 		b = binary.AppendUvarint(b, uint64(len(list)))
 		for _, s := range list {
@@ -121,11 +177,12 @@ func (o *Order) Encode() []byte {
 // DecodeOrder decodes the body of Start.
 func DecodeOrder(b []byte) (o Order, err error) {
 	r := reader{rest: b}
-	o.Path, o.Cgroup = r.text(), r.text()
+	o.Path, o.Cgroup, o.Dir = r.text(), r.text(), r.text()
+	o.Mark = r.number(math.MaxUint64)
 	flags := r.byte()
-	o.Last, o.Listens = flags&1 != 0, flags&2 != 0
+	o.Last, o.Listens, o.Stdio = flags&1 != 0, flags&2 != 0, flags&4 != 0
 	o.Args, o.Env = r.list(), r.list()
-	if !r.ended() || flags > 3 || o.Path == "" || len(o.Args) == 0 {
+	if !r.ended() || flags > 7 || o.Path == "" || len(o.Args) == 0 {
 		return Order{}, ErrOrder
 	}
 	return o, nil
@@ -150,7 +207,7 @@ func (w *Worker) Encode() []byte {
 func DecodeWorker(b []byte) (w Worker, err error) {
 	r := reader{rest: b}
 	pid := r.number(math.MaxInt32)
-	w = Worker{PID: int(pid), Start: r.number(1<<64 - 1), RunID: r.text(), WorkerID: r.text()}
+	w = Worker{PID: int(pid), Start: r.number(math.MaxUint64), RunID: r.text(), WorkerID: r.text()}
 	if !r.ended() || pid < 1 {
 		return Worker{}, ErrOrder
 	}

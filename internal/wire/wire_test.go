@@ -16,9 +16,10 @@ func TestOrderRoundTrip(t *testing.T) {
 		{Path: "/bin/true", Args: []string{"true"}},
 		{Path: "a", Args: []string{"", "b c", long}, Env: []string{"A=1", "=", "B=\xff\n", long}, Cgroup: "/sys/fs/cgroup/x", Last: true},
 		{Path: "a", Args: []string{"a"}, Listens: true},
+		{Path: "a", Args: []string{"a"}, Stdio: true, Dir: "/tmp/a b", Mark: 1<<64 - 1},
 	} {
 		got, err := DecodeOrder(o.Encode())
-		if err != nil || got.Path != o.Path || got.Cgroup != o.Cgroup || got.Last != o.Last || got.Listens != o.Listens ||
+		if err != nil || got.Path != o.Path || got.Cgroup != o.Cgroup || got.Last != o.Last || got.Listens != o.Listens || got.Stdio != o.Stdio || got.Dir != o.Dir || got.Mark != o.Mark ||
 			!slices.Equal(got.Args, o.Args) || !slices.Equal(got.Env, o.Env) {
 			t.Errorf("%.200v came back as %.200v, %v", o, got, err)
 		}
@@ -37,7 +38,7 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		"more behind":       append(slices.Clone(good), 0),
 		"no path":           (&Order{Args: []string{"x"}}).Encode(),
 		"no arguments":      (&Order{Path: "x"}).Encode(),
-		"unknown flags":     func() []byte { b := slices.Clone(good); b[1+len("/bin/true")+1+len("/c")] = 8; return b }(),
+		"unknown flags":     func() []byte { b := slices.Clone(good); b[1+len("/bin/true")+1+len("/c")+1+1] = 8; return b }(),
 		"an endless length": {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
 		"a huge count":      {1, 'x', 0, 0, 0xff, 0xff, 0xff, 0x7f},
 	} {
@@ -49,7 +50,7 @@ func TestDecodeOrderRefuses(t *testing.T) {
 
 func FuzzDecodeOrder(f *testing.F) {
 	f.Add((&Order{Path: "/bin/true", Args: []string{"true"}, Env: []string{"A=1", ""}, Last: true}).Encode())
-	f.Add([]byte{1, 'x', 0, 0, 1, 0, 0})
+	f.Add([]byte{1, 'x', 0, 0, 0, 0, 1, 0, 0})
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		o, err := DecodeOrder(b)
@@ -64,7 +65,7 @@ func FuzzDecodeOrder(f *testing.F) {
 
 func TestReadOrders(t *testing.T) {
 	worker := Worker{PID: 7, Start: 1 << 60, RunID: "abc1234", WorkerID: "a worker\nof two lines"}
-	stream := slices.Concat(Bytes(Go, nil), Bytes(Count, Number(-5)), Bytes(Guard, worker.Encode()))
+	stream := slices.Concat(Bytes(Go, nil), Bytes(Count, Number(-5)), Bytes(Guard, worker.Encode()), Bytes(List, Marked(7, 1<<63)), Bytes(Done, Mark(1<<63)))
 	r := strings.NewReader(string(stream))
 	if kind, body, err := Read(r); kind != Go || len(body) > 0 || err != nil {
 		t.Errorf("%c, %q, %v", kind, body, err)
@@ -76,6 +77,14 @@ func TestReadOrders(t *testing.T) {
 	kind, body, err = Read(r)
 	if w, bad := DecodeWorker(body); kind != Guard || w != worker || err != nil || bad != nil {
 		t.Errorf("%c, %+v, %v, %v", kind, w, err, bad)
+	}
+	kind, body, err = Read(r)
+	if n, mark, bad := DecodeMarked(body); kind != List || n != 7 || mark != 1<<63 || err != nil || bad != nil {
+		t.Errorf("%c, %d, %d, %v, %v", kind, n, mark, err, bad)
+	}
+	kind, body, err = Read(r)
+	if mark, bad := DecodeMark(body); kind != Done || mark != 1<<63 || err != nil || bad != nil {
+		t.Errorf("%c, %d, %v, %v", kind, mark, err, bad)
 	}
 	if _, _, err := Read(r); err != io.EOF {
 		t.Errorf("at the end: %v", err)
@@ -96,6 +105,12 @@ func TestReadRefuses(t *testing.T) {
 	}
 	if _, err := DecodeNumber([]byte{1, 2, 3}); err != ErrOrder {
 		t.Errorf("three bytes: %v", err)
+	}
+	if _, err := DecodeMark([]byte{1, 2, 3}); err != ErrOrder {
+		t.Errorf("three bytes: %v", err)
+	}
+	if _, _, err := DecodeMarked(Number(1)); err != ErrOrder {
+		t.Errorf("four bytes: %v", err)
 	}
 	failing := errors.New("input/output error")
 	if _, _, err := Read(iotest.ErrReader(failing)); err != failing {
@@ -123,7 +138,7 @@ func TestDecodeWorkerRefuses(t *testing.T) {
 }
 
 func TestAnswerRoundTrip(t *testing.T) {
-	for _, a := range []Answer{{Started, 1 << 22}, {Exited, -1}, {None, 0}} {
+	for _, a := range []Answer{{Started, 1 << 22, 0}, {Exited, 1 << 22, -1}, {None, 0, 0}} {
 		if b := a.Encode(); len(b) != AnswerSize || DecodeAnswer(b) != a {
 			t.Errorf("%+v became %+v", a, DecodeAnswer(b))
 		}

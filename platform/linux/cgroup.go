@@ -30,7 +30,8 @@ func (k *Kernel) newCgroup() *cgroup {
 	if err != nil {
 		return nil
 	}
-	path := base + "/" + leafName(ns, os.Getpid(), k.Tick())
+	k.leafTick = max(k.Tick(), k.leafTick+1) // several may be made in one tick
+	path := base + "/" + leafName(ns, os.Getpid(), k.leafTick)
 	if os.Mkdir(path, 0o755) != nil {
 		return nil
 	}

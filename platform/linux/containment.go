@@ -36,6 +36,9 @@ type containment struct {
 // Contain prepares to hold one worker's process tree.
 func (s *System) Contain(o system.Options) system.Containment {
 	c := &containment{s: s, owner: o.Owner, changed: o.Changed}
+	if o.Shared {
+		return s.share(c)
+	}
 	if o.SentinelPID != 0 {
 		c.useSentinel(o.SentinelFD, o.SentinelPID) // otherwise Start starts another
 	}
@@ -139,7 +142,10 @@ func (k *Kernel) forkWorker(o *wire.Order, c *cgroup) (pid, fd int, err error) {
 	if c != nil {
 		sys.UseCgroupFD, sys.CgroupFD = true, c.fd
 	}
-	attr := &syscall.ProcAttr{Env: o.Env, Files: []uintptr{0, 1, 2}, Sys: sys}
+	attr := &syscall.ProcAttr{Env: o.Env, Dir: o.Dir, Files: []uintptr{0, 1, 2}, Sys: sys}
+	if o.Stdio {
+		attr.Files = o.Files
+	}
 	if o.Listens {
 		pid, err = forkGate(o, attr)
 	} else {

@@ -58,7 +58,7 @@ func forkGate(o *wire.Order, attr *syscall.ProcAttr) (pid int, err error) {
 		return 0, err
 	}
 	defer unix.Close(conn)
-	send(conn, wire.Bytes(wire.Start, o.Encode()), nil) // if it has ended, its status says why
+	send(conn, wire.Bytes(wire.Start, o.Encode()), nil, nil) // if it has ended, its status says why
 	var failed [4]byte
 	if _, err := io.ReadFull(blocking(conn), failed[:]); err != nil { // execve(2) has closed the other end
 		return pid, nil

@@ -29,6 +29,7 @@ type Kernel struct {
 	alone     bool   // the holder of the table's lock is stuck: scan without the lock
 	boot      string
 	ns        uint64
+	leafTick  uint64 // of the last cgroup
 	buf       []byte
 	dents     []byte
 	link      [512]byte

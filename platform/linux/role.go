@@ -87,10 +87,14 @@ type sentinel struct {
 	conn   int
 	above  *handle // the watchdog
 	passed []int   // descriptors meant for the worker
-	worker *handle
-	pid    int // of the worker; 0 before the first
+	worker *handle // the one that was started last
 	tree   *stop.Tree
 	cgroup *cgroup
+	// marks are those of the workers by PID, until they are reaped; 0 without marks.
+	// leaves are the cgroups of workers with a mark, until nothing is left of them.
+	marks  map[int]uint64
+	leaves map[uint64]string
+	alone  bool // no worker is left: kill all children
 }
 
 func beSentinel(conn, above int) (status int) {
@@ -104,7 +108,7 @@ func beSentinel(conn, above int) (status int) {
 	if !HasEpoll() { // see pollSet
 		debug.SetGCPercent(-1)
 	}
-	s := &sentinel{k: k, conn: conn, passed: posix.GivenFDs()}
+	s := &sentinel{k: k, conn: conn, passed: posix.GivenFDs(), marks: make(map[int]uint64), leaves: make(map[uint64]string)}
 	// The kernel sends SIGCONT when the watchdog ends, which continues a sentinel that is
 	// stopped. The signal proves nothing: it also comes when the thread ends that started this
 	// process.
@@ -160,53 +164,84 @@ func (s *sentinel) serve() {
 
 // obey carries out one order. An error says that the watchdog has ended.
 func (s *sentinel) obey() error {
-	kind, b, err := wire.Read(blocking(s.conn))
+	kind, b, files, err := s.order()
+	defer posix.CloseFDs(files)
 	if err != nil {
 		return err
 	}
 	switch kind {
 	case wire.Start:
 		o, err := wire.DecodeOrder(b)
-		if err != nil {
-			return err
+		if err != nil || o.Stdio != (len(files) == 3) {
+			return errors.Join(err, wire.ErrOrder)
+		}
+		for _, fd := range files {
+			o.Files = append(o.Files, uintptr(fd))
 		}
 		return s.start(&o)
+	case wire.List:
+		return s.list(b)
+	case wire.Done:
+		return s.done(b)
+	case wire.Rest:
+		s.alone = true
+		s.killChildren()
+		return nil
 	case wire.Count:
 		n, err := wire.DecodeNumber(b)
 		if err != nil {
 			return err
 		}
 		if s.reap() {
-			return s.tell(wire.None, n)
+			return s.tell(wire.None, n, 0)
 		}
-		return s.tell(wire.Some, n)
+		return s.tell(wire.Some, n, 0)
 	}
 	return wire.ErrOrder
 }
 
-func (s *sentinel) tell(kind byte, n int32) error {
-	return send(s.conn, wire.Answer{Kind: kind, N: n}.Encode(), nil)
+func (s *sentinel) order() (kind byte, b []byte, files []int, err error) {
+	var head [wire.HeadSize]byte
+	if files, err = readHead(s.conn, head[:]); err != nil {
+		return 0, nil, files, err
+	}
+	kind, b, err = wire.ReadBody(head, blocking(s.conn))
+	return kind, b, files, err
+}
+
+func (s *sentinel) tell(kind byte, n, more int32) error {
+	return send(s.conn, wire.Answer{Kind: kind, N: n, More: more}.Encode(), nil, nil)
 }
 
 // start starts a worker, which is killed when this thread ends (PR_SET_PDEATHSIG).
 func (s *sentinel) start(o *wire.Order) error {
 	s.forget()
+	s.alone = false
 	if o.Cgroup != "" {
 		s.cgroup = openCgroup(o.Cgroup)
 	}
-	unignore() // the worker must not inherit what we ignore
+	if o.Mark != 0 {
+		setMark(o.Mark)
+	}
+	for _, n := range uncatchable { // the worker must not inherit what we ignore
+		setHandler(n, byDefault)
+	}
 	pid, fd, err := s.k.forkWorker(o, s.cgroup)
 	ignore(uncatchable...)
 	if err != nil {
 		s.forget()
 		var n syscall.Errno
 		errors.As(err, &n)
-		return s.tell(wire.Failed, int32(n))
+		return s.tell(wire.Failed, int32(n), 0)
 	}
-	s.pid = pid
+	s.marks[pid] = o.Mark
+	if o.Mark != 0 && o.Cgroup != "" {
+		s.leaves[o.Mark] = o.Cgroup
+	}
 	if s.worker, err = s.k.childHandle(pid, fd); err != nil { // the worker was killed
+		delete(s.marks, pid)
 		s.forget()
-		return s.tell(wire.Failed, int32(unix.EMFILE))
+		return s.tell(wire.Failed, int32(unix.EMFILE), 0)
 	}
 	s.worker.worker = true
 	s.tree = &stop.Tree{Kernel: s.k, Root: s.worker, Protected: s.k.ancestors(),
@@ -214,14 +249,17 @@ func (s *sentinel) start(o *wire.Order) error {
 	if s.cgroup != nil {
 		s.tree.KillAll, s.tree.Means = s.cgroup.kill, "cgroup"
 	}
+	if o.Mark != 0 {
+		s.tree.KillAll, s.tree.Means = s.killLeaves, "cgroup"
+	}
 	if _, err := s.tree.Adopt(); err != nil {
 		return err // the worker cannot be read: it is killed
 	}
-	if err := s.tell(wire.Started, int32(pid)); err != nil {
+	if err := s.tell(wire.Started, int32(pid), 0); err != nil {
 		return err
 	}
 	// Until the watchdog holds a handle on the worker, its PID must not be reused.
-	if kind, _, err := wire.Read(blocking(s.conn)); err != nil || kind != wire.Go {
+	if kind, _, _, err := s.order(); err != nil || kind != wire.Go {
 		return errors.Join(err, wire.ErrOrder)
 	}
 	note(unix.SIGCHLD) // it may have ended already
@@ -255,7 +293,7 @@ func (s *sentinel) forget() {
 	if s.cgroup != nil {
 		unix.Close(s.cgroup.fd)
 	}
-	s.tree, s.worker, s.cgroup, s.pid = nil, nil, nil, 0
+	s.tree, s.worker, s.cgroup = nil, nil, nil
 }
 
 // reap collects every child that has ended, and reports the worker's exit status to the
@@ -267,9 +305,15 @@ func (s *sentinel) reap() (none bool) {
 		switch {
 		case err == unix.EINTR:
 		case err != nil || pid <= 0:
+			if s.alone && err == nil {
+				s.killChildren()
+			}
 			return err == unix.ECHILD
-		case pid == s.pid:
-			s.tell(wire.Exited, int32(ws)) // the watchdog may have ended
+		default:
+			if _, ours := s.marks[pid]; ours {
+				delete(s.marks, pid)
+				s.tell(wire.Exited, int32(pid), int32(ws)) // the watchdog may have ended
+			}
 		}
 	}
 }
@@ -302,12 +346,16 @@ func (s *sentinel) pause(d time.Duration) {
 // endChildren kills all children where no worker is known: starting it failed.
 func (s *sentinel) endChildren() {
 	for range 64 {
-		all, _ := s.k.Children(os.Getpid(), nil) // those missed are found in the next round
-		for _, pid := range all {
-			unix.Kill(pid, unix.SIGKILL) // a child of ours, not reaped yet
-		}
+		s.killChildren()
 		if s.pause(100 * time.Millisecond); s.reap() {
 			return
 		}
+	}
+}
+
+func (s *sentinel) killChildren() {
+	all, _ := s.k.Children(os.Getpid(), nil) // those missed are found in the next round
+	for _, pid := range all {
+		unix.Kill(pid, unix.SIGKILL) // a child of ours, not reaped yet
 	}
 }

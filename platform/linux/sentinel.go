@@ -54,7 +54,7 @@ var roleEnv = []string{"GOMAXPROCS=1", "GOGC=25"}
 // socket; no process inherits it.
 func StartSentinel(keep []int) (conn, pid int, err error) {
 	inherited(keep, func() {
-		conn, pid, err = startRole(roleSentinel, &syscall.ProcAttr{Sys: &syscall.SysProcAttr{Setsid: true}})
+		conn, pid, err = startRole(roleSentinel, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Setsid: true}})
 	})
 	return conn, pid, err
 }
@@ -65,7 +65,7 @@ func startRole(role string, attr *syscall.ProcAttr) (conn, pid int, err error) {
 		return -1, 0, os.NewSyscallError("socketpair", err)
 	}
 	defer unix.Close(pair[1])
-	attr.Env, attr.Files = roleEnv, []uintptr{0, 1, 2}
+	attr.Env = roleEnv
 	unix.FcntlInt(uintptr(pair[1]), unix.F_SETFD, 0)
 	if pid, err = forkUnmasked(ownPath(), roleArgs(role, pair[1]), attr); err != nil {
 		unix.Close(pair[0])
@@ -93,7 +93,7 @@ type sentinelConn struct {
 	h       *handle
 	token   int
 	asked   int32
-	exit    func(unix.WaitStatus)
+	exit    func(pid int, ws unix.WaitStatus)
 	part    [wire.AnswerSize]byte
 	n       int // bytes of part
 }
@@ -106,7 +106,7 @@ func (c *containment) useSentinel(conn, pid int) error {
 	}
 	unix.CloseOnExec(conn)
 	s := &sentinelConn{pid: pid, fd: conn, h: h, token: c.s.loop.token()}
-	s.exit = func(ws unix.WaitStatus) {
+	s.exit = func(_ int, ws unix.WaitStatus) {
 		if w := c.worker; w != nil && w.child && !w.reaped {
 			delete(c.s.children, w.pid)
 			w.reaped, w.exit = true, posix.ExitOf(ws)
@@ -118,7 +118,7 @@ func (c *containment) useSentinel(conn, pid int) error {
 		err = c.s.loop.add(conn, s.token)
 	}
 	if err != nil {
-		c.closeSentinel(s)
+		c.s.closeSentinel(s)
 		return err
 	}
 	c.s.ready[s.token] = c.sentinelSpoke
@@ -128,10 +128,10 @@ func (c *containment) useSentinel(conn, pid int) error {
 	return nil
 }
 
-func (c *containment) closeSentinel(s *sentinelConn) {
-	delete(c.s.ready, s.token)
-	delete(c.s.children, s.pid)
-	c.s.loop.remove(s.fd)
+func (sys *System) closeSentinel(s *sentinelConn) {
+	delete(sys.ready, s.token)
+	delete(sys.children, s.pid)
+	sys.loop.remove(s.fd)
 	unix.Close(s.fd)
 	s.h.Close()
 }
@@ -155,21 +155,27 @@ func (s *sentinelConn) ready(events int16) {
 	}
 }
 
-// order sends an order. It blocks for as long as the sentinel lives and does not read.
-func (s *sentinelConn) order(kind byte, b []byte) error {
-	if send(s.fd, wire.Bytes(kind, b), func() { s.ready(unix.POLLOUT) }) != nil {
+// order sends an order, with copies of these descriptors. It blocks for as long as the
+// sentinel lives and does not read.
+func (s *sentinelConn) order(kind byte, b []byte, files ...int) error {
+	var rights []byte
+	if len(files) > 0 {
+		rights = unix.UnixRights(files...)
+	}
+	if send(s.fd, wire.Bytes(kind, b), rights, func() { s.ready(unix.POLLOUT) }) != nil {
 		return ErrSentinel
 	}
 	return nil
 }
 
-// send sends all. full is called while the socket is full; nil for a blocking one.
-func send(fd int, b []byte, full func()) error {
+// send sends all, with these rights. full is called while the socket is full; nil for a blocking
+// one.
+func send(fd int, b, rights []byte, full func()) error {
 	for len(b) > 0 {
-		n, err := unix.SendmsgN(fd, b, nil, nil, unix.MSG_NOSIGNAL)
+		n, err := unix.SendmsgN(fd, b, rights, nil, unix.MSG_NOSIGNAL)
 		switch {
 		case err == nil:
-			b = b[n:]
+			b, rights = b[n:], nil
 		case err == unix.EAGAIN && full != nil:
 			full()
 		case err != unix.EINTR:
@@ -200,7 +206,7 @@ func (s *sentinelConn) next() (kind byte, n int32, err error) {
 		if a.Kind != wire.Exited {
 			return a.Kind, a.N, nil
 		}
-		s.exit(unix.WaitStatus(a.N))
+		s.exit(int(a.N), unix.WaitStatus(a.More))
 	}
 }
 
@@ -284,7 +290,7 @@ func (c *containment) sentinelDied() (status int) {
 	for kind := byte(1); kind != 0; { // its last messages
 		kind, _, _ = s.next()
 	}
-	c.closeSentinel(s)
+	c.s.closeSentinel(s)
 	c.sentinel, c.heir = nil, true
 	if c.child {
 		c.lost = true
@@ -326,7 +332,7 @@ func (c *containment) dismissSentinel(living int) {
 		return
 	}
 	c.sentinel = nil
-	c.closeSentinel(s)
+	c.s.closeSentinel(s)
 }
 
 // blocking is a descriptor that is read until something comes.

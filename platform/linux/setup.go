@@ -5,6 +5,7 @@ package linux
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"syscall"
@@ -26,7 +27,8 @@ func CheckPID(pid int) error {
 	if err == nil {
 		return nil
 	}
-	if top := k.Highest(); top > 0 && pid > top && unix.Kill(pid, 0) == unix.ESRCH {
+	// The kernel takes the lower 32 bits alone.
+	if top := k.Highest(); top > 0 && pid > top && (pid > math.MaxInt32 || unix.Kill(pid, 0) == unix.ESRCH) {
 		return fmt.Errorf("no process can have the PID %d here: the highest is %d (/proc/sys/kernel/pid_max)", pid, top)
 	}
 	return nil

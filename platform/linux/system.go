@@ -32,6 +32,7 @@ type System struct {
 	sole, drawn bool
 
 	hooks []*handle // the running ones
+	pool  *pool     // nil: no workers share a sentinel
 
 	wakes, spare []system.Wake
 	onToken      func(int)

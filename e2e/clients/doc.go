@@ -1,0 +1,3 @@
+// Package clients runs the tests and the examples of clients/ with the watchdog of this
+// tree.
+package clients
