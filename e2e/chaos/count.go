@@ -93,7 +93,8 @@ func (l *life) owed(key [2]int, list []process, reaped bool) (owed []left, excus
 // parents may still live.
 func (l *life) judgeTriggers() {
 	l.await("", func(u *unitFacts) bool { return !u.Trigger.IsZero() && !u.Run.Kept }, false)
-	// Where the watchdog has ended by itself, nothing is left at once.
+	// Where the watchdog has ended by itself, nothing is left at once but what is below a
+	// watchdog of its own, which may still be ending that: judgeRest waits for it.
 	for key, list := range l.trees() {
 		u := l.units[key]
 		if u == nil || u.Watchdog.PID == 0 || u.watchdogKilled() || u.Watchdog.alive() {
@@ -101,7 +102,9 @@ func (l *life) judgeTriggers() {
 		}
 		owed, _ := l.owed(key, stillThere(list), false)
 		for _, p := range owed {
-			l.complain("left over", "%s: the watchdog has ended, and this lives: %v", u.Name, p)
+			if !p.nested() {
+				l.complain("left over", "%s: the watchdog has ended, and this lives: %v", u.Name, p)
+			}
 		}
 	}
 }

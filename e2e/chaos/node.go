@@ -115,6 +115,9 @@ func (n node) argv() []string {
 	return []string{self, "node", string(b)}
 }
 
+// nestedDir begins the name of a nested watchdog's working directory.
+const nestedDir = "nested"
+
 // start starts a process below this one, and waits for it when it ends.
 func (n node) start() {
 	args := n.argv()
@@ -144,7 +147,7 @@ func (n node) start() {
 			// run does, whatever became of the parent.
 			cmd.Env = slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "LEASH_RUN_ID=") })
 		}
-		cmd.Dir, _ = os.MkdirTemp(".", "nested")
+		cmd.Dir, _ = os.MkdirTemp(".", nestedDir)
 		log, err := os.OpenFile(filepath.Join(control, "nested.log"), os.O_WRONLY|os.O_APPEND, 0)
 		if err == nil {
 			cmd.Stderr = log

@@ -102,6 +102,10 @@ func (p process) String() string {
 		p.PID, p.State, p.PPID, p.PGID, p.SID, filepath.Base(p.Exe), filepath.Base(p.Dir), args)
 }
 
+// nested reports whether the process is a watchdog in the tree of another one, or of its tree:
+// such a watchdog starts in a folder of its own.
+func (p process) nested() bool { return strings.HasPrefix(filepath.Base(p.Dir), nestedDir) }
+
 // environ returns the value of a variable of another process.
 func (p process) environ(name string) string {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.PID))

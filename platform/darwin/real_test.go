@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"leash/internal/event"
 	"leash/internal/proc"
 	"leash/internal/system"
@@ -25,9 +27,19 @@ func TestSelf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sid, err := unix.Getsid(0) // 0 on Linux where its leader is outside of the PID namespace
+	if err != nil {
+		t.Fatal(err)
+	}
 	info, err := h.Info()
-	if err != nil || info.PPID != os.Getppid() || info.UID != uint32(os.Geteuid()) || info.SID == 0 || info.Start > k.Tick() {
-		t.Errorf("%+v, %v", info, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.PPID != os.Getppid() || info.UID != uint32(os.Geteuid()) || info.SID != sid {
+		t.Errorf("parent %d, user %d, session %d; want %d, %d, %d", info.PPID, info.UID, info.SID, os.Getppid(), os.Geteuid(), sid)
+	}
+	if now := k.Tick(); info.Start > now {
+		t.Errorf("it began at %d µs, and now it is %d", info.Start, now)
 	}
 	p, ok := h.args()
 	if got := stringsOf(p.Args); !ok || !slices.Equal(got, os.Args) || len(p.Env) == 0 || p.Hidden {
