@@ -14,9 +14,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
+	"leash/e2e/vm/kernel"
 	"leash/internal/testkit"
 )
 
@@ -234,105 +234,65 @@ func number(t *testing.T, text string) int {
 	return n
 }
 
-// bootScript makes the root's systemd process 1 of namespaces of its own, beside a worker of
-// a run of the boot before and a bystander.
-const bootScript = `set -eu
-mount --make-rprivate /
-mount --bind "$1" "$1"
-cd "$1"
-mount -t proc proc proc
-mount --rbind /sys sys
-umount -R sys/fs/cgroup
-mount -t cgroup2 none sys/fs/cgroup
-mount -t tmpfs tmpfs run
-mount -t tmpfs tmpfs dev
-mkdir -p dev/pts dev/shm old
-mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
-ln -s pts/ptmx dev/ptmx
-for node in null zero full random urandom tty; do
-	: >dev/$node
-	mount --bind /dev/$node dev/$node
-done
-pivot_root . old
-cd /
-owner=4711:1:00000000-0000-4000-8000-000000000000:$(readlink /proc/self/ns/pid | tr -dc 0-9)
-env -i LEASH_RUN_ID=lastrun LEASH_RUN_OWNER=$owner setsid sleep 1000001 &
-env -i setsid sleep 1000002 &
-umount -l /old
-rmdir /old
-mount --make-rshared /
-exec env -i container=leash PATH=/usr/sbin:/usr/bin /lib/systemd/systemd --system --unit=multi-user.target --log-target=journal --show-status=no
-`
-
-// probeUnit says what lives when the boot is over, and ends it.
-const probeUnit = `[Unit]
-After=leash-reaper.service
-SuccessAction=exit-force
-FailureAction=exit-force
+// orphanUnit stands for a run of the boot before, and a bystander: both live when the reaper
+// starts.
+const orphanUnit = `[Unit]
+Before=leash-reaper.service
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'systemctl show -P Result -P ActiveEnterTimestampMonotonic -P ExecMainStatus leash-reaper.service; journalctl --no-pager --unit=leash-reaper.service; cat /proc/[0-9]*/cmdline | tr "\\0" " "'
-StandardOutput=append:/probe.out
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'owner=4711:1:00000000-0000-4000-8000-000000000000:$(readlink /proc/self/ns/pid | tr -dc 0-9); env -i LEASH_RUN_ID=lastrun LEASH_RUN_OWNER=$$owner setsid sleep 1000001 & env -i setsid sleep 1000002 & :'
 [Install]
 WantedBy=multi-user.target
 `
 
-// boot starts the root with its own systemd: the unit that is enabled there ends the orphan
-// and nothing else.
+// probeUnit says through the second serial port what lives when the boot is over, and ends it.
+const probeUnit = `[Unit]
+After=leash-reaper.service orphan.service
+SuccessAction=poweroff-force
+FailureAction=poweroff-force
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'systemctl show -P Result -P ActiveEnterTimestampMonotonic -P ExecMainStatus leash-reaper.service; leash-watchdog doctor; journalctl --no-pager --unit=leash-reaper.service; cat /proc/[0-9]*/cmdline | tr "\\0" " "'
+StandardOutput=file:/dev/ttyS1
+[Install]
+WantedBy=multi-user.target
+`
+
+// boot starts the root with its own systemd on Debian's kernel, in a virtual machine: the unit
+// that is enabled there ends the orphan and nothing else.
 func boot(t *testing.T, root string) {
 	t.Helper()
-	write(t, filepath.Join(root, "etc/systemd/system/probe.service"), probeUnit, 0o644)
-	off := []string{"getty.target", "systemd-logind.service", "systemd-networkd.service", "watchdog.service", "wd_keepalive.service",
-		"systemd-timesyncd.service", "e2scrub_reap.service", "fstrim.timer", "apt-daily.timer", "apt-daily-upgrade.timer"}
-	mustInRoot(t, root, append([]string{"systemctl", "mask"}, off...)...)
-	mustInRoot(t, root, "systemctl", "enable", "probe.service")
-	cmd := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--net", "--cgroup", "sh", "-c", bootScript, "sh", root)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, UseCgroupFD: true, CgroupFD: newCgroup(t)}
-	status, stdout, stderr := testkit.Run(t, cmd)
-	out, err := os.ReadFile(filepath.Join(root, "probe.out"))
-	if err != nil {
-		t.Fatalf("status %d, %v\n%s%s", status, err, stdout, stderr)
-	}
-	said := string(out)
-	if !strings.HasPrefix(said, "success\n") || strings.Contains(said, "sleep 1000001") || !strings.Contains(said, "sleep 1000002") {
-		t.Errorf("the unit, then the processes after the boot:\n%s", said)
-	}
-	mustInRoot(t, root, append([]string{"systemctl", "unmask"}, off...)...)
-	mustInRoot(t, root, "systemctl", "disable", "probe.service")
-	must(t, "sh", "-c", `cd "$1" && rm -rf probe.out etc/systemd/system/probe.service old && : >etc/machine-id`, "sh", root)
-}
-
-// newCgroup makes a cgroup below our own, for a systemd that makes more below it.
-func newCgroup(t *testing.T) int {
-	t.Helper()
-	mounts := regexp.MustCompile(`(?m)^\S+ (\S+) cgroup2 `).FindStringSubmatch(read(t, "/proc/self/mounts"))
-	own := regexp.MustCompile(`(?m)^0::(.*)$`).FindStringSubmatch(read(t, "/proc/self/cgroup"))
-	if mounts == nil || own == nil {
-		testkit.Skip(t, "this test needs cgroups v2")
-	}
-	dir, err := os.MkdirTemp(filepath.Join(mounts[1], own[1]), "leash-package-")
-	if err != nil {
-		testkit.Skip(t, "this test needs to make a cgroup: "+err.Error())
-	}
-	t.Cleanup(func() { removeCgroups(t, dir) })
-	f, err := os.Open(dir)
+	testkit.Need(t, "qemu-system-x86_64", "cpio", "apt-get", "dpkg")
+	kernels, _, err := kernel.Fetch(sources, "6.12")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() })
-	return int(f.Fd())
-}
+	units := filepath.Join(root, "etc/systemd/system")
+	write(t, filepath.Join(units, "orphan.service"), orphanUnit, 0o644)
+	write(t, filepath.Join(units, "probe.service"), probeUnit, 0o644)
+	write(t, filepath.Join(root, "init"), "#!/bin/sh\nexec /lib/systemd/systemd --unit=multi-user.target\n", 0o755)
+	off := []string{"getty.target", "systemd-logind.service", "systemd-networkd.service", "watchdog.service", "wd_keepalive.service",
+		"systemd-timesyncd.service", "e2scrub_reap.service", "fstrim.timer", "apt-daily.timer", "apt-daily-upgrade.timer"}
+	mustInRoot(t, root, append([]string{"systemctl", "mask"}, off...)...)
+	mustInRoot(t, root, "systemctl", "enable", "probe.service", "orphan.service")
 
-func removeCgroups(t *testing.T, dir string) {
-	list, _ := os.ReadDir(dir)
-	for _, e := range list {
-		if e.IsDir() {
-			removeCgroups(t, filepath.Join(dir, e.Name()))
-		}
+	// The root is the first file system of the machine, which needs no disk then.
+	dir := t.TempDir()
+	must(t, "sh", "-c", `cd "$1" && find . -xdev ! -name '*.deb' | cpio --quiet -o -H newc >"$2/initrd"`, "sh", root, dir)
+	qemu := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "1024",
+		"-display", "none", "-monitor", "none", "-nodefaults", "-no-user-config", "-no-reboot",
+		"-serial", "file:"+filepath.Join(dir, "console"), "-serial", "file:"+filepath.Join(dir, "probe"),
+		"-kernel", kernels[0], "-initrd", filepath.Join(dir, "initrd"), "-append", "console=ttyS0 quiet panic=-1 mitigations=off")
+	status, stdout, stderr := testkit.Run(t, qemu)
+	said := read(t, filepath.Join(dir, "probe"))
+	if status != 0 || !strings.HasPrefix(said, "success") || strings.Contains(said, "sleep 1000001") || !strings.Contains(said, "sleep 1000002") {
+		t.Errorf("qemu: status %d\n%s%s\nthe unit, then the processes after the boot:\n%s\nconsole:\n%s", status, stdout, stderr, said, read(t, filepath.Join(dir, "console")))
 	}
-	if err := os.Remove(dir); err != nil {
-		t.Error(err)
-	}
+
+	mustInRoot(t, root, append([]string{"systemctl", "unmask"}, off...)...)
+	mustInRoot(t, root, "systemctl", "disable", "probe.service", "orphan.service")
+	must(t, "rm", filepath.Join(units, "probe.service"), filepath.Join(units, "orphan.service"), filepath.Join(root, "init"))
 }
 
 // An apk is listed, for there is no apk here to install it.

@@ -35,6 +35,7 @@ need npm npm
 [ "$(uname -m)" != x86_64 ] || need qemu-system-x86_64 qemu-system-x86
 # For the packages that are installed in tests.
 need lintian lintian
+need cpio cpio
 need mmdebstrap mmdebstrap
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
 need rpm rpm

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"leash/e2e/vm/kernel"
 	"leash/e2e/vm/plan"
 )
 
@@ -89,7 +90,7 @@ func (v *vm) all(wanted string) error {
 	if v.skips, err = parseSkips(string(list)); err != nil {
 		return err
 	}
-	kernels, busybox, err := fetch(v.root, wanted)
+	kernels, busybox, err := kernel.Fetch(v.root, wanted)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,5 @@
-package main
+// Package kernel fetches Debian's kernels for virtual machines.
+package kernel
 
 import (
 	"errors"
@@ -16,10 +17,11 @@ var patterns = map[string]string{
 	"6.12": `^linux-image-6\.12\.[-+.0-9a-z]*-cloud-amd64$`,
 }
 
-// fetch returns the files of the wanted kernels and of a busybox that needs no
+// Fetch returns the files of the wanted kernels and of a busybox that needs no
 // library. Packages come from apt, which checks their signatures; what was fetched
-// once is kept. Where nothing can be fetched, the newest of what was kept serves.
-func fetch(root, wanted string) (kernels []string, busybox string, err error) {
+// once is kept. Where nothing can be fetched, the newest of what was kept serves. root is the
+// folder of the module.
+func Fetch(root, wanted string) (kernels []string, busybox string, err error) {
 	cache := os.Getenv("LEASH_VM_DIR")
 	if cache == "" {
 		dir, err := os.UserCacheDir()
