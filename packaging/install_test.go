@@ -214,14 +214,21 @@ func installed(t *testing.T, root, tag string) {
 	for _, file := range []string{
 		"usr/share/man/man1/watchdog.1.gz", "usr/share/man/man1/leash-reaper.1.gz", "usr/share/man/man7/leash.7.gz",
 		"usr/lib/systemd/system/leash-reaper.service", "usr/lib/systemd/user/leash-reaper.service",
+		"usr/lib/systemd/system/leash-metrics.timer",
 		"usr/share/bash-completion/completions/watchdog", "usr/share/fish/vendor_completions.d/leash-reaper.fish",
 	} {
 		if _, err := os.Stat(filepath.Join(root, file)); err != nil {
 			t.Error(err)
 		}
 	}
-	if unit := read(t, filepath.Join(root, "usr/lib/systemd/system/leash-reaper.service")); !strings.Contains(unit, "\nExecStart=/usr/bin/leash-reaper\n") {
-		t.Errorf("the unit starts another program:\n%s", unit)
+	for name, start := range map[string]string{
+		"system/leash-reaper.service":  "leash-reaper",
+		"user/leash-reaper.service":    "leash-reaper",
+		"system/leash-metrics.service": "leash-reaper metrics --output /var/lib/prometheus/node-exporter/leash.prom",
+	} {
+		if unit := read(t, filepath.Join(root, "usr/lib/systemd", name)); !strings.Contains(unit, "\nExecStart=/usr/bin/"+start+"\n") {
+			t.Errorf("%s does not start %s:\n%s", name, start, unit)
+		}
 	}
 }
 

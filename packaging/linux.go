@@ -68,7 +68,7 @@ func (p *packaging) linuxPackage(f format, arch string) ([]byte, error) {
 	}
 	l.add("/usr/share/man/man7/leash.7.gz", 0o644, gzipped(p.docs["man/leash.7"]))
 	l.add(f.zsh+"_leash", 0o644, p.docs["completions/zsh/_leash"])
-	for _, name := range []string{"system/leash-reaper.service", "user/leash-reaper.service"} {
+	for _, name := range []string{"system/leash-reaper.service", "user/leash-reaper.service", "system/leash-metrics.service", "system/leash-metrics.timer"} {
 		l.add("/usr/lib/systemd/"+name, 0o644, installedUnit(p.sources["boot/"+strings.TrimPrefix(name, "system/")]))
 	}
 	for _, name := range sorted(p.sources) {
@@ -191,7 +191,11 @@ func installedUnit(text []byte) []byte {
 			comment = false
 			continue
 		case strings.HasPrefix(line, "ExecStart="):
+			_, arguments, ok := strings.Cut(line, " ")
 			line = "ExecStart=/usr/bin/leash-reaper\n"
+			if ok {
+				line = "ExecStart=/usr/bin/leash-reaper " + arguments
+			}
 		case strings.HasPrefix(line, "[Service]"):
 			b.WriteString("Documentation=man:reaper(1) man:leash(7)\n\n")
 		}

@@ -1,7 +1,7 @@
 # install.ps1 [-Prefix DIR] [-From DIR] [-Uninstall]
 #
-# Puts watchdog.exe, reaper.exe and watchdog.bat into DIR\bin
-# (%LOCALAPPDATA%\Programs\leash\bin). It needs no administrator, changes nothing
+# Puts watchdog.exe, reaper.exe (both also as leash-watchdog.exe and leash-reaper.exe) and
+# watchdog.bat into DIR\bin (%LOCALAPPDATA%\Programs\leash\bin). It needs no administrator, changes nothing
 # else, and may be run again at any time.
 #
 #     -Prefix DIR  where to
@@ -88,10 +88,14 @@ function Install-File([string]$Source, [string]$Name) {
 function Install-All {
     $folders = @($From)
     if (-not $From) { $folders = @((Join-Path $PSScriptRoot '..\bin'), (Join-Path $PSScriptRoot '..\bin\cross')) }
+    $watchdog = Find-Program 'watchdog' $folders
+    $reaper = Find-Program 'reaper' $folders
     $sources = [ordered]@{
-        'watchdog.exe' = Find-Program 'watchdog' $folders
-        'reaper.exe'   = Find-Program 'reaper' $folders
-        'watchdog.bat' = Join-Path $PSScriptRoot 'watchdog.bat'
+        'watchdog.exe'       = $watchdog
+        'leash-watchdog.exe' = $watchdog
+        'reaper.exe'         = $reaper
+        'leash-reaper.exe'   = $reaper
+        'watchdog.bat'       = Join-Path $PSScriptRoot 'watchdog.bat'
     }
     foreach ($name in $sources.Keys) {
         Test-Sum $sources[$name]
@@ -110,7 +114,7 @@ function Install-All {
 }
 
 function Remove-All {
-    foreach ($name in 'watchdog.exe', 'reaper.exe', 'watchdog.bat') {
+    foreach ($name in 'watchdog.exe', 'leash-watchdog.exe', 'reaper.exe', 'leash-reaper.exe', 'watchdog.bat') {
         $target = Join-Path $bin $name
         if (-not (Test-Path -LiteralPath $target)) {
             Write-Output "not there  $target"
