@@ -21,6 +21,7 @@ var measures = []struct {
 	{"death", (*bench).measureDeath},
 	{"crowd", (*bench).measureDeathInCrowd},
 	{"many", (*bench).measureMany},
+	{"curve", (*bench).measureCurve},
 	{"memory", (*bench).measureMemory},
 	{"idle", (*bench).measureIdle},
 	{"start", (*bench).measureStart},
@@ -84,7 +85,7 @@ func run() (err error) {
 	fmt.Println()
 	printTable(os.Stdout, rows)
 	if *page != "" {
-		err = errors.Join(err, writePage(*page, rows, before, machine()))
+		err = errors.Join(err, writePage(*page, rows, b.curve, before, machine()))
 	}
 	return errors.Join(failed, err)
 }

@@ -65,7 +65,7 @@ func (r row) bars() (list []bar) {
 }
 
 // writePage writes the rows as a page, with a plot beside each that has peers.
-func writePage(file string, rows []row, before, after string) error {
+func writePage(file string, rows []row, curve []line, before, after string) error {
 	dir := filepath.Join(filepath.Dir(file), "benchmarks")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -87,6 +87,12 @@ func writePage(file string, rows []row, before, after string) error {
 			return err
 		}
 		fmt.Fprintf(&plots, "\n![%s](benchmarks/%s)\n", r.measure, name)
+	}
+	if len(curve) > 0 {
+		if err := drawCurve(dir, curve); err != nil {
+			return err
+		}
+		fmt.Fprintf(&plots, "\n![Parent killed to last worker dead, 1 to 1,000 workers](benchmarks/%s)\n", curveFile)
 	}
 	if plots.Len() > 0 {
 		b.WriteString("\n## Plots\n" + plots.String())

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"gonum.org/v1/plot/plotter"
 )
 
 func TestBars(t *testing.T) {
@@ -29,12 +31,16 @@ func TestBars(t *testing.T) {
 func TestPage(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "benchmarks.md")
 	rows := []row{{measure: "death", ours: "1 ms", peers: []string{"loop 2 ms"}, ratio: "0.5", goal: "-", verdict: "-"}, {measure: "size", ours: "4 MiB"}}
-	if err := writePage(file, rows, "a", "b"); err != nil {
+	if err := writePage(file, rows, []line{{name: "ours", points: plotter.XYs{{X: 1, Y: 2}, {X: 1000, Y: 300}}}, {name: "absent"}}, "a", "b"); err != nil {
 		t.Fatal(err)
 	}
 	page, _ := os.ReadFile(file)
 	svg, err := os.ReadFile(filepath.Join(filepath.Dir(file), "benchmarks", "01.svg"))
-	if err != nil || !strings.Contains(string(svg), "<svg") || strings.Count(string(page), ".svg") != 1 || !strings.Contains(string(page), "| death | 1 ms | loop 2 ms |") {
+	if err != nil || !strings.Contains(string(svg), "<svg") || strings.Count(string(page), ".svg") != 2 || !strings.Contains(string(page), "| death | 1 ms | loop 2 ms |") {
 		t.Errorf("%v\n%s", err, page)
+	}
+	curve, err := os.ReadFile(filepath.Join(filepath.Dir(file), "benchmarks", curveFile))
+	if err != nil || !strings.Contains(string(curve), ">ours</text>") || strings.Contains(string(curve), "absent") {
+		t.Errorf("%v\n%s", err, curve)
 	}
 }

@@ -25,6 +25,7 @@ type bench struct {
 	watchdog string   // empty if it could not be built
 	reaper   string   // the same
 	minimal  string   // the minimal Go program
+	curve    []line   // what measureCurve measured
 }
 
 func newBench(quick bool) (*bench, error) {

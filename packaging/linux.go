@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,7 +86,13 @@ func (p *packaging) linuxPackage(f format, arch string) ([]byte, error) {
 		l.add("/usr/share/lintian/overrides/leash", 0o644, []byte(overrides))
 	} else {
 		// A folder that no package owns would stay.
-		for _, name := range []string{"/usr/share/doc/leash", "/usr/share/doc/leash/examples", "/usr/share/licenses/leash", "/usr/share/fish", f.fish, f.zsh} {
+		folders := []string{"/usr/share/doc/leash", "/usr/share/licenses/leash", "/usr/share/fish", f.fish, f.zsh}
+		for _, name := range sorted(p.sources) {
+			if dir := "/usr/share/doc/leash/" + path.Dir(name); strings.HasPrefix(name, "examples/") && !slices.Contains(folders, dir) {
+				folders = append(folders, dir)
+			}
+		}
+		for _, name := range folders {
 			l.folder(strings.TrimSuffix(name, "/"))
 		}
 		l.add("/usr/share/licenses/leash/LICENSE", 0o644, p.sources["LICENSE"])
