@@ -28,6 +28,7 @@ var measures = []struct {
 	{"throughput", (*bench).measureThroughput},
 	{"scan", (*bench).measureScan},
 	{"scan10k", (*bench).measureScanTwice},
+	{"who", (*bench).measureWho},
 	{"orphans", (*bench).measureOrphans},
 	{"clean", (*bench).measureClean},
 	{"size", (*bench).measureSize},
