@@ -208,7 +208,7 @@ func TestEndingIsWrittenDown(t *testing.T) {
 	if r.Seen < before.Seen {
 		t.Errorf("seen at %d, before that at %d", r.Seen, before.Seen)
 	}
-	before.Ending, before.Seen = true, r.Seen
+	before.Ending, before.Seen, before.Counts.ParentDeaths = true, r.Seen, 1
 	if !reflect.DeepEqual(r, before) {
 		t.Errorf("%+v became %+v", before, r)
 	}

@@ -192,6 +192,7 @@ func TestReaperWhoHoldsAGPU(t *testing.T) {
 
 // Wrong targets are told in one line.
 func TestReaperWhoIsCalledWrongly(t *testing.T) {
+	dir := stateDir(t)
 	for target, says := range map[string]string{
 		":0": "1 to 65535", ":70000": "1 to 65535", ":http": "number of a port", ":": "number of a port", "tcp:": "number of a port",
 		"udp:-1": "1 to 65535", "gpu:x": "number of a GPU", "gpu:-1": "number of a GPU", "foo:1": `"foo:" is not known`, "": "empty",
@@ -202,7 +203,7 @@ func TestReaperWhoIsCalledWrongly(t *testing.T) {
 	}
 	badCall(t, reaper(t, "who"), "name what is held")
 	for _, target := range []string{"/no/such/file", "./foo:1", "nothing", "/etc/passwd/x"} {
-		status, stdout, stderr := testkit.Run(t, reaper(t, "who", target))
+		status, stdout, stderr := testkit.Run(t, inDir(reaper(t, "who", target), dir))
 		if status != 1 || stdout != "nobody holds "+target || stderr != "" {
 			t.Errorf("%s: %d %q %q", target, status, stdout, stderr)
 		}
