@@ -142,7 +142,7 @@ func (b *bench) program(path, name string) (string, error) {
 
 func (b *bench) compile(name, module, target string) (string, error) {
 	path := filepath.Join(b.dir, name)
-	cmd := exec.Command("go", "build", "-C", module, "-trimpath", "-ldflags=-s -w", "-o", path, target)
+	cmd := exec.Command("go", "build", "-C", module, "-trimpath", "-ldflags=-s -w -funcalign=16", "-o", path, target)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	text, err := b.output(cmd)
 	if err != nil {

@@ -36,7 +36,7 @@ func crossOf(t *testing.T, tag string) string {
 		for _, program := range programs {
 			file := filepath.Join(dir, program+"-linux-"+runtime.GOARCH)
 			cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", file,
-				"-ldflags=-s -w -buildid= -X leash/internal/version.tag="+tag+" -X leash/internal/version.commit="+commit, "./cmd/"+program)
+				"-ldflags=-s -w -funcalign=16 -buildid= -X leash/internal/version.tag="+tag+" -X leash/internal/version.commit="+commit, "./cmd/"+program)
 			cmd.Dir, cmd.Env = sources, append(os.Environ(), "CGO_ENABLED=0")
 			if out, err := cmd.CombinedOutput(); err != nil {
 				return fmt.Errorf("%w\n%s", err, out)
