@@ -60,6 +60,7 @@ func (v *vm) build(work, busybox, initrd string) error {
 	}
 	a.copy("/leash/watchdog", filepath.Join(bin, "watchdog"))
 	a.copy("/leash/reaper", filepath.Join(bin, "reaper"))
+	a.copy("/src/docs/configuration.md", filepath.Join(v.root, "docs/configuration.md")) // compared with the grammar
 	v.tests = make(map[string][]string)
 	byPackage := make(map[string]plan.Job)
 	for _, p := range packages {
