@@ -10,8 +10,9 @@ import (
 	"leash/internal/gauge"
 )
 
-// figures is what list shows of a process besides the verdict.
-type figures struct {
+// Figures is what list shows of a process besides the verdict. Exported, so that package json
+// can read it again.
+type Figures struct {
 	AgeMS       int64        `json:"age_ms"`
 	MemoryBytes uint64       `json:"memory_bytes"` // 0: unknown
 	Ports       []gauge.Port `json:"ports"`
@@ -24,7 +25,7 @@ func (j *job) measure() {
 	shown := make(map[int][]*processReport)
 	for _, r := range j.report.Runs {
 		for _, p := range r.Processes {
-			p.figures = &figures{AgeMS: j.table.Age(p.proc.Start).Milliseconds(), Ports: []gauge.Port{}, GPUs: []string{}}
+			p.Figures = &Figures{AgeMS: j.table.Age(p.proc.Start).Milliseconds(), Ports: []gauge.Port{}, GPUs: []string{}}
 			shown[p.PID] = append(shown[p.PID], p)
 		}
 	}
@@ -46,7 +47,7 @@ func (j *job) measure() {
 
 // memory is the resident memory of a process, 0 if it was not measured.
 func (p *processReport) memory() uint64 {
-	if p.figures == nil {
+	if p.Figures == nil {
 		return 0
 	}
 	return p.MemoryBytes
@@ -57,7 +58,7 @@ const mostHeld = 4
 
 // holds is what a process holds, in one word, for people.
 func (p *processReport) holds() string {
-	if p.figures == nil {
+	if p.Figures == nil {
 		return ""
 	}
 	var words []string

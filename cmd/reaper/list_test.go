@@ -26,7 +26,7 @@ func shown(t *testing.T, width int, colour bool) string {
 // measured gives each process the memory that list would read.
 func measured(r *report) *report {
 	for _, p := range r.index {
-		p.figures = &figures{MemoryBytes: 3 << 20, Ports: []gauge.Port{}, GPUs: []string{}}
+		p.Figures = &Figures{MemoryBytes: 3 << 20, Ports: []gauge.Port{}, GPUs: []string{}}
 	}
 	return r
 }

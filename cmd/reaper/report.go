@@ -58,7 +58,7 @@ type processReport struct {
 	Reason   string   `json:"reason"`
 	// Unguarded: its watchdog is dead, but its run is alive.
 	Unguarded bool `json:"unguarded,omitempty"`
-	*figures       // nil but in a list
+	*Figures       // nil but in a list
 
 	proc     snapshot.Process
 	evidence scan.Evidence
