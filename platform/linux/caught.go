@@ -42,7 +42,7 @@ func (s *System) Listen(forward bool) error {
 // hasTerminal reports whether our session has a controlling terminal (tty_nr,
 // proc_pid_stat(5)), or may have one.
 func (s *System) hasTerminal() bool {
-	b, err := s.readFile(unix.AT_FDCWD, pathOf("/proc/self/stat"))
+	b, err := s.readRecord(unix.AT_FDCWD, pathOf("/proc/self/stat"))
 	return err != nil || hasTerminal(b)
 }
 

@@ -105,7 +105,8 @@ func beSentinel(conn, above int) (status int) {
 	if err != nil {
 		return exitFailed
 	}
-	if !HasEpoll() { // see pollSet
+	k.sentinels[os.Getpid()] = true // this is its first thread
+	if !HasEpoll() {                // see pollSet
 		debug.SetGCPercent(-1)
 	}
 	s := &sentinel{k: k, conn: conn, passed: posix.GivenFDs(), marks: make(map[int]uint64), leaves: make(map[uint64]string)}

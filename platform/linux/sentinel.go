@@ -121,7 +121,7 @@ func (c *containment) useSentinel(conn, pid int) error {
 		c.s.closeSentinel(s)
 		return err
 	}
-	c.s.ready[s.token] = c.sentinelSpoke
+	c.s.ready[s.token], c.s.sentinels[pid] = c.sentinelSpoke, true
 	c.s.child(h, nil)
 	h.onReaped = func() { c.sentinelDied() }
 	c.sentinel = s
@@ -131,6 +131,7 @@ func (c *containment) useSentinel(conn, pid int) error {
 func (sys *System) closeSentinel(s *sentinelConn) {
 	delete(sys.ready, s.token)
 	delete(sys.children, s.pid)
+	delete(sys.sentinels, s.pid)
 	sys.loop.remove(s.fd)
 	unix.Close(s.fd)
 	s.h.Close()

@@ -108,7 +108,7 @@ func (p *pool) needSentinel() {
 		h.Close()
 		return
 	}
-	p.s.ready[n.token] = p.spoke
+	p.s.ready[n.token], p.s.sentinels[pid] = p.spoke, true
 	p.s.child(h, nil)
 	h.onReaped = p.died
 	p.sentinel = n
