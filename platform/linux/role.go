@@ -127,7 +127,7 @@ func beSentinel(conn, above int) (status int) {
 		return exitFailed
 	}
 	unignore()
-	catchAll(false)
+	catchAll(false, 0)
 	ignore(uncatchable...)
 	if unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
 		return exitFailed

@@ -79,11 +79,11 @@ func startRole(role string, attr *syscall.ProcAttr) (conn, pid int, err error) {
 func forkUnmasked(path string, args []string, attr *syscall.ProcAttr) (pid int, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var was unix.Sigset_t
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, &was); err != nil {
+	was, err := setMask(new(signalSet))
+	if err != nil {
 		return 0, err
 	}
-	defer unix.PthreadSigmask(unix.SIG_SETMASK, &was, nil)
+	defer setMask(&was)
 	return syscall.ForkExec(path, args, attr)
 }
 
