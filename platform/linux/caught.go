@@ -14,9 +14,8 @@ import (
 // Each signal has a channel of its own with one slot, because package os/signal drops signals
 // when a channel is full, and a flood of one signal (SIGCHLD) must not displace another. One
 // goroutine, not one for each signal at 2 kB each, empties the channels of a group and writes
-// to the wake-up descriptor, on which the loop waits. A signalfd would need signals blocked in
-// every thread: the Go runtime keeps some unblocked (runtime, blockableSig), and a child would
-// inherit the others.
+// to the wake-up descriptor, on which the loop waits. Signals that the Go runtime lets a program
+// block need none of that (see hold).
 var (
 	channels [65]chan os.Signal // by number; nil: not caught
 	caught   atomic.Uint64      // bit n: signal n came in; bit 0: signal 64
@@ -33,7 +32,11 @@ func (s *System) Listen(forward bool) error {
 	if err := s.waitForWakeUp(); err != nil {
 		return err
 	}
-	catchAll(forward)
+	var held signalSet
+	if forward {
+		held = s.hold()
+	}
+	catchAll(forward, held)
 	s.terminal = s.hasTerminal()
 	s.defy()
 	return nil
@@ -42,7 +45,7 @@ func (s *System) Listen(forward bool) error {
 // hasTerminal reports whether our session has a controlling terminal (tty_nr,
 // proc_pid_stat(5)), or may have one.
 func (s *System) hasTerminal() bool {
-	b, err := s.readFile(unix.AT_FDCWD, pathOf("/proc/self/stat"))
+	b, err := s.readRecord(unix.AT_FDCWD, pathOf("/proc/self/stat"))
 	return err != nil || hasTerminal(b)
 }
 

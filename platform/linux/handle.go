@@ -118,7 +118,7 @@ func (h *handle) Info() (proc.Info, error) {
 }
 
 func (h *handle) stat() (proc.Info, error) {
-	b, err := h.k.readFile(h.at(), h.path("stat"))
+	b, err := h.k.readRecord(h.at(), h.path("stat"))
 	if err != nil {
 		return proc.Info{}, err
 	}
@@ -165,7 +165,7 @@ func (h *handle) probe() error {
 		}
 		return nil
 	}
-	_, err := h.k.readFile(h.fd, pathOf("stat"))
+	_, err := h.k.readRecord(h.fd, pathOf("stat"))
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
 		return proc.ErrGone
 	}

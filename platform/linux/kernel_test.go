@@ -219,3 +219,21 @@ func TestReadFile(t *testing.T) {
 		t.Errorf("no file: %v", err)
 	}
 }
+
+// Orphans become children of the first thread of the subreaper, which is here the process that
+// started the tests.
+func TestOrphansOfASentinelAreOfItsFirstThread(t *testing.T) {
+	k := newTestKernel(t)
+	p := shell(t, "sleep 1000000 & echo $!")
+	orphan := printedPID(t, p)
+	p.Wait()
+	k.sentinels[os.Getppid()] = true
+	if got := listed(t, k, os.Getppid()); !slices.Contains(got, orphan.PID) {
+		t.Errorf("children %d, want %d among them", got, orphan.PID)
+	}
+	threads := 0
+	k.eachNumber(pathIn(os.Getppid(), "task"), func(int) { threads++ })
+	if threads < 2 {
+		t.Errorf("the subreaper has %d threads, which shows nothing", threads)
+	}
+}

@@ -71,7 +71,7 @@ func (k *Kernel) hasMarks() bool {
 
 // markOf reads a process's mark; 0 if it has none.
 func (k *Kernel) markOf(pid int) (uint64, error) {
-	b, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "limits"))
+	b, err := k.readRecord(unix.AT_FDCWD, pathIn(pid, "limits"))
 	if err != nil {
 		return 0, err
 	}

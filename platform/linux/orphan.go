@@ -18,7 +18,7 @@ func Orphaned(parent int) (name string, orphaned bool) {
 	f := orphan.Facts{PID: os.Getpid(), Parent: parent, Group: unix.Getpgrp(),
 		Service: os.Getenv("SYSTEMD_EXEC_PID") == itoa(os.Getpid())} // systemd.exec(5)
 	f.Session, _ = unix.Getsid(0)
-	b, err := k.readFile(unix.AT_FDCWD, pathIn(parent, "stat"))
+	b, err := k.readRecord(unix.AT_FDCWD, pathIn(parent, "stat"))
 	if err != nil {
 		return "", false
 	}

@@ -105,7 +105,8 @@ func beSentinel(conn, above int) (status int) {
 	if err != nil {
 		return exitFailed
 	}
-	if !HasEpoll() { // see pollSet
+	k.sentinels[os.Getpid()] = true // this is its first thread
+	if !HasEpoll() {                // see pollSet
 		debug.SetGCPercent(-1)
 	}
 	s := &sentinel{k: k, conn: conn, passed: posix.GivenFDs(), marks: make(map[int]uint64), leaves: make(map[uint64]string)}
@@ -126,7 +127,7 @@ func beSentinel(conn, above int) (status int) {
 		return exitFailed
 	}
 	unignore()
-	catchAll(false)
+	catchAll(false, 0)
 	ignore(uncatchable...)
 	if unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
 		return exitFailed

@@ -79,11 +79,11 @@ func startRole(role string, attr *syscall.ProcAttr) (conn, pid int, err error) {
 func forkUnmasked(path string, args []string, attr *syscall.ProcAttr) (pid int, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var was unix.Sigset_t
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, &was); err != nil {
+	was, err := setMask(new(signalSet))
+	if err != nil {
 		return 0, err
 	}
-	defer unix.PthreadSigmask(unix.SIG_SETMASK, &was, nil)
+	defer setMask(&was)
 	return syscall.ForkExec(path, args, attr)
 }
 
@@ -94,43 +94,49 @@ type sentinelConn struct {
 	token   int
 	asked   int32
 	exit    func(pid int, ws unix.WaitStatus)
+	died    func() // its exit was noticed
 	part    [wire.AnswerSize]byte
 	n       int // bytes of part
 }
 
 // useSentinel takes over a sentinel that StartSentinel has started.
-func (c *containment) useSentinel(conn, pid int) error {
-	h, err := c.s.open(pid) // our child, which only we reap
-	if err != nil {
-		return err
-	}
+func (c *containment) useSentinel(conn, pid int) (err error) {
 	unix.CloseOnExec(conn)
-	s := &sentinelConn{pid: pid, fd: conn, h: h, token: c.s.loop.token()}
-	s.exit = func(_ int, ws unix.WaitStatus) {
+	c.sentinel, err = c.s.connect(conn, pid, func(_ int, ws unix.WaitStatus) {
 		if w := c.worker; w != nil && w.child && !w.reaped {
 			delete(c.s.children, w.pid)
 			w.reaped, w.exit = true, posix.ExitOf(ws)
 			c.tell()
 		}
+	}, func() { c.sentinelDied() })
+	return err
+}
+
+// connect takes over a sentinel: its wait statuses go to exit, and its own exit to died.
+func (sys *System) connect(conn, pid int, exit func(int, unix.WaitStatus), died func()) (*sentinelConn, error) {
+	h, err := sys.open(pid) // our child, which only we reap
+	if err != nil {
+		unix.Close(conn)
+		return nil, err
 	}
-	err = unix.SetNonblock(conn, true)
-	if err == nil {
-		err = c.s.loop.add(conn, s.token)
+	s := &sentinelConn{pid: pid, fd: conn, h: h, token: sys.loop.token(), exit: exit, died: died}
+	if err = unix.SetNonblock(conn, true); err == nil {
+		err = sys.loop.add(conn, s.token)
 	}
 	if err != nil {
-		c.s.closeSentinel(s)
-		return err
+		sys.closeSentinel(s)
+		return nil, err
 	}
-	c.s.ready[s.token] = c.sentinelSpoke
-	c.s.child(h, nil)
-	h.onReaped = func() { c.sentinelDied() }
-	c.sentinel = s
-	return nil
+	sys.ready[s.token], sys.sentinels[pid] = s.listen, true
+	sys.child(h, nil)
+	h.onReaped = died
+	return s, nil
 }
 
 func (sys *System) closeSentinel(s *sentinelConn) {
 	delete(sys.ready, s.token)
 	delete(sys.children, s.pid)
+	delete(sys.sentinels, s.pid)
 	sys.loop.remove(s.fd)
 	unix.Close(s.fd)
 	s.h.Close()
@@ -260,27 +266,40 @@ func (s *sentinelConn) none() (none bool, err error) {
 	return false, nil
 }
 
-// sentinelSpoke reads the messages that are no answers.
-func (c *containment) sentinelSpoke() {
-	for c.sentinel != nil {
-		kind, _, err := c.sentinel.next()
-		if err != nil {
-			c.sentinelDied()
-		}
-		if kind == 0 {
-			break
+// listen reads the messages that are no answers.
+func (s *sentinelConn) listen() {
+	for {
+		switch kind, _, err := s.next(); {
+		case err != nil:
+			s.died()
+			return
+		case kind == 0:
+			return
 		}
 	}
 }
 
-// sentinelDied is called when the sentinel's exit was noticed in any way. It waits until the
-// sentinel is a zombie: its children have become ours then (exit_notify in kernel/exit.c). It
-// returns the exit status, -1 if a signal killed the sentinel.
+// sentinelDied is called when the sentinel's exit was noticed in any way. It returns the exit
+// status, -1 if a signal killed the sentinel.
 func (c *containment) sentinelDied() (status int) {
 	s := c.sentinel
 	if s == nil {
 		return -1
 	}
+	status = c.s.collect(s)
+	c.sentinel, c.heir = nil, true
+	if c.child {
+		c.lost = true
+		c.tell()
+		c.changed()
+	}
+	return status
+}
+
+// collect waits until a sentinel that ends is a zombie: its children have become ours then
+// (exit_notify in kernel/exit.c). It takes the last messages and returns the exit status, -1
+// if a signal killed the sentinel.
+func (sys *System) collect(s *sentinelConn) (status int) {
 	var ws unix.WaitStatus
 	for {
 		if _, err := unix.Wait4(s.pid, &ws, 0, nil); err != unix.EINTR {
@@ -290,13 +309,7 @@ func (c *containment) sentinelDied() (status int) {
 	for kind := byte(1); kind != 0; { // its last messages
 		kind, _, _ = s.next()
 	}
-	c.s.closeSentinel(s)
-	c.sentinel, c.heir = nil, true
-	if c.child {
-		c.lost = true
-		c.tell()
-		c.changed()
-	}
+	sys.closeSentinel(s)
 	return ws.ExitStatus()
 }
 

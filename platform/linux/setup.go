@@ -34,17 +34,21 @@ func CheckPID(pid int) error {
 	return nil
 }
 
-// Replace executes this very program again in place, with the same PID and arguments and with
-// no signal blocked. Signals that would end the program before it calls Listen are ignored
-// until then, but for the deadly ones, which are sent to end it. It returns only on error.
+// Replace executes this very program again in place, with the same PID and arguments. Signals
+// that are only forwarded are blocked (see hold). Others that would end the program before it
+// calls Listen are ignored until then, but for the deadly ones, which are sent to end it. It
+// returns only on error.
 func Replace(env []string) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil); err != nil {
+	held := holdables()
+	was, err := setMask(&held)
+	if err != nil {
 		return err
 	}
+	defer setMask(&was)
 	for s := syscall.Signal(1); s <= 64; s++ {
-		if heard(s) && !deadly(s) && s != unix.SIGCHLD {
+		if heard(s) && !held.has(s) && !deadly(s) && s != unix.SIGCHLD {
 			ignore(s)
 		}
 	}

@@ -97,22 +97,9 @@ func (p *pool) needSentinel() {
 	if err != nil {
 		return
 	}
-	h, err := p.s.open(pid) // our child, which only we reap
-	if err != nil {
-		unix.Close(conn)
-		return
+	if p.sentinel, err = p.s.connect(conn, pid, p.workerEnded, p.died); err == nil {
+		p.s.waitForChildren()
 	}
-	n := &sentinelConn{pid: pid, fd: conn, h: h, token: p.s.loop.token(), exit: p.workerEnded}
-	if unix.SetNonblock(conn, true) != nil || p.s.loop.add(conn, n.token) != nil {
-		unix.Close(conn)
-		h.Close()
-		return
-	}
-	p.s.ready[n.token] = p.spoke
-	p.s.child(h, nil)
-	h.onReaped = p.died
-	p.sentinel = n
-	p.s.waitForChildren()
 }
 
 // workerEnded takes a wait status from the sentinel.
@@ -124,36 +111,14 @@ func (p *pool) workerEnded(pid int, ws unix.WaitStatus) {
 	}
 }
 
-func (p *pool) spoke() {
-	for p.sentinel != nil {
-		kind, _, err := p.sentinel.next()
-		if err != nil {
-			p.died()
-		}
-		if kind == 0 {
-			return
-		}
-	}
-}
-
-// died is called when the sentinel's end was noticed. Its children are ours from then on
-// (see containment.sentinelDied).
+// died is called when the sentinel's end was noticed. Its children are ours from then on.
 func (p *pool) died() {
 	n := p.sentinel
 	if n == nil {
 		return
 	}
 	p.sentinel = nil
-	var ws unix.WaitStatus
-	for {
-		if _, err := unix.Wait4(n.pid, &ws, 0, nil); err != unix.EINTR {
-			break
-		}
-	}
-	for kind := byte(1); kind != 0; {
-		kind, _, _ = n.next()
-	}
-	p.s.closeSentinel(n)
+	p.s.collect(n)
 	for _, m := range p.members {
 		m.lost = true
 		m.tell()
@@ -195,7 +160,7 @@ func (m *member) Start(cmd system.Command) (system.Handle, error) {
 	h.onReaped = m.tell
 	h.collect = func() {
 		if m.s.reap(); p.sentinel != nil {
-			p.spoke()
+			p.sentinel.listen()
 		}
 	}
 	p.members = append(p.members, m)

@@ -39,13 +39,13 @@ func heard(s syscall.Signal) bool {
 	return s >= 1 && s <= 64
 }
 
-// catchAll catches all signals that heard names; without forward only those that the runtime
+// catchAll catches all signals that heard names but those held back; without forward only those that the runtime
 // would not just drop (its sighandler), because each caught signal costs signal.Notify two
 // switches of threads.
-func catchAll(forward bool) {
+func catchAll(forward bool, held signalSet) {
 	var all []syscall.Signal
 	for s := syscall.Signal(1); s <= 64; s++ {
-		if heard(s) && (forward || deadly(s) || telling(s)) {
+		if heard(s) && !held.has(s) && (forward || deadly(s) || telling(s)) {
 			all = append(all, s)
 		}
 	}

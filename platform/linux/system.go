@@ -326,7 +326,7 @@ func (k *Kernel) ancestors() []proc.Info {
 }
 
 func (k *Kernel) statOf(pid int) (proc.Info, error) {
-	b, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "stat"))
+	b, err := k.readRecord(unix.AT_FDCWD, pathIn(pid, "stat"))
 	if err != nil {
 		return proc.Info{}, err
 	}

@@ -161,6 +161,42 @@ d.wait()`))
 	}
 }
 
+// A recorded session's processes are included, in whichever groups they are, and those beside
+// it are not.
+func TestTableTakesInARecordedSession(t *testing.T) {
+	k := newTestKernel(t)
+	table := newTestTable(t, k)
+	p := start(t, exec.Command(testkit.NeedPython(t), "-c", `import os, subprocess
+if os.fork():  # the leader of a group cannot lead a session
+    os.wait()
+os.setsid()
+sleep = lambda group: subprocess.Popen(["sleep", "1000000"], process_group=group)
+a, b = sleep(0), sleep(0)
+print(os.getpid(), a.pid, sleep(a.pid).pid, b.pid, sleep(b.pid).pid, flush=True)
+a.wait()`))
+	beside := sleeper(t)
+	var inside []int
+	for _, f := range strings.Fields(p.Stdout.Await("")) {
+		pid, _ := strconv.Atoi(f)
+		testkit.Adopt(t, testkit.Identify(t, pid))
+		inside = append(inside, pid)
+	}
+	x := table.extras(&snapshot.Snapshot{}, &groups{})
+	x.Sessions[inside[0]] = true
+	if err := table.inspectAll(x); err != nil {
+		t.Fatal(err)
+	}
+	s := &snapshot.Snapshot{Procs: slices.Concat(table.first.found, table.second.found)}
+	for _, pid := range inside {
+		if found(s, pid) == nil {
+			t.Errorf("%d of %d is missing", pid, inside)
+		}
+	}
+	if found(s, beside.PID) != nil {
+		t.Error("a process of another session was taken in")
+	}
+}
+
 func TestTableSeesOtherNamespaces(t *testing.T) {
 	testkit.NeedRoot(t)
 	table := newTestTable(t, newTestKernel(t))

@@ -59,7 +59,7 @@ const kernelThread = 0x00200000
 // signals.
 func CheckProgram(pid int) error {
 	k := Kernel{buf: make([]byte, 4096)}
-	b, err := k.readFile(unix.AT_FDCWD, pathIn(pid, "stat"))
+	b, err := k.readRecord(unix.AT_FDCWD, pathIn(pid, "stat"))
 	if err != nil || !isKernelThread(b) {
 		return nil
 	}
