@@ -42,6 +42,9 @@ func create(jobs []win.Handle, c system.Command) (win.ProcessInformation, error)
 	return createIn(jobs, program, line, c.Dir, c.Env, in)
 }
 
+// longestLine is how long a command line may be ("CreateProcessW function", lpCommandLine).
+const longestLine = 32767
+
 // createIn puts the process into each of the jobs, the outermost first.
 func createIn(jobs []win.Handle, path, text, dir string, env []string, in inheritance) (win.ProcessInformation, error) {
 	var pi win.ProcessInformation
@@ -49,10 +52,14 @@ func createIn(jobs []win.Handle, path, text, dir string, env []string, in inheri
 	if err != nil {
 		return pi, err
 	}
-	line, err := win.UTF16PtrFromString(text)
+	text16, err := win.UTF16FromString(text)
 	if err != nil {
 		return pi, err
 	}
+	if len(text16) > longestLine {
+		return pi, win.ERROR_FILENAME_EXCED_RANGE // as CreateProcess says; Wine does not
+	}
+	line := &text16[0]
 	var folder *uint16
 	if dir != "" {
 		if dir, err = syscall.FullPath(dir); err != nil {
