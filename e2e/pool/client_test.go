@@ -79,7 +79,7 @@ func start(t *testing.T, args ...string) *client { t.Helper(); return startAs(t,
 
 func startAs(t *testing.T, d dialect) *client {
 	t.Helper()
-	program, dir := testkit.Watchdog(t), t.TempDir()
+	program, dir := program(t), t.TempDir()
 	state := filepath.Join(dir, "state")
 	c := &client{t: t}
 	c.cond = sync.NewCond(&c.mu)

@@ -103,6 +103,8 @@ func child(role string, flags uint32) *exec.Cmd {
 	return cmd
 }
 
+func program(t *testing.T) string { t.Helper(); return testkit.Watchdog(t) }
+
 // asUser is for systems on which root can be any user.
 func asUser(t *testing.T, _ string, _ uint32) (path, state string, attr *syscall.SysProcAttr) {
 	t.Fatal("not on Windows")
