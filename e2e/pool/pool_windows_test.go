@@ -424,7 +424,7 @@ func TestParentThatDoesNotReadDies(t *testing.T) {
 	})
 	testkit.Adopt(t, w)
 	// More answers than are kept: no further request is read, and so no end-of-file.
-	line := `{"jsonrpc":"2.0","id":"` + strings.Repeat("i", 1000) + `","method":"list"}` + "\n"
+	line := `{"jsonrpc":"2.0","id":"` + strings.Repeat("i", 1000) + `","method":"fly"}` + "\n"
 	c.write(strings.Repeat(line, 3000))
 	stuck := make(chan struct{})
 	go func() {
