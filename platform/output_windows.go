@@ -14,5 +14,5 @@ func OpenOutput(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o666)
 }
 
-// HungUp returns false: that the writers of a pipe have gone is found out by reading.
-func HungUp(int) bool { return false }
+// HungUp reports whether the writers of a descriptor have gone, whatever is still in it.
+func HungUp(fd int) bool { return windows.HungUp(fd) }

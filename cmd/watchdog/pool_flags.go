@@ -25,6 +25,7 @@ func (poolFlags) Help() string {
 	return "Reads requests (JSON-RPC 2.0, one object a line) from standard input, and writes answers, events and the output of workers " +
 		"to standard output: run, guard, stop, signal, release, list, stop_all, shutdown. End-of-file on standard input is the parent's end. " +
 		"Flags of workers are defaults for the parameters of the same names. " +
+		"On macOS each worker has a sentinel of its own, and heartbeats are refused; on Windows job objects end with the pool. " +
 		"Exit status: 0 nothing of any worker is left; 1 something survived; 125 the watchdog failed or was called wrongly."
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -338,7 +339,11 @@ func (w *watchdog) takeRun(params *rpc.Value) *rpc.Error {
 		} else if !st.IsDir() {
 			return wrong("cwd", "%s is no folder", v.Text)
 		}
-		w.dir = v.Text
+		dir, err := filepath.Abs(v.Text) // the program's path may begin with it
+		if err != nil {
+			return wrong("cwd", "%v", err)
+		}
+		w.dir = dir
 	}
 	for i, name := range [2]string{"stdout", "stderr"} {
 		w.outputs[i] = output{kind: "lines"}

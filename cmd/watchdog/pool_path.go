@@ -14,3 +14,6 @@ func (w *watchdog) look(name string) (string, error) {
 	}
 	return lookIn(name, w.dir, path, set)
 }
+
+// isVariable reports whether an entry of an environment is the variable of that name.
+func isVariable(entry, name string) bool { return strings.HasPrefix(entry, name+"=") }

@@ -200,7 +200,7 @@ func without(env []string, names ...string) []string {
 next:
 	for _, e := range env {
 		for _, n := range names {
-			if strings.HasPrefix(e, n+"=") {
+			if isVariable(e, n) {
 				continue next
 			}
 		}

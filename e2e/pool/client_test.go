@@ -1,11 +1,10 @@
-//go:build linux
+//go:build linux || windows
 
 package pool
 
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -73,13 +72,14 @@ type dialect struct {
 	args []string
 	uid  uint32 // 0: as we are
 	mute bool   // its output is not read until listen is called
+	attr *syscall.SysProcAttr
 }
 
 func start(t *testing.T, args ...string) *client { t.Helper(); return startAs(t, dialect{args: args}) }
 
 func startAs(t *testing.T, d dialect) *client {
 	t.Helper()
-	program, dir := testkit.Watchdog(t), t.TempDir()
+	program, dir := program(t), t.TempDir()
 	state := filepath.Join(dir, "state")
 	c := &client{t: t}
 	c.cond = sync.NewCond(&c.mu)
@@ -87,21 +87,10 @@ func startAs(t *testing.T, d dialect) *client {
 	if c.stderr, err = os.Create(filepath.Join(dir, "stderr")); err != nil {
 		t.Fatal(err)
 	}
-	var attr *syscall.SysProcAttr
+	t.Cleanup(func() { c.stderr.Close() }) // on Windows an open file cannot be removed
+	attr := d.attr
 	if d.uid != 0 {
-		testkit.NeedRoot(t)
-		if dir, err = os.MkdirTemp("", "leash"); err != nil { // unlike the tests' own, it is open to all
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.RemoveAll(dir) })
-		state = dir + "/state"
-		b, err := os.ReadFile(program)
-		program = dir + "/watchdog"
-		if err = errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(program, b, 0o755), os.Mkdir(state, 0o700),
-			os.Chown(state, int(d.uid), int(d.uid))); err != nil {
-			t.Fatal(err)
-		}
-		attr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: d.uid, Gid: d.uid}}
+		program, state, attr = asUser(t, program, d.uid)
 	}
 	c.cmd = exec.Command(program, append([]string{"pool"}, d.args...)...)
 	c.cmd.Env = append(os.Environ(), "LEASH_STATE_DIR="+state)
@@ -320,15 +309,21 @@ func (c *client) status() int {
 	return st.ExitCode()
 }
 
-// sentinel is the one process below the pool.
-func (c *client) sentinel() testkit.Ident {
-	c.t.Helper()
-	for _, id := range testkit.Descendants(c.t, c.self.PID) {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", id.PID))
-		if strings.TrimSpace(string(b)) == "leash-sentinel" {
-			return id
+// awaitFile waits until a file has what is wanted. Who writes it tells nobody, so it is read
+// again and again.
+func awaitFile(t *testing.T, path string, good func(string) bool) {
+	t.Helper()
+	for until := time.Now().Add(patience); ; {
+		b, err := os.ReadFile(path)
+		if err == nil && good(string(b)) {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%s: %q, %v", path, b, err)
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-t.Context().Done():
 		}
 	}
-	c.t.Fatal("the pool has no sentinel")
-	return testkit.Ident{}
 }

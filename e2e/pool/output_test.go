@@ -3,32 +3,12 @@
 package pool
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"leash/internal/testkit"
 )
-
-// awaitFile waits until a file has what is wanted. Who writes it tells nobody, so it is read
-// again and again.
-func awaitFile(t *testing.T, path string, good func(string) bool) {
-	t.Helper()
-	for until := time.Now().Add(patience); ; {
-		b, err := os.ReadFile(path)
-		if err == nil && good(string(b)) {
-			return
-		}
-		if time.Now().After(until) {
-			t.Fatalf("%s: %q, %v", path, b, err)
-		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-t.Context().Done():
-		}
-	}
-}
 
 func (c *client) output(worker string) (lines []string, partial []bool) {
 	for _, m := range c.messages(worker) {

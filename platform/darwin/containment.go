@@ -34,7 +34,10 @@ func (s *System) Contain(o system.Options) system.Containment {
 func (c *containment) Start(cmd system.Command) (system.Handle, error) {
 	c.wanted = cmd.Sentinel
 	c.runID, c.workerID = runid.FromEnviron([]byte(strings.Join(cmd.Env, "\x00")))
-	what := start{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Files: filesOf(cmd.Keep), Session: true}
+	what := start{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: cmd.Dir, Files: filesOf(cmd.Keep), Session: true}
+	if cmd.Stdio != nil {
+		what.Files = cmd.Stdio
+	}
 	h, err := (*handle)(nil), errNoGate
 	if c.needSentinel() == nil {
 		if h, err = c.startGated(what); err == errNoGate {

@@ -26,8 +26,7 @@ func (s *System) heard(sig proc.Signal) {
 	s.mu.Lock()
 	s.inbox = append(s.inbox, sig)
 	s.mu.Unlock()
-	// Not by loop, which is for one goroutine. It needs no answer.
-	s.loop.q.Kevent([]kevent{{Ident: wakeIdent, Filter: filterUser, Fflags: noteTrigger}}, nil, 0)
+	s.Poke()
 }
 
 func (s *System) tellSignals() {

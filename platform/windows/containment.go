@@ -20,6 +20,7 @@ import (
 type containment struct {
 	s *System
 	companions
+	shared bool // the pool's: in the job of all its workers too
 
 	worker *handle
 	child  bool       // we started it
@@ -58,7 +59,7 @@ func (c *containment) Start(cmd system.Command) (system.Handle, error) {
 	if err != nil {
 		return nil, notStarted(err)
 	}
-	pi, err := create(j, cmd.Path, cmd.Args, cmd.Env, cmd.Keep)
+	pi, err := create(c.jobs(j), cmd)
 	if err != nil {
 		j.close(false)
 		return nil, err
@@ -209,12 +210,16 @@ func (c *containment) empty() bool {
 	if !c.worker.ended() || c.tree.left() {
 		return false
 	}
-	if c.job.empty() {
+	return c.s.emptyJob(c.job)
+}
+
+func (k *Kernel) emptyJob(j *job) bool {
+	if j.empty() {
 		return true
 	}
-	pids := c.job.pids()
+	pids := j.pids()
 	for _, pid := range pids {
-		h, err := c.s.open(pid)
+		h, err := k.open(pid)
 		if err != nil {
 			return false
 		}

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	win "golang.org/x/sys/windows"
+
+	"leash/internal/system"
 )
 
 // procThreadAttributeJobList is PROC_THREAD_ATTRIBUTE_JOB_LIST, which x/sys does
@@ -23,35 +25,56 @@ const procThreadAttributeJobList = 13 | 0x20000
 // leader of a process group. Else it gets one of its own, without a window; it
 // leads no group then, because what is created as a leader ignores CTRL_C
 // ("Process Creation Flags").
-func create(j *job, path string, args, env []string, keep []int) (win.ProcessInformation, error) {
-	in, err := inherited(keep)
+func create(jobs []win.Handle, c system.Command) (win.ProcessInformation, error) {
+	std := []uintptr{uintptr(syscall.Stdin), uintptr(syscall.Stdout), uintptr(syscall.Stderr)}
+	if c.Stdio != nil {
+		std = c.Stdio
+	}
+	in, err := inherited(std, c.Keep)
 	defer in.close()
 	if err != nil {
 		return win.ProcessInformation{}, err
 	}
-	program, line, err := commandLine(path, args)
+	program, line, err := commandLine(c.Path, c.Args)
 	if err != nil {
 		return win.ProcessInformation{}, err
 	}
-	return createIn(j, program, line, env, in)
+	return createIn(jobs, program, line, c.Dir, c.Env, in)
 }
 
-func createIn(j *job, path, text string, env []string, in inheritance) (win.ProcessInformation, error) {
+// longestLine is how long a command line may be ("CreateProcessW function", lpCommandLine).
+const longestLine = 32767
+
+// createIn puts the process into each of the jobs, the outermost first.
+func createIn(jobs []win.Handle, path, text, dir string, env []string, in inheritance) (win.ProcessInformation, error) {
 	var pi win.ProcessInformation
 	app, err := win.UTF16PtrFromString(path)
 	if err != nil {
 		return pi, err
 	}
-	line, err := win.UTF16PtrFromString(text)
+	text16, err := win.UTF16FromString(text)
 	if err != nil {
 		return pi, err
+	}
+	if len(text16) > longestLine {
+		return pi, win.ERROR_FILENAME_EXCED_RANGE // as CreateProcess says; Wine does not
+	}
+	line := &text16[0]
+	var folder *uint16
+	if dir != "" {
+		if dir, err = syscall.FullPath(dir); err != nil {
+			return pi, err
+		}
+		if folder, err = win.UTF16PtrFromString(dir); err != nil {
+			return pi, err
+		}
 	}
 	list, err := win.NewProcThreadAttributeList(2)
 	if err != nil {
 		return pi, err
 	}
 	defer list.Delete()
-	if err := list.Update(procThreadAttributeJobList, unsafe.Pointer(&j.h), unsafe.Sizeof(j.h)); err != nil {
+	if err := list.Update(procThreadAttributeJobList, unsafe.Pointer(&jobs[0]), uintptr(len(jobs))*unsafe.Sizeof(jobs[0])); err != nil {
 		return pi, notStarted(err)
 	}
 	if len(in.all) > 0 {
@@ -74,7 +97,7 @@ func createIn(j *job, path, text string, env []string, in inheritance) (win.Proc
 		setConsoleCtrlHandler.Call(0, 0)
 	}
 	b := block(env)
-	err = win.CreateProcess(app, line, nil, nil, len(in.all) > 0, flags, &b[0], nil, &si.StartupInfo, &pi)
+	err = win.CreateProcess(app, line, nil, nil, len(in.all) > 0, flags, &b[0], folder, &si.StartupInfo, &pi)
 	return pi, err
 }
 
@@ -85,8 +108,8 @@ type inheritance struct {
 	dups []win.Handle
 }
 
-func inherited(keep []int) (in inheritance, err error) {
-	if in, err = inheritable(syscall.Stdin, syscall.Stdout, syscall.Stderr); err != nil {
+func inherited(std []uintptr, keep []int) (in inheritance, err error) {
+	if in, err = inheritable(syscall.Handle(std[0]), syscall.Handle(std[1]), syscall.Handle(std[2])); err != nil {
 		return in, err
 	}
 	for _, fd := range keep { // under the number that the worker is given

@@ -9,6 +9,7 @@ import (
 
 	win "golang.org/x/sys/windows"
 
+	"leash/internal/system"
 	"leash/internal/testkit"
 )
 
@@ -24,7 +25,7 @@ func TestCreatedInJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pi, err := create(j, self, []string{self}, append(os.Environ(), roleVar+"=sleep"), nil)
+	pi, err := create([]win.Handle{j.h}, system.Command{Path: self, Args: []string{self}, Env: append(os.Environ(), roleVar+"=sleep")})
 	if err != nil {
 		t.Fatal(err)
 	}

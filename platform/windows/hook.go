@@ -42,7 +42,7 @@ func (s *System) startHook(j *job, path, line string, env []string) (*handle, er
 	if err != nil {
 		return nil, err
 	}
-	pi, err := createIn(j, path, line, env, in) // suspended
+	pi, err := createIn([]win.Handle{j.h}, path, line, "", env, in) // suspended
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,16 @@ func (s *System) FDEnded(fd int) bool {
 	return err == nil && !open
 }
 
+// HungUp reports whether the writers of a pipe have gone, whatever is still in it.
+func HungUp(fd int) bool {
+	f := handleOf(fd)
+	if kind, _ := win.GetFileType(f); kind != win.FILE_TYPE_PIPE {
+		return false
+	}
+	open, err := pipeLives(f)
+	return err == nil && !open
+}
+
 // pipeLives reports whether a process holds the other end ("PeekNamedPipe
 // function"). What has been written and not been read yet would hide its end,
 // so the state is read too ("FILE_PIPE_LOCAL_INFORMATION structure").

@@ -25,6 +25,9 @@ type System struct {
 	happened chan happening
 	waiting  map[any]int // how many of an owner
 
+	poked chan struct{}
+	all   *job // of all workers of a pool; nil: there is none
+
 	hooks       []*handle // that run
 	pipes       []*notifier
 	wakes, last []system.Wake
@@ -50,7 +53,7 @@ func newSystem(k *Kernel, backend string) (*System, error) {
 		return nil, err
 	}
 	s := &System{Kernel: k, backend: backend, self: self, start: unbiased(),
-		happened: make(chan happening, 64), waiting: make(map[any]int)}
+		happened: make(chan happening, 64), waiting: make(map[any]int), poked: make(chan struct{}, 1)}
 	s.waits.out = s.happened
 	k.forget, k.endHook = s.unwatch, s.dropHook
 	return s, nil
@@ -115,8 +118,8 @@ func (s *System) OpenWorker(pid int) (system.Handle, error) {
 }
 
 // Contain prepares to hold one worker's process tree.
-func (s *System) Contain(system.Options) system.Containment {
-	c := &containment{s: s}
+func (s *System) Contain(o system.Options) system.Containment {
+	c := &containment{s: s, shared: o.Shared}
 	c.mine = c.has
 	return c
 }
@@ -213,6 +216,7 @@ func (s *System) sleep(until time.Duration, timed bool) {
 	select {
 	case it := <-s.happened:
 		s.handle(it)
+	case <-s.poked:
 	case <-alarm:
 	}
 	for began := s.Now(); s.Now()-began < slice; {
