@@ -30,7 +30,7 @@ func (b *bench) measureCurve() ([]row, error) {
 	if b.quick {
 		sizes = sizes[:3]
 	}
-	all := []*contender{b.guard(), b.run(), b.setprivKill(), b.tini(), b.shellLoop("dash")}
+	all := []*contender{b.pool(), b.guard(), b.run(), b.setprivKill(), b.tini(), b.shellLoop("dash")}
 	lines := make([]line, len(all))
 	var rows []row
 	for _, n := range sizes {

@@ -21,6 +21,7 @@ var measures = []struct {
 	{"death", (*bench).measureDeath},
 	{"crowd", (*bench).measureDeathInCrowd},
 	{"many", (*bench).measureMany},
+	{"pool", (*bench).measurePool},
 	{"curve", (*bench).measureCurve},
 	{"memory", (*bench).measureMemory},
 	{"idle", (*bench).measureIdle},

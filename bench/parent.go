@@ -24,6 +24,7 @@ type cast struct {
 	Worker  []string // the worker, perhaps inside the tool that supervises it
 	Env     []string // added to the worker's environment
 	Watcher []string // a second process beside each worker, or none
+	Pool    []string // one process that starts and watches all workers, or none
 	Plain   bool     // nothing guards the worker: it ends with the parent by PR_SET_PDEATHSIG
 }
 
@@ -36,6 +37,12 @@ func runParent(spec string) error {
 	var c cast
 	if err := json.Unmarshal([]byte(spec), &c); err != nil {
 		return err
+	}
+	if c.Pool != nil {
+		if err := c.startInPool(); err != nil {
+			return err
+		}
+		c.Count = 0
 	}
 	for n := range c.Count {
 		if err := c.start(n); err != nil {
