@@ -54,6 +54,7 @@ var buildStandIn = sync.OnceValues(func() (string, error) {
 func TestMacOS(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
 		"RelativeFolder":                   TestRelativeFolder,
+		"OnAnyUnix":                        TestOnAnyUnix,
 		"EnvironmentFolderAndOutputs":      TestEnvironmentFolderAndOutputs,
 		"NoDescriptors":                    TestNoDescriptors,
 		"Restart":                          TestRestart,
