@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -195,11 +196,15 @@ func plainUnpack(text string) *settings {
 }
 
 func TestWithout(t *testing.T) {
-	env := []string{"A=1", "AB=2", "B=A=3", "A=4", "=x", "A", "a=5"}
-	if got := without(env, "A"); !slices.Equal(got, []string{"AB=2", "B=A=3", "=x", "A", "a=5"}) {
+	small := "a=5"
+	if runtime.GOOS == "windows" { // there it is the same variable
+		small = "c=5"
+	}
+	env := []string{"A=1", "AB=2", "B=A=3", "A=4", "=x", "A", small}
+	if got := without(env, "A"); !slices.Equal(got, []string{"AB=2", "B=A=3", "=x", "A", small}) {
 		t.Errorf("without A: %q", got)
 	}
-	if got := without(env, "A", "AB", "B"); !slices.Equal(got, []string{"=x", "A", "a=5"}) {
+	if got := without(env, "A", "AB", "B"); !slices.Equal(got, []string{"=x", "A", small}) {
 		t.Errorf("without three: %q", got)
 	}
 	if got := without(env); !slices.Equal(got, env) {

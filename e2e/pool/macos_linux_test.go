@@ -53,6 +53,8 @@ var buildStandIn = sync.OnceValues(func() (string, error) {
 // TestMacOS is what a pool does everywhere, and what it does without a subreaper.
 func TestMacOS(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
+		"RelativeFolder":                   TestRelativeFolder,
+		"OnAnyUnix":                        TestOnAnyUnix,
 		"EnvironmentFolderAndOutputs":      TestEnvironmentFolderAndOutputs,
 		"NoDescriptors":                    TestNoDescriptors,
 		"Restart":                          TestRestart,

@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"leash/internal/testkit"
 )
@@ -425,12 +427,24 @@ func TestParentThatDoesNotReadDies(t *testing.T) {
 	testkit.Adopt(t, w)
 	// More answers than are kept: no further request is read, and so no end-of-file.
 	line := `{"jsonrpc":"2.0","id":"` + strings.Repeat("i", 1000) + `","method":"fly"}` + "\n"
-	c.write(strings.Repeat(line, 3000))
+	var written atomic.Int32
 	stuck := make(chan struct{})
 	go func() {
 		defer close(stuck)
-		io.WriteString(c.in, strings.Repeat(line, 4000))
+		for {
+			if _, err := io.WriteString(c.in, line); err != nil {
+				return
+			}
+			written.Add(1)
+		}
 	}()
+	for before := int32(-1); before != written.Load() || before == 0; { // what is slow is not full, and then the test is easy
+		before = written.Load()
+		select {
+		case <-time.After(300 * time.Millisecond):
+		case <-t.Context().Done():
+		}
+	}
 	c.in.Close() // which ends the writing too
 	<-stuck
 	testkit.AwaitGone(t, w)
