@@ -274,7 +274,7 @@ func (n *notifier) readBeat() bool {
 	m, ok := heartbeat.Parse(n.buf[:size])
 	ok = ok && flags&unix.MSG_TRUNC == 0 && n.speaksForWorker(&from)
 	if from.pidfd >= 0 {
-		unix.Close(from.pidfd)
+		unix.RawSyscall(unix.SYS_CLOSE, uintptr(from.pidfd), 0, 0)
 	}
 	if ok && m.Barrier && len(from.rights) == 1 {
 		n.barriers, from.rights = append(n.barriers, from.rights[0]), nil
@@ -289,14 +289,15 @@ func (n *notifier) readBeat() bool {
 	return true
 }
 
-// receive is recvmsg(2) into our own buffers, because unix.Recvmsg allocates an address.
+// receive is recvmsg(2) into our own buffers, because unix.Recvmsg allocates an address. It does
+// not block: see pollOnce.
 func (n *notifier) receive() (size, control, flags int, err unix.Errno) {
 	n.part.Base = &n.buf[0]
 	n.part.SetLen(len(n.buf))
 	n.head = unix.Msghdr{Iov: &n.part, Control: &n.control[0]}
 	n.head.SetIovlen(1)
 	n.head.SetControllen(len(n.control))
-	got, _, err := unix.Syscall(unix.SYS_RECVMSG, uintptr(n.fd), uintptr(unsafe.Pointer(&n.head)),
+	got, _, err := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(n.fd), uintptr(unsafe.Pointer(&n.head)),
 		unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 	return int(got), int(n.head.Controllen), int(n.head.Flags), err
 }
