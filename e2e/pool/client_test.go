@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,8 +72,9 @@ type client struct {
 // dialect is how a pool is started.
 type dialect struct {
 	args []string
-	uid  uint32 // 0: as we are
-	mute bool   // its output is not read until listen is called
+	uid  uint32   // 0: as we are
+	mute bool     // its output is not read until listen is called
+	by   []string // a command that executes the pool
 }
 
 func start(t *testing.T, args ...string) *client { t.Helper(); return startAs(t, dialect{args: args}) }
@@ -103,7 +105,8 @@ func startAs(t *testing.T, d dialect) *client {
 		}
 		attr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: d.uid, Gid: d.uid}}
 	}
-	c.cmd = exec.Command(program, append([]string{"pool"}, d.args...)...)
+	line := slices.Concat(d.by, []string{program, "pool"}, d.args)
+	c.cmd = exec.Command(line[0], line[1:]...)
 	c.cmd.Env = append(os.Environ(), "LEASH_STATE_DIR="+state)
 	c.cmd.Dir, c.cmd.Stderr, c.cmd.SysProcAttr = "/", c.stderr, attr
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
