@@ -208,11 +208,8 @@ func (m member) Log(r watch.Record) {
 	m.watchdog.Log(r)
 }
 
-// Released tells that the worker lives on.
-func (m member) Released() {
-	m.RemoveRecord()
-	m.Log(watch.StoppedRecord("released", 0))
-}
+// Released removes the record of a worker that lives on.
+func (m member) Released() { m.RemoveRecord() }
 
 // Close releases what the pool holds of the worker.
 func (m member) Close() {
@@ -337,6 +334,8 @@ func (w *watchdog) takeRun(params *rpc.Value) *rpc.Error {
 			return wrong("cwd", "%v", err)
 		} else if !st.IsDir() {
 			return wrong("cwd", "%s is no folder", v.Text)
+		} else if err := platform.MayEnter(v.Text); err != nil {
+			return wrong("cwd", "%s: %v", v.Text, err)
 		}
 		w.dir = v.Text
 	}

@@ -97,9 +97,10 @@ func startAs(t *testing.T, d dialect) *client {
 		}
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		state = dir + "/state"
-		b, err := os.ReadFile(program)
+		// By another process: a fork of another test would keep the file open for writing.
+		copied := exec.Command("cp", program, dir+"/watchdog")
 		program = dir + "/watchdog"
-		if err = errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(program, b, 0o755), os.Mkdir(state, 0o700),
+		if err = errors.Join(os.Chmod(dir, 0o755), copied.Run(), os.Chmod(program, 0o755), os.Mkdir(state, 0o700),
 			os.Chown(state, int(d.uid), int(d.uid))); err != nil {
 			t.Fatal(err)
 		}
