@@ -490,7 +490,10 @@ func (m *Machine) finish(now time.Duration) {
 }
 
 func (m *Machine) stopped(outcome string, status int) {
-	m.state = Stopped
+	if outcome == NoSentinel { // which watchdog.sentinel_died tells
+		outcome = WorkerEnded
+	}
+	m.state, m.outcome = Stopped, outcome
 	m.settle()
 	m.log(StoppedRecord(outcome, status))
 	m.out = append(m.out, Action{Kind: DoExit, Status: status})

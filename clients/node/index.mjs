@@ -431,8 +431,8 @@ export class Worker extends EventEmitter {
       case "process.cleanup_completed":
         this.#told = { ...this.#told, ...record };
         break;
-      case "watchdog.stopped":
-        this._finish(record);
+      case "watchdog.stopped": // without a cleanup nothing was ended: it was released
+        this._finish(record.outcome === "signalled" && this.#told.survivors === undefined ? { outcome: "released" } : record);
     }
   }
 

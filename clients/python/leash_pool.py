@@ -342,6 +342,8 @@ class _Tree:
         elif name in ("process.terminated", "process.cleanup_completed"):
             self._told = {**self._told, **record}
         elif name == "watchdog.stopped":
+            if record.get("outcome") == "signalled" and "survivors" not in self._told:
+                record = {"outcome": "released"}  # without a cleanup nothing was ended
             self.finish(record)
 
     def finish(self, last: Optional[Record], error: Optional[BaseException] = None) -> None:

@@ -39,7 +39,7 @@ func unexpected(text string, mine, command []string) error {
 	if n, err := flagvalue.Int(word); err == nil && n > 0 {
 		return fmt.Errorf("unexpected argument %s: name the worker by its flag: watchdog guard --worker-pid %s", word, word)
 	}
-	what := "is not a command of watchdog (guard, run)"
+	what := "is not a command of watchdog (guard, run, pool, doctor)"
 	if slices.Contains(mine[:i], "guard") {
 		what = "is not an argument of guard"
 	}

@@ -90,9 +90,8 @@ func (p *poolProgram) serve() (status int, err error) {
 	if err := p.sys.Listen(false); err != nil {
 		return 0, err
 	}
-	p.out = rpc.NewOut(os.Stdout, func(err error) {
-		oneline.Error(os.Stderr, "watchdog", fmt.Errorf("pool: answers and events cannot be written any more (%w): the workers are guarded as before", err))
-	})
+	gone := make(chan struct{})
+	p.out = rpc.NewOut(os.Stdout, func(err error) { oneline.Error(os.Stderr, "watchdog", unheard(err, gone)) })
 	if err := p.openEvents(); err != nil {
 		return 0, err
 	}
@@ -109,7 +108,7 @@ func (p *poolProgram) serve() (status int, err error) {
 		p.Log(r)
 		p.pool.ParentDied(dead)
 	}
-	in := newRequests(os.Stdin, p.out, shares.Poke)
+	in := newRequests(os.Stdin, p.out, shares.Poke, gone)
 	for !p.pool.Over() {
 		if !in.take(p) && !p.pool.Over() {
 			if err := p.pool.Round(); err != nil {
@@ -128,6 +127,17 @@ func (p *poolProgram) serve() (status int, err error) {
 		return 1, nil
 	}
 	return 0, nil
+}
+
+// unheard says why nothing can be written any more. A parent that has ended closes its other
+// end of standard input too, a moment earlier or later.
+func unheard(err error, gone <-chan struct{}) error {
+	select {
+	case <-gone:
+		return errors.New("pool: the parent has exited: its workers are ended, and nobody reads what becomes of them")
+	case <-time.After(lastBreath / 2):
+		return fmt.Errorf("pool: answers and events cannot be written any more (%w): the workers are guarded as before", err)
+	}
 }
 
 // signalled is what a signal to the pool means.

@@ -209,11 +209,8 @@ func (m member) Log(r watch.Record) {
 	m.watchdog.Log(r)
 }
 
-// Released tells that the worker lives on.
-func (m member) Released() {
-	m.RemoveRecord()
-	m.Log(watch.StoppedRecord("released", 0))
-}
+// Released removes the record of a worker that lives on.
+func (m member) Released() { m.RemoveRecord() }
 
 // Close releases what the pool holds of the worker.
 func (m member) Close() {
@@ -338,6 +335,8 @@ func (w *watchdog) takeRun(params *rpc.Value) *rpc.Error {
 			return wrong("cwd", "%v", err)
 		} else if !st.IsDir() {
 			return wrong("cwd", "%s is no folder", v.Text)
+		} else if err := platform.MayEnter(v.Text); err != nil {
+			return wrong("cwd", "%s: %v", v.Text, err)
 		}
 		dir, err := filepath.Abs(v.Text) // the program's path may begin with it
 		if err != nil {

@@ -13,8 +13,9 @@ import (
 // requests reads what the parent sends, in a goroutine of its own. It reads no further while
 // the parent takes no answers.
 type requests struct {
-	in  chan incoming
-	out *rpc.Out
+	in   chan incoming
+	out  *rpc.Out
+	gone chan struct{} // closed at the end-of-file
 }
 
 type incoming struct {
@@ -29,8 +30,8 @@ const waiting = 64
 // lookAgain is how often an end-of-file is looked for while nothing is read.
 const lookAgain = 500 * time.Millisecond
 
-func newRequests(in io.Reader, out *rpc.Out, poke func()) *requests {
-	r := &requests{in: make(chan incoming, waiting), out: out}
+func newRequests(in io.Reader, out *rpc.Out, poke func(), gone chan struct{}) *requests {
+	r := &requests{in: make(chan incoming, waiting), out: out, gone: gone}
 	go r.read(in, poke)
 	return r
 }
@@ -40,6 +41,7 @@ func (r *requests) read(in io.Reader, poke func()) {
 	for {
 		for r.out.Full() {
 			if !r.out.WaitForRoom(lookAgain) && platform.HungUp(0) {
+				close(r.gone)
 				r.in <- incoming{end: true}
 				poke()
 				return
@@ -52,6 +54,7 @@ func (r *requests) read(in io.Reader, poke func()) {
 			i.ID, i.failed = []byte("null"), rpc.Errorf(rpc.InvalidRequest, "%v", err)
 		case err != nil:
 			i.end = true
+			close(r.gone)
 		default:
 			i.Request, i.failed = rpc.Decode(line)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,8 +22,9 @@ func asUser(t *testing.T, program string, uid uint32) (path, state string, attr 
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	path, state = dir+"/watchdog", dir+"/state"
-	b, err := os.ReadFile(program)
-	if err = errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(path, b, 0o755), os.Mkdir(state, 0o700),
+	// By another process: a fork of another test would keep the file open for writing.
+	copied := exec.Command("cp", program, path)
+	if err = errors.Join(os.Chmod(dir, 0o755), copied.Run(), os.Chmod(path, 0o755), os.Mkdir(state, 0o700),
 		os.Chown(state, int(uid), int(uid))); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,6 +74,7 @@ type dialect struct {
 	uid  uint32 // 0: as we are
 	mute bool   // its output is not read until listen is called
 	attr *syscall.SysProcAttr
+	by   []string // a command that executes the pool
 }
 
 func start(t *testing.T, args ...string) *client { t.Helper(); return startAs(t, dialect{args: args}) }
@@ -92,7 +94,8 @@ func startAs(t *testing.T, d dialect) *client {
 	if d.uid != 0 {
 		program, state, attr = asUser(t, program, d.uid)
 	}
-	c.cmd = exec.Command(program, append([]string{"pool"}, d.args...)...)
+	line := slices.Concat(d.by, []string{program, "pool"}, d.args)
+	c.cmd = exec.Command(line[0], line[1:]...)
 	c.cmd.Env = append(os.Environ(), "LEASH_STATE_DIR="+state)
 	c.cmd.Dir, c.cmd.Stderr, c.cmd.SysProcAttr = "/", c.stderr, attr
 	if c.in, err = c.cmd.StdinPipe(); err != nil {

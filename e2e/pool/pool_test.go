@@ -168,7 +168,7 @@ func TestNoSingleKillLeavesAnything(t *testing.T) {
 			testkit.AwaitGone(t, trees...)
 			switch what {
 			case "sentinel":
-				if m := c.event("a", "watchdog.stopped"); m.Params["exit_status"] != 125.0 {
+				if m := c.event("a", "watchdog.stopped"); m.Params["exit_status"] != 125.0 || m.Params["outcome"] != "worker_exited" {
 					t.Errorf("%v", m.Params)
 				}
 				c.run("next", nil, "true") // with another sentinel
@@ -219,6 +219,9 @@ func TestGuardAndRelease(t *testing.T) {
 	c.call("guard", params{"worker_id": "b", "pid": b.PID})
 	c.fails(-32005, "guard", params{"worker_id": "c", "pid": a.PID})
 	c.call("release", params{"worker_id": "a"})
+	if m := c.event("a", "watchdog.stopped"); m.Params["outcome"] != "signalled" {
+		t.Errorf("%v", m.Params)
+	}
 	c.fails(-32001, "release", params{"worker_id": "a"})
 	c.run("run", nil, "sleep", "1000000")
 	c.fails(-32005, "release", params{"worker_id": "run"})

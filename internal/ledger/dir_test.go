@@ -239,3 +239,40 @@ func TestForeignDirectoryIsBounded(t *testing.T) {
 		t.Errorf("%d of another's, %v", len(entries), problems)
 	}
 }
+
+// The records of a watchdog of several workers differ in the part, which is in the file name
+// alone.
+func TestRecordsOfOneWatchdog(t *testing.T) {
+	dir, first := open(t), sample()
+	first.Part = 1
+	second := first
+	second.Part, second.WorkerID, second.Worker.PID = 12, "another", second.Worker.PID+1
+	save(t, dir, first)
+	save(t, dir, second)
+	entries, unfinished, problems := Read(dir)
+	if len(entries) != 2 || unfinished != nil || problems != nil {
+		t.Fatalf("%v, %q, %v", entries, unfinished, problems)
+	}
+	for _, e := range entries {
+		want := first
+		if e.Part == second.Part {
+			want = second
+		}
+		want.UID = uint32(os.Geteuid())
+		if !reflect.DeepEqual(e.Record, want) || e.File != want.Name() {
+			t.Errorf("%+v instead of %+v", e, want)
+		}
+	}
+	must(t, Remove(dir, first.Name()))
+	if list := names(t, dir); !slices.Equal(list, []string{second.Name()}) {
+		t.Errorf("%q", list)
+	}
+	for _, name := range []string{strings.Replace(second.Name(), "-12.", "-0.", 1), strings.Replace(second.Name(), "-12.", "-012.", 1),
+		strings.Replace(second.Name(), "-12.", "-x.", 1)} {
+		must(t, os.Rename(filepath.Join(dir.Name(), second.Name()), filepath.Join(dir.Name(), name)))
+		if entries, _, problems := Read(dir); len(entries) != 0 || len(problems) != 1 {
+			t.Errorf("%s: %v, %v", name, entries, problems)
+		}
+		must(t, os.Rename(filepath.Join(dir.Name(), name), filepath.Join(dir.Name(), second.Name())))
+	}
+}

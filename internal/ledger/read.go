@@ -126,6 +126,7 @@ func read(dir *os.File, name string) (Record, error) {
 		return Record{}, err
 	}
 	r, err := Parse(b)
+	r.Part = partOf(name)
 	if err == nil && r.Name() != name {
 		err = fmt.Errorf("it holds the record %s: %w", r.Name(), errRecord)
 	}

@@ -264,20 +264,32 @@ func (r *Record) part() string {
 
 // Writer parses a record's file name, finished or not.
 func Writer(name string) (ns uint64, watchdog proc.ID, ok bool) {
+	ns, watchdog, _, ok = parseName(name)
+	return ns, watchdog, ok
+}
+
+// partOf is the part in a record's file name; 0 if there is none.
+func partOf(name string) int {
+	_, _, part, _ := parseName(name)
+	return part
+}
+
+func parseName(name string) (ns uint64, watchdog proc.ID, part int, ok bool) {
 	f := strings.Split(strings.TrimSuffix(strings.TrimSuffix(name, torn), suffix), "-")
-	if len(f) == 4 { // the part
-		if n, err := strconv.ParseUint(f[3], 10, 31); err != nil || n == 0 {
-			return 0, watchdog, false
+	if len(f) == 4 {
+		n, err := strconv.ParseUint(f[3], 10, 31)
+		if err != nil || n == 0 {
+			return 0, watchdog, 0, false
 		}
-		f = f[:3]
+		f, part = f[:3], int(n)
 	}
 	if len(f) != 3 {
-		return 0, watchdog, false
+		return 0, watchdog, 0, false
 	}
 	ns, err1 := strconv.ParseUint(f[0], 10, 64)
 	pid, err2 := strconv.ParseUint(f[1], 10, 31)
 	start, err3 := strconv.ParseUint(f[2], 10, 64)
-	return ns, proc.ID{PID: int(pid), Start: start}, err1 == nil && err2 == nil && err3 == nil && pid > 0
+	return ns, proc.ID{PID: int(pid), Start: start}, part, err1 == nil && err2 == nil && err3 == nil && pid > 0
 }
 
 const (

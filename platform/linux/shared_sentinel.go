@@ -166,9 +166,23 @@ func (m *member) Start(cmd system.Command) (system.Handle, error) {
 	p.members = append(p.members, m)
 	if err := m.s.waitForChildren(); err != nil {
 		m.Kill()
+		m.Started()
 		return nil, err
 	}
 	return h, nil
+}
+
+// reserve takes the descriptors that open and the first look at a worker need: copies of fd.
+func reserve(fd int) (fds []int, err error) {
+	for range 3 {
+		spare, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			posix.CloseFDs(fds)
+			return nil, os.NewSyscallError("fcntl", err)
+		}
+		fds = append(fds, spare)
+	}
+	return fds, nil
 }
 
 func (m *member) start(cmd *system.Command) (*handle, error) {
@@ -181,6 +195,11 @@ func (m *member) start(cmd *system.Command) (*handle, error) {
 		o.Cgroup = m.cgroup.path
 	}
 	if n := m.p.sentinel; n != nil {
+		spare, err := reserve(n.fd)
+		if err != nil { // once it runs, a worker without a handle could not be ended
+			return nil, err
+		}
+		defer func() { posix.CloseFDs(spare) }()
 		if n.order(wire.Start, o.Encode(), files...) != nil {
 			m.p.died()
 			return nil, errUnstarted
@@ -197,7 +216,14 @@ func (m *member) start(cmd *system.Command) (*handle, error) {
 			case kind == wire.Failed:
 				return nil, syscall.Errno(pid)
 			case kind == wire.Started:
-				return m.s.open(int(pid)) // not reaped before Started
+				posix.CloseFDs(spare)
+				spare = nil
+				h, err := m.s.open(int(pid)) // not reaped before Started
+				if err != nil {
+					unix.Kill(int(pid), unix.SIGKILL) // nor before this order, for which the sentinel waits
+					n.order(wire.Go, nil)
+				}
+				return h, err
 			}
 		}
 	}

@@ -35,7 +35,7 @@ type Member interface {
 	Containment() string
 	// Began is called when the worker is watched: its first events can be told.
 	Began()
-	// Released tells that the worker lives on, unguarded.
+	// Released is called when the worker is to live on, unguarded.
 	Released()
 	// Close releases everything that the pool holds of it.
 	Close()
@@ -149,7 +149,7 @@ func (p *Pool) Request(r rpc.Request, failed *rpc.Error) {
 	case "signal":
 		result, failed = p.signal(&r.Params)
 	case "release":
-		result, failed = p.release(&r.Params)
+		later, failed = true, p.release(r.ID, &r.Params)
 	case "list":
 		result, failed = p.list(&r.Params)
 	case "stop_all":
@@ -354,23 +354,27 @@ func (e *entry) send(sig proc.Signal) *rpc.Error {
 	return rpc.Errorf(rpc.ProcessGone, "worker %q has ended: its process is gone", e.id)
 }
 
-func (p *Pool) release(params *rpc.Value) ([]byte, *rpc.Error) {
+func (p *Pool) release(id []byte, params *rpc.Value) *rpc.Error {
 	e, failed := p.entry(params)
 	if failed == nil {
 		failed = only(params, "worker_id")
 	}
 	switch {
 	case failed != nil:
-		return nil, failed
+		return failed
 	case e.started:
-		return nil, rpc.Errorf(rpc.Refused, "worker %q was started by this pool, which cannot leave it: stop it", e.id)
+		return rpc.Errorf(rpc.Refused, "worker %q was started by this pool, which cannot leave it: stop it", e.id)
 	case e.g.Machine.Phase() == "stopping":
-		return nil, rpc.Errorf(rpc.Refused, "worker %q is being ended already", e.id)
+		return rpc.Errorf(rpc.Refused, "worker %q is being ended already", e.id)
 	}
 	e.gone = true
 	e.m.Released()
+	p.answer(id, empty, nil)
+	r := watch.StoppedRecord(watch.WasAsked, 0)
+	r.Text = "the worker was released: it lives on, unguarded"
+	e.m.Log(r)
 	p.Loop.Drop(e.g)
-	return empty, nil
+	return nil
 }
 
 func (p *Pool) list(params *rpc.Value) ([]byte, *rpc.Error) {

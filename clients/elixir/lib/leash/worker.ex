@@ -238,6 +238,11 @@ defmodule Leash.Worker do
     {:noreply, %{state | told: Map.merge(state.told, record)}}
   end
 
+  # Without a cleanup nothing was ended: it was released.
+  defp record("watchdog.stopped", %{"outcome" => "signalled"}, %{told: told} = state)
+       when not is_map_key(told, "survivors"),
+       do: finish(state, %{"outcome" => "released"})
+
   defp record("watchdog.stopped", record, state), do: finish(state, record)
   defp record(_, _, state), do: {:noreply, state}
 
