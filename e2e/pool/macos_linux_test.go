@@ -171,16 +171,16 @@ func (c *client) macSentinels(want int) []testkit.Ident {
 			c.t.Fatalf("%d sentinels, want %d", len(ids), want)
 		}
 		select {
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(50 * time.Millisecond):
 		case <-c.t.Context().Done():
 		}
 	}
 }
 
 func killsOnMacOS(t *testing.T) {
+	t.Parallel()
 	for _, what := range []string{"pool", "sentinel", "worker", "end-of-file", "TERM"} {
 		t.Run(what, func(t *testing.T) {
-			t.Parallel()
 			c := start(t, "--grace", "100ms")
 			a, b := c.labelled("a"), c.labelled("b")
 			both := append(a, b...)
