@@ -84,6 +84,9 @@ func (w *Worker) how() string {
 
 // happened turns what System.Wait returned into events.
 func (w *Worker) happened(e *system.Wake) {
+	if w.closed { // the end of a survivor may still be told
+		return
+	}
 	switch e.Kind {
 	case system.Ended:
 		w.ended(e)

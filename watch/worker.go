@@ -35,6 +35,7 @@ type Worker struct {
 	told   bool // WorkerExited was returned
 	ending bool
 	living int // at the last count
+	closed bool
 
 	lifeline int           // -1: none, or its end-of-file was reported
 	cut      bool          // its end-of-file was reported
@@ -287,6 +288,7 @@ func (w *Worker) Survivors() []stop.Left { return w.tree.Survivors() }
 
 // Close releases the worker, its tree and its parents, and closes the system.
 func (w *Worker) Close() {
+	w.closed = true
 	w.dropHook()
 	if w.ears != nil {
 		w.ears.Close()

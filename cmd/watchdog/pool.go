@@ -146,6 +146,8 @@ func (p *poolProgram) signalled(s proc.Signal) {
 	case "SIGTERM", "SIGINT", "SIGQUIT":
 		p.stopped = true
 		p.pool.End()
+	case "SIGCONT":
+		p.pool.Resumed()
 	}
 }
 

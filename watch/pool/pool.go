@@ -127,6 +127,12 @@ func (p *Pool) End() {
 	p.Loop.Each(func(g *watch.Watch) { g.Feed(watch.Asked{}) })
 }
 
+// Resumed tells all workers' watches that this process may have been stopped: a worker's
+// silence meanwhile does not count.
+func (p *Pool) Resumed() {
+	p.Loop.Each(func(g *watch.Watch) { g.Feed(watch.Resumed{}) })
+}
+
 // Request handles one request, and answers it, now or later. failed is what was wrong with it
 // when it was read.
 func (p *Pool) Request(r rpc.Request, failed *rpc.Error) {

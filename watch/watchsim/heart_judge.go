@@ -231,6 +231,9 @@ func (h *Host) deaf() bool { return h.ears != nil && h.ears.deaf }
 func (h *Host) judgeOutcome(got string) {
 	o, w := &h.heart, h.W
 	want := o.outcome
+	if want == watch.NoSentinel { // which an event of its own tells
+		want = watch.WorkerEnded
+	}
 	switch {
 	case !o.resting:
 		more := o.row < h.cfg.MaxRestarts || h.surelyWell() && h.cfg.MaxRestarts > 0

@@ -53,6 +53,8 @@ type Host struct {
 	// onlyLifeline: the parent is known by a lifeline only.
 	onlyLifeline bool
 	done         bool // the watch has ended
+	pooled       bool // it is one of many
+	released     bool // by the pool
 	asking       asking
 	generation
 }
@@ -165,6 +167,12 @@ func (h *Host) happens(e watch.Event) {
 		if e.Signal == contSignal {
 			h.judgeContinued()
 		}
+	case watch.Asked:
+		if e.Grace != nil && !h.ending && !h.caused {
+			h.Grace = *e.Grace
+		}
+		h.endsTold = true
+		h.cause(watch.WasAsked)
 	case watch.HookEnded:
 		h.judgeHookEnded()
 		h.hearts(e)
@@ -262,10 +270,10 @@ func (h *Host) born(from *Proc) *Proc {
 		}
 	default:
 		w.Setsid(p)
-		if parent := h.parents[0]; !h.Child && len(w.Hosts) == 1 && parent.never && w.Chance(30) { // the watchdog and its parent come of the worker's session
+		if parent := h.parents[0]; !h.Child && !h.pooled && len(w.Hosts) == 1 && parent.never && w.Chance(30) { // the watchdog and its parent come of the worker's session
 			w.move(w.Self, w.Self.group, p)
 			w.move(parent, parent.group, p)
-		} else if !h.Child && len(w.Hosts) == 1 && !parent.never && w.Chance(20) { // or its parent alone
+		} else if !h.Child && !h.pooled && len(w.Hosts) == 1 && !parent.never && w.Chance(20) { // or its parent alone
 			w.move(parent, parent.group, p)
 		}
 	}

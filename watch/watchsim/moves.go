@@ -99,7 +99,7 @@ func (w *World) treeMove(p *Proc) {
 	case n < 64:
 		w.Setpgid(p, p)
 	case n < 67:
-		if to := w.live[w.N(len(w.live))].group; to.Tree == nil || to.Tree == p.Tree { // not that of another worker
+		if to := w.live[w.N(len(w.live))].group; to.Tree == nil && !p.Tree.pooled || to.Tree == p.Tree { // not that of another worker
 			w.Setpgid(p, to)
 		}
 	case n < 80:
@@ -196,6 +196,9 @@ func (w *World) newBystander() {
 	}
 	p.UID, p.temper.slow = ownUID, 0
 	p.Run, p.Label = "", ""
+	if len(w.Hosts) == 0 {
+		return
+	}
 	h := w.Hosts[w.N(len(w.Hosts))]
 	switch n := w.N(100); {
 	case n < 15: // of the same run
