@@ -247,9 +247,6 @@ func (h *Host) judgeOutcome(got string) {
 	default:
 		want = "a worker that follows"
 	}
-	if want == watch.NoSentinel { // which has a record of its own
-		want = watch.WorkerEnded
-	}
 	if got != want {
 		w.fail(fmt.Sprintf("the outcome is %s, want %s", got, want), nil)
 	}
