@@ -27,6 +27,7 @@ need busybox busybox
 need setpriv util-linux
 need bash bash
 need make make
+need jq jq
 need celery celery
 need systemd-socket-activate systemd
 need dask python3-dask
