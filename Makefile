@@ -4,7 +4,8 @@
 # make vm      tests on Debian's kernels 6.1 and 6.12, emulated; make test runs them too
 # make bench   the figures, side by side with other tools; writes docs/benchmarks.md
 # make chaos   short lives of real processes, killed at random (CHAOS_LIVES, CHAOS_SEED)
-# make soak    the simulators for half an hour, with games that no run has played
+# make soak    an hour of a pool of 100 workers that come and go (LEASH_SOAK), and the simulators
+#              for half an hour, with games that no run has played
 # make cross   both binaries for six systems, in bin/cross/, with checksums
 # make package packages of all kinds, in dist/; make release-dry-run checks them too
 .PHONY: build demo picture test check vm bench chaos soak cross package release-dry-run clean
@@ -78,6 +79,7 @@ chaos: build
 
 # make test plays the same games each time, so that it fails for what has changed.
 soak:
+	LEASH_SOAK=$${LEASH_SOAK:-1h} go test -count=1 -timeout 0 ./e2e/pool -run 'TestSoak$$' -v
 	LEASH_SIM_N=25000000 go test -count=1 -timeout 0 ./watch -run 'TestSimulator$$' -v -sim.base=0
 	LEASH_SIM_N=50000000 go test -count=1 -timeout 0 ./reap -run 'TestSimulator$$' -v -reap.base=0
 

@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long anything may take on a slow machine.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 type params map[string]any
 
