@@ -60,7 +60,7 @@ func run() (err error) {
 		names = append(names, m.name)
 	}
 	quick := flag.Bool("quick", false, "fewer rounds, fewer processes")
-	only := flag.String("only", "", "one measure: "+strings.Join(names, ", "))
+	only := flag.String("only", "", "these measures, separated by commas: "+strings.Join(names, ", "))
 	watchdog := flag.String("watchdog", "", "measure this binary instead of building one")
 	reaper := flag.String("reaper", "", "the same")
 	page := flag.String("page", "", "also write the table, with plots, to this page")
@@ -68,8 +68,11 @@ func run() (err error) {
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	}
-	if *only != "" && !contains(names, *only) {
-		return fmt.Errorf("-only %s: no such measure; there are %s", *only, strings.Join(names, ", "))
+	wanted := strings.Split(*only, ",")
+	for _, name := range wanted {
+		if *only != "" && !contains(names, name) {
+			return fmt.Errorf("-only %s: no such measure; there are %s", name, strings.Join(names, ", "))
+		}
 	}
 	b, err := newBench(*quick)
 	if err != nil {
@@ -79,7 +82,10 @@ func run() (err error) {
 	defer func() { err = errors.Join(err, b.close()) }()
 	before := machine()
 	failed := b.build(*watchdog, *reaper)
-	rows, err := b.measureAll(*only)
+	if *only == "" {
+		wanted = names
+	}
+	rows, err := b.measureAll(wanted)
 	spawning.Lock() // never granted once a signal has come: then there is nothing to print
 	defer spawning.Unlock()
 	fmt.Println("before:", before)
@@ -102,11 +108,11 @@ func contains(names []string, name string) bool {
 }
 
 // measureAll goes on after a measure that failed: its row says so.
-func (b *bench) measureAll(only string) ([]row, error) {
+func (b *bench) measureAll(wanted []string) ([]row, error) {
 	var rows []row
 	var failed error
 	for _, m := range measures {
-		if only != "" && only != m.name {
+		if !contains(wanted, m.name) {
 			continue
 		}
 		start := time.Now()
