@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// archives are for those who have no package manager, and for Homebrew and Scoop.
+// archives are for systems without a package manager, and for Homebrew and Scoop.
 func (p *packaging) archives() error {
 	for _, s := range systems {
 		top := fmt.Sprintf("leash-%s-%s-%s", p.version.plain, s.os, s.arch)

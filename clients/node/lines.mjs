@@ -15,7 +15,7 @@ export class Lines {
     this.#limit = limit;
   }
 
-  /** Give a line to who waits, or keep it. The oldest are dropped beyond the limit. */
+  /** Give a line to the reader that waits, or keep it. The oldest are dropped beyond the limit. */
   push(line) {
     const reader = this.#waiting.shift();
     if (reader) return reader.resolve({ value: line, done: false });

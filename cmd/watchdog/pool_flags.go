@@ -51,7 +51,7 @@ func (s *settings) takePool(f *flags, given map[string]bool) error {
 		return fmt.Errorf("--log-fd: descriptor %d carries requests or answers: give another", s.logFD)
 	}
 	s.oneLog(given)
-	if s.logLevel == "auto" { // who starts a pool asks for its events
+	if s.logLevel == "auto" { // starting a pool asks for its events
 		s.logLevel = "info"
 	}
 	w := *s

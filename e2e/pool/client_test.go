@@ -312,7 +312,7 @@ func (c *client) status() int {
 	return st.ExitCode()
 }
 
-// awaitFile waits until a file has what is wanted. Who writes it tells nobody, so it is read
+// awaitFile waits until a file has what is wanted. Its writer tells nobody, so it is read
 // again and again.
 func awaitFile(t *testing.T, path string, good func(string) bool) {
 	t.Helper()

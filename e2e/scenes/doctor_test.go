@@ -13,7 +13,7 @@ import (
 	"leash/internal/testkit"
 )
 
-// Whoever can play these scenes is told that all promises can be kept, and what the kernel and
+// A user that can play these scenes is told that all promises can be kept, and what the kernel and
 // the cgroup lack all the same.
 func TestDoctor(t *testing.T) {
 	h := newStage(t)

@@ -67,7 +67,7 @@ func (o *Out) Event(line []byte) error {
 }
 
 // Drain has what is in these streams by now written before what is added later. last: then
-// they are closed, whoever else can write to them.
+// they are closed, whichever process can still write to them.
 func (o *Out) Drain(last bool, streams ...*Stream) {
 	if len(streams) == 0 {
 		return

@@ -92,7 +92,7 @@ func TestOutputOfNothing(t *testing.T) {
 	}
 }
 
-// Whoever else has the writing end.
+// Another process has the writing end too.
 func TestOutputIsClosed(t *testing.T) {
 	r, _ := outputPipeOf(t)
 	ended := make(chan bool)

@@ -235,7 +235,7 @@ func (h host) Restart() (int, error) {
 	return status, err
 }
 
-// ended takes a worker out of the table, and answers who waited for that.
+// ended takes a worker out of the table, and answers the requests that waited for that.
 func (p *Pool) ended(g *watch.Watch) {
 	e := p.of[g]
 	if e == nil {

@@ -272,7 +272,7 @@ defmodule Leash.Worker do
   defp reply(:nobody, _), do: :ok
   defp reply(from, answer), do: GenServer.reply(from, answer)
 
-  # Whoever ends this process ends the worker. (When it is killed, the pool does.)
+  # The end of this process ends the worker. (When it is killed, the pool does.)
   @impl true
   def terminate(_reason, %{exit: nil} = state) do
     case Pool.request(state.pool, "stop", %{"worker_id" => state.id}, state.stop_timeout) do
